@@ -1,0 +1,31 @@
+# Two commands: `make demo` runs the main job on the embedded default, `make test` the tests.
+# Both create .venv first. PYTHON chooses the interpreter, CONSTRAINTS the pins.
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+BIN := .venv/bin
+
+.PHONY: install demo test lint clean
+
+.venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; give another one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
+	touch $@
+
+install: .venv/installed
+
+demo: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo/run.sh
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv runs build *.egg-info

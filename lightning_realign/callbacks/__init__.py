@@ -1,0 +1,1 @@
+"""Lightning callbacks: prediction files, the record of a run, the guard of sweeps."""

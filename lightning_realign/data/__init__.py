@@ -1,0 +1,25 @@
+"""Data sets: published folders, joint positions with captions, and the synthetic set."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_realign.data.datamodule import HumanML3DDataModule, KITMLDataModule
+    from lightning_realign.data.synthetic_datamodule import SyntheticDataModule
+
+__all__ = ["HumanML3DDataModule", "KITMLDataModule", "SyntheticDataModule"]
+
+_MODULES = {
+    "HumanML3DDataModule": "lightning_realign.data.datamodule",
+    "KITMLDataModule": "lightning_realign.data.datamodule",
+    "SyntheticDataModule": "lightning_realign.data.synthetic_datamodule",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the data modules on first use, so that reading files does not load Lightning."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

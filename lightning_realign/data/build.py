@@ -1,0 +1,233 @@
+"""Turn a folder of joint positions with captions into a HumanML3D-format data set."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lightning_realign.data.formats import (
+    MOTION_FOLDER,
+    SPLITS,
+    TEXT_FOLDER,
+    Metadata,
+    load_array,
+    read_captions,
+    read_metadata,
+    read_split,
+    save_array_atomic,
+    write_lines_atomic,
+    write_text_atomic,
+)
+from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.motion import Skeleton, extract_features, feature_statistics, load_skeleton, recover_joints
+
+SOURCE_FOLDER = "joints"
+JOINT_FOLDER = "new_joints"
+_UP = "y"
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build wrote: motions per split, and the id and reason of every motion left out."""
+
+    out: Path
+    splits: Mapping[str, int]
+    left_out: tuple[tuple[str, str], ...]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {split}" for split, count in self.splits.items())
+        return f"{self.out}: {counts} motions; {len(self.left_out)} left out (listed in left_out.txt)"
+
+
+def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, progress: bool = True) -> BuildReport:
+    """Build a data set in HumanML3D's layout from joint positions, captions and split lists.
+
+    Read: `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`),
+    `train.txt`, `val.txt`, `test.txt`; optionally `metadata.json` and `labels.csv`.
+
+    Written: `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
+    published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`.
+
+    Two points differ from the published sets. Mean and Std are those of the *training* split, not of all motions, so
+    that validation and test stay unseen (metadata.json says so under "statistics"). And the source's minimum length
+    counts positions: a motion has one feature row less, so the data set's own minimum is one lower.
+
+    Motions that are missing, misshapen, not finite, too short, degenerate or without a valid caption are left out and
+    listed in `left_out.txt`, one `ID<tab>reason` per line. The data set appears under `out` only when complete.
+
+    Args:
+        joints_dir: the source folder.
+        out: the folder to make; it must not exist, or be empty.
+        skeleton: "humanml3d" or "kit"; by default what metadata.json says, else "humanml3d".
+        progress: whether to show a progress bar.
+
+    Returns:
+        The counts, and what was left out.
+
+    Raises:
+        DataError: if the source cannot be used, a split would be empty, or `out` holds something.
+        FeatureSpecError: if the source is for another skeleton, unit or up axis.
+        ConfigError: if there is no skeleton of that name.
+    """
+    joints_dir, out = Path(joints_dir), Path(out)
+    _check_folders(joints_dir, out)
+    metadata, spec = _source_metadata(joints_dir, skeleton)
+    splits = _read_splits(joints_dir)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
+    try:
+        left_out = _convert_motions(joints_dir, partial, splits, spec, metadata.min_length, progress)
+        kept = _keep(splits, left_out, joints_dir)
+        _write_lists(partial, kept, left_out)
+        training = (np.load(path, allow_pickle=False) for path in _motion_paths(partial, kept["train"]))
+        mean, std = feature_statistics(training, spec)
+        save_array_atomic(partial / "Mean.npy", mean.astype(np.float32))
+        save_array_atomic(partial / "Std.npy", std.astype(np.float32))
+        _write_metadata(partial, metadata, spec, kept, left_out)
+        if (joints_dir / "labels.csv").is_file():
+            shutil.copyfile(joints_dir / "labels.csv", partial / "labels.csv")
+        partial.chmod(0o755)
+        partial.replace(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return BuildReport(out, {split: len(ids) for split, ids in kept.items()}, tuple(left_out.items()))
+
+
+def _check_folders(joints_dir: Path, out: Path) -> None:
+    for folder in (SOURCE_FOLDER, TEXT_FOLDER):
+        if not (joints_dir / folder).is_dir():
+            raise DataError(
+                f"{joints_dir / folder}: folder is missing; a source has {SOURCE_FOLDER}/ and {TEXT_FOLDER}/"
+            )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: output exists and is not an empty folder; remove it or choose another --out")
+
+
+def _source_metadata(joints_dir: Path, name: str | None) -> tuple[Metadata, Skeleton]:
+    wanted = load_skeleton(name or "humanml3d")
+    default = Metadata(joints_dir.resolve().name, wanted.fps, wanted.name, wanted.min_length)
+    metadata = read_metadata(joints_dir, default)
+    path = joints_dir / "metadata.json"
+    if name is not None and metadata.skeleton != name:
+        raise FeatureSpecError(f"{path}: skeleton is {metadata.skeleton!r}, not {name!r}; leave --skeleton out")
+    spec = load_skeleton(metadata.skeleton)
+    for field, expected in (("unit", spec.unit), ("up", _UP)):
+        if metadata.extra.get(field, expected) != expected:
+            raise FeatureSpecError(
+                f"{path}: {field} is {metadata.extra[field]!r}; skeleton {spec.name!r} needs {expected!r}, convert the joints"
+            )
+    return metadata, spec
+
+
+def _read_splits(joints_dir: Path) -> dict[str, list[str]]:
+    splits = {split: read_split(joints_dir / f"{split}.txt") for split in SPLITS}
+    seen: dict[str, str] = {}
+    for split, ids in splits.items():
+        for motion_id in ids:
+            path = joints_dir / f"{split}.txt"
+            if Path(motion_id).name != motion_id:
+                raise DataError(f"{path}: id {motion_id!r} is not a plain file name; rename the motion")
+            if motion_id in seen:
+                raise DataError(f"{path}: id {motion_id!r} is also in {seen[motion_id]}.txt; keep it in one of them")
+            seen[motion_id] = split
+    return splits
+
+
+def _convert_motions(
+    joints_dir: Path, out: Path, splits: Mapping[str, Sequence[str]], spec: Skeleton, min_length: int, progress: bool
+) -> dict[str, str]:
+    """Write features, joints and captions of every usable motion; return the reasons of the others by id."""
+    for folder in (MOTION_FOLDER, JOINT_FOLDER, TEXT_FOLDER):
+        (out / folder).mkdir()
+    left_out = {}
+    listed = [motion_id for split in SPLITS for motion_id in splits[split]]
+    for motion_id in tqdm(listed, desc="motions", unit="motion", disable=not progress):
+        text_path = joints_dir / TEXT_FOLDER / f"{motion_id}.txt"
+        try:
+            if not read_captions(text_path):
+                raise DataError(f"{text_path}: no caption; write at least one line")
+            joints = _load_joints(joints_dir / SOURCE_FOLDER / f"{motion_id}.npy", spec, min_length)
+            features = _features(joints, spec, motion_id)
+        except DataError as error:
+            left_out[motion_id] = str(error)
+            continue
+        # The folder as a whole is renamed in the end, so its files need no temporary names.
+        np.save(out / MOTION_FOLDER / f"{motion_id}.npy", features.numpy())
+        np.save(out / JOINT_FOLDER / f"{motion_id}.npy", recover_joints(features, spec).numpy())
+        shutil.copyfile(text_path, out / TEXT_FOLDER / f"{motion_id}.txt")
+    for motion_id in sorted({path.stem for path in (joints_dir / SOURCE_FOLDER).glob("*.npy")}.difference(listed)):
+        left_out[motion_id] = "listed in no split; add it to train.txt, val.txt or test.txt"
+    return left_out
+
+
+def _load_joints(path: Path, spec: Skeleton, min_length: int) -> torch.Tensor:
+    array: NDArray[np.generic] = load_array(path, "joint positions")
+    if array.ndim != 3 or array.shape[1:] != (spec.num_joints, 3):
+        raise DataError(
+            f"{path}: joints have shape {array.shape}, skeleton {spec.name!r} needs (T, {spec.num_joints}, 3)"
+        )
+    if len(array) < max(min_length, 2):
+        raise DataError(f"{path}: motion has {len(array)} frames; the minimum length is {max(min_length, 2)}")
+    joints = torch.from_numpy(array.astype(np.float32))
+    if not joints.isfinite().all():
+        raise DataError(f"{path}: joints have NaN or infinite entries; repair the motion")
+    return joints
+
+
+def _features(joints: torch.Tensor, spec: Skeleton, motion_id: str) -> torch.Tensor:
+    features = extract_features(joints, spec)
+    if not features.isfinite().all():
+        raise DataError(f"motion {motion_id}: a pose is degenerate (joints coincide); repair the motion")
+    return features
+
+
+def _keep(splits: Mapping[str, Sequence[str]], left_out: Mapping[str, str], source: Path) -> dict[str, list[str]]:
+    kept = {split: [motion_id for motion_id in ids if motion_id not in left_out] for split, ids in splits.items()}
+    for split, ids in kept.items():
+        if not ids:
+            first = splits[split][0]
+            raise DataError(
+                f"{source / split}.txt: none of its {len(splits[split])} motions can be used; first, {left_out[first]}"
+            )
+    return kept
+
+
+def _motion_paths(root: Path, ids: Iterable[str]) -> Iterator[Path]:
+    return (root / MOTION_FOLDER / f"{motion_id}.npy" for motion_id in ids)
+
+
+def _write_lists(out: Path, kept: Mapping[str, Sequence[str]], left_out: Mapping[str, str]) -> None:
+    for split, ids in kept.items():
+        write_lines_atomic(out / f"{split}.txt", ids)
+    write_lines_atomic(out / "all.txt", (motion_id for ids in kept.values() for motion_id in ids))
+    write_lines_atomic(out / "left_out.txt", (f"{motion_id}\t{reason}" for motion_id, reason in left_out.items()))
+
+
+def _write_metadata(
+    out: Path, source: Metadata, spec: Skeleton, kept: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
+) -> None:
+    metadata = replace(source, min_length=max(source.min_length - 1, 1))
+    content = {
+        **metadata.extra,
+        "name": metadata.name,
+        "fps": metadata.fps,
+        "unit": spec.unit,
+        "up": _UP,
+        "skeleton": spec.name,
+        "min_length": metadata.min_length,
+        "max_length": metadata.max_length,
+        "statistics": "Mean and Std over the training split, Std averaged within each feature block",
+        "motions": {split: len(ids) for split, ids in kept.items()},
+        "left_out": len(left_out),
+    }
+    write_text_atomic(out / "metadata.json", json.dumps(content, indent=2) + "\n")

@@ -1,0 +1,277 @@
+"""The data sets as LightningDataModules that yield raw (not normalised) `MotionTextBatch`es."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_realign.data.dataset import CROP_UNIT, LeftOut, MotionTextDataset, Split, collate, load_split
+from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata, read_split
+from lightning_realign.data.sampler import BucketSampler
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.motion import load_skeleton
+from lightning_realign.motion.normaliser import Normaliser
+
+logger = logging.getLogger(__name__)
+
+Loader = DataLoader[Any]
+_STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
+
+
+class MotionTextDataModule(L.LightningDataModule):
+    """A folder in HumanML3D's layout. Use one of the subclasses, which name the skeleton.
+
+    Attributes:
+        skeleton: the `Skeleton` of the motions.
+        left_out: per split read so far, the listed motions that are not used, and why.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        skeleton: str,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 1234,
+        min_length: int | None = None,
+        max_length: int = 200,
+        bucket: bool = True,
+    ) -> None:
+        """A data set under `root`; nothing is read before `setup`.
+
+        Args:
+            root: the data set's folder.
+            skeleton: the name of its skeleton.
+            batch_size: motions per batch and rank.
+            num_workers: loader processes; they change nothing but speed.
+            seed: of order, captions and crops in training.
+            min_length: frames a motion needs; None takes metadata.json's, else the published one (40, KIT-ML 24).
+            max_length: a motion has fewer frames than this (and than metadata.json's).
+            bucket: batch motions of similar length, so that little is padding.
+
+        Raises:
+            ConfigError: if a number is out of range or the skeleton is unknown.
+        """
+        super().__init__()
+        self.root = Path(root)
+        self.skeleton = load_skeleton(skeleton)
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.min_length, self.max_length, self.bucket = min_length, max_length, bucket
+        self.left_out: dict[str, tuple[LeftOut, ...]] = {}
+        self._splits: dict[str, Split] = {}
+        limits = {"batch_size": 1, "num_workers": 0, "seed": 0, "max_length": CROP_UNIT + 1, "min_length": CROP_UNIT}
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{type(self).__name__}.{name} is {value}; set it to {least} or more")
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the splits that the stage needs ("fit" reads train and val; None reads all).
+
+        Raises:
+            DataError: if the folder, a split, a caption or the statistics cannot be used.
+        """
+        _ = self.metadata, self.normaliser, self._attributes
+        for name in SPLITS if stage is None else _STAGE_SPLITS[str(stage)]:
+            self._split(name)
+
+    @cached_property
+    def metadata(self) -> Metadata:
+        """The data set's metadata, with the length limits that apply.
+
+        Raises:
+            DataError: if the folder is missing, or is a data set of another skeleton.
+        """
+        if not self.root.is_dir():
+            self._fail(f"{self.root} is not a folder; give the folder that holds new_joint_vecs/, texts/ and Mean.npy")
+        skeleton = self.skeleton
+        default = Metadata(self.root.name, skeleton.fps, skeleton.name, skeleton.min_length, self.max_length)
+        with self._named():
+            metadata = read_metadata(self.root, default)
+        if metadata.skeleton != skeleton.name:
+            self._fail(
+                f"{self.root / 'metadata.json'} says skeleton {metadata.skeleton!r}, this data module reads "
+                f"{skeleton.name!r}; use the data module of that skeleton"
+            )
+        least = max(metadata.min_length, CROP_UNIT) if self.min_length is None else self.min_length
+        most = min(metadata.max_length, self.max_length)
+        if least >= most:
+            self._fail(f"{self.root}: min_length {least} is not below max_length {most}; correct one", "min_length")
+        return replace(metadata, min_length=least, max_length=most)
+
+    @cached_property
+    def normaliser(self) -> Normaliser:
+        """The data set's Mean/Std as a `Normaliser`.
+
+        Raises:
+            DataError: if Mean.npy or Std.npy is missing, of another feature size, or not usable.
+        """
+        mean, std = (torch.from_numpy(self._statistics(name)) for name in ("Mean", "Std"))
+        normaliser = Normaliser(self.skeleton.num_features)
+        with self._named(f"{self.root}: "):
+            normaliser.set(mean.float(), std.float())
+        return normaliser
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of the split lists, the length limits and Mean/Std: equal for the same data set only."""
+        digest = hashlib.sha256(f"{self.skeleton.name} {self.metadata.min_length} {self.metadata.max_length}".encode())
+        for name in SPLITS:
+            path = self.root / f"{name}.txt"
+            ids = read_split(path) if path.is_file() else []
+            digest.update("\n".join([f"\n{name}", *ids]).encode())
+        for name in ("Mean", "Std"):
+            digest.update(np.ascontiguousarray(self._statistics(name)).tobytes())
+        return digest.hexdigest()[:16]
+
+    def train_dataloader(self) -> Loader:
+        """Random captions and crops, shuffled and bucketed; full batches only."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> Loader:
+        """The validation split: first captions, fixed crops, every motion once."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> Loader:
+        """The test split: first captions, fixed crops, every motion once."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> Loader:
+        """The test split, as `test_dataloader` has it."""
+        return self._loader("test")
+
+    def gallery_dataloader(self) -> Loader:
+        """The training split with first captions and fixed crops, every motion once, all of them on every rank."""
+        return self._loader("train", shard=False)
+
+    def captions(self, stage: Literal["fit", "validate", "test", "predict"]) -> list[str]:
+        """All distinct captions that the stage's loaders can yield, in the order of the files."""
+        found: dict[str, None] = {}
+        for name in _STAGE_SPLITS[stage]:
+            for entry in self._split(name).entries:
+                used = entry.captions if name == "train" else entry.captions[:1]
+                found.update((caption.text, None) for caption in used)
+        return list(found)
+
+    def _loader(self, split: str, *, training: bool = False, shard: bool = True) -> Loader:
+        entries = self._split(split).entries
+        ranks, rank = self._ranks() if shard else (1, 0)
+        batch_size = self._training_batch_size(len(entries), ranks) if training else self.batch_size
+        if len(entries) < ranks:
+            self._fail(f"{self.root}: split {split!r} has {len(entries)} motions for {ranks} ranks; use fewer devices")
+        sampler = BucketSampler(
+            [len(entry.motion) for entry in entries],
+            batch_size,
+            training=training,
+            seed=self.seed,
+            num_replicas=ranks,
+            rank=rank,
+            bucket=self.bucket,
+        )
+        # Crops are whole units, so the longest is the last unit below the limit: 196 frames for 200.
+        max_frames = (self.metadata.max_length - 1) // CROP_UNIT * CROP_UNIT
+        dataset = MotionTextDataset(
+            entries, training=training, max_frames=max_frames, seed=self.seed, attributes=self._attributes
+        )
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            drop_last=training,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _training_batch_size(self, count: int, ranks: int) -> int:
+        size = min(self.batch_size, count // ranks)
+        if size < 1:
+            self._fail(f"{self.root}: split 'train' has {count} motions for {ranks} ranks; use fewer devices")
+        if size < self.batch_size:
+            logger.warning(
+                "batch_size %d lowered to %d: the training split has %d motions", self.batch_size, size, count
+            )
+        return size
+
+    def _ranks(self) -> tuple[int, int]:
+        """World size and this process's rank, with or without a trainer."""
+        if self.trainer is not None:
+            return self.trainer.world_size, self.trainer.global_rank
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_world_size(), torch.distributed.get_rank()
+        return 1, 0
+
+    def _split(self, name: str) -> Split:
+        if name not in self._splits:
+            metadata = self.metadata
+            with self._named():
+                self._splits[name] = load_split(self.root, name, metadata, self.skeleton.num_features)
+            self.left_out[name] = self._splits[name].left_out
+        return self._splits[name]
+
+    @cached_property
+    def _attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        path = self.root / "attributes.json"
+        with self._named():
+            return read_json(path, "attributes file") if path.is_file() else {}
+
+    def _statistics(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        _ = self.metadata  # a missing folder is the better message
+        with self._named():
+            return load_statistics(self.root / f"{name}.npy", self.skeleton.num_features)
+
+    @contextmanager
+    def _named(self, prefix: str = "") -> Iterator[None]:
+        """Say in a file's error which data module, by which argument, led to the file."""
+        try:
+            yield
+        except DataError as error:
+            self._fail(f"{prefix}{error}")
+
+    def _fail(self, message: str, field: str = "root") -> NoReturn:
+        raise DataError(f"{type(self).__name__}.{field}: {message}") from None
+
+
+class HumanML3DDataModule(MotionTextDataModule):
+    """HumanML3D (Guo et al., CVPR 2022), or any data set in its layout with its skeleton: 263 features, 20 fps."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 1234,
+        min_length: int | None = None,
+        max_length: int = 200,
+        bucket: bool = True,
+    ) -> None:
+        """See `MotionTextDataModule`."""
+        super().__init__(root, "humanml3d", batch_size, num_workers, seed, min_length, max_length, bucket)
+
+
+class KITMLDataModule(MotionTextDataModule):
+    """KIT-ML in HumanML3D's layout (Plappert et al., 2016; Guo et al., CVPR 2022): 251 features, 12.5 fps."""
+
+    def __init__(
+        self,
+        root: str | Path,
+        batch_size: int = 64,
+        num_workers: int = 0,
+        seed: int = 1234,
+        min_length: int | None = None,
+        max_length: int = 200,
+        bucket: bool = True,
+    ) -> None:
+        """See `MotionTextDataModule`."""
+        super().__init__(root, "kit", batch_size, num_workers, seed, min_length, max_length, bucket)

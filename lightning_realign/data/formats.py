@@ -1,0 +1,273 @@
+"""The files of a HumanML3D-style data set: captions, split lists, motions, metadata; and atomic writing.
+
+The layout is the published one (Guo et al., CVPR 2022, github.com/EricGuo5513/HumanML3D): `new_joint_vecs/ID.npy`,
+`texts/ID.txt`, `Mean.npy`, `Std.npy`, `train.txt`, `val.txt`, `test.txt`. An optional `metadata.json` gives the frame
+rate and the length limits of a data set that is not one of the published two.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_realign.errors import DataError
+
+MOTION_FOLDER = "new_joint_vecs"
+TEXT_FOLDER = "texts"
+SPLITS = ("train", "val", "test")
+# Sub-caption tags are seconds; the published loaders cut them at 20 fps whatever the data set.
+PUBLISHED_TAG_FPS = 20.0
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One line of a caption file.
+
+    text: the caption. tokens: its `word/POS` tokens. start, end: the part of the motion it describes, in seconds;
+    0 and 0 mean the whole motion.
+    """
+
+    text: str
+    tokens: tuple[str, ...]
+    start: float = 0.0
+    end: float = 0.0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the caption describes the whole motion."""
+        return self.start == 0.0 and self.end == 0.0
+
+    def line(self) -> str:
+        """The caption as a line of a caption file, without a newline."""
+        return f"{self.text}#{' '.join(self.tokens)}#{self.start}#{self.end}"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a data set says of itself.
+
+    fps: frames per second. A motion of L frames is used if min_length <= L < max_length. tag_fps: the rate at which
+    sub-caption tags (seconds) become frames. extra: the remaining entries of metadata.json.
+    """
+
+    name: str
+    fps: float
+    skeleton: str
+    min_length: int
+    max_length: int = 200
+    tag_fps: float = PUBLISHED_TAG_FPS
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_caption_line(line: str, path: Path, number: int) -> Caption:
+    """Read `caption#word/POS word/POS ...#start#end`; NaN tags count as 0.
+
+    Args:
+        line: the line, with or without its newline.
+        path: the file it comes from, for error messages.
+        number: its line number, from 1.
+
+    Raises:
+        DataError: if the line lacks a field, has no tokens, or its tags are not finite numbers.
+    """
+    where = f"{path}, line {number}"
+    fields = line.strip().rsplit("#", 3)
+    if len(fields) != 4:
+        raise DataError(
+            f"{where}: {len(fields)} of 4 fields in {line.strip()[:60]!r}; write caption#word/POS word/POS#start#end"
+        )
+    text, tokens = fields[0].strip(), tuple(fields[1].split())
+    if not text:
+        raise DataError(f"{where}: the caption is empty; write a text before the first '#', or delete the line")
+    if not tokens:
+        raise DataError(f"{where}: caption {text[:60]!r} has no tokens; add word/POS tokens between the first two '#'")
+    for token in tokens:
+        if "/" not in token:
+            raise DataError(f"{where}: token {token[:40]!r} has no part of speech; write it as word/POS")
+    return Caption(text, tokens, _tag(fields[2], "start", where), _tag(fields[3], "end", where))
+
+
+def _tag(value: str, name: str, where: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.inf
+    if math.isnan(seconds):
+        return 0.0
+    if math.isinf(seconds) or seconds < 0:
+        raise DataError(f"{where}: {name} tag is {value[:40]!r}; write a number of seconds, 0.0 for the whole motion")
+    return seconds
+
+
+def _read_text(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: {what} is missing; check the data set's folder") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {what} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: {what} cannot be read ({error.strerror}); check the file") from None
+
+
+def read_captions(path: Path) -> list[Caption]:
+    """All captions of a file, in order; blank lines are skipped.
+
+    Raises:
+        DataError: if the file is missing or not text, or a line is malformed (named with its number).
+    """
+    lines = _read_text(path, "caption file").split("\n")
+    return [parse_caption_line(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def read_split(path: Path) -> list[str]:
+    """The ids of a split list, one a line, in order.
+
+    Raises:
+        DataError: if the file is missing, empty, or lists an id twice.
+    """
+    names = [line.strip() for line in _read_text(path, "split list").splitlines() if line.strip()]
+    if not names:
+        raise DataError(f"{path}: the split list is empty; write one motion id per line")
+    if len(set(names)) != len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise DataError(f"{path}: id {twice!r} is listed twice; list every motion once")
+    return names
+
+
+def load_array(path: Path, what: str) -> NDArray[Any]:
+    """A numeric array from a .npy file; pickled objects are refused.
+
+    Raises:
+        DataError: if the file is missing, truncated, pickled or not numeric.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: {what} is missing; check the data set's folder") from None
+    except (ValueError, OSError, EOFError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: {what} cannot be read ({reason[:80]}); write it again with numpy.save") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DataError(f"{path}: {what} is not one array of numbers; write it again with numpy.save")
+    return array
+
+
+def load_motion(path: Path, num_features: int) -> NDArray[np.float32]:
+    """A motion's features [T, num_features] as float32; float64 files are accepted.
+
+    Raises:
+        DataError: if the file is missing or unreadable, of another shape, or has non-finite entries.
+    """
+    array = load_array(path, "motion")
+    if array.ndim != 2 or array.shape[1] != num_features or len(array) == 0:
+        raise DataError(
+            f"{path}: motion has shape {array.shape}, not (frames, {num_features}); extract its features again, or "
+            "use the data module of its skeleton"
+        )
+    motion = array.astype(np.float32)
+    if not np.isfinite(motion).all():
+        frame = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
+        raise DataError(f"{path}: motion has NaN or infinite features (first in frame {frame}); extract them again")
+    return motion
+
+
+def load_statistics(path: Path, num_features: int) -> NDArray[np.float64]:
+    """`Mean.npy` or `Std.npy`: a vector [num_features].
+
+    Raises:
+        DataError: if it is missing, unreadable, or of another size.
+    """
+    array = load_array(path, "statistics file")
+    if array.shape != (num_features,):
+        raise DataError(
+            f"{path}: statistics have shape {array.shape}, the skeleton needs ({num_features},); "
+            "use the data module of the data set's skeleton"
+        )
+    return array.astype(np.float64)
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "name": lambda value: isinstance(value, str),
+    "skeleton": lambda value: isinstance(value, str),
+    "fps": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e4,
+    "min_length": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
+    "max_length": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 2,
+}
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        DataError: if the file is missing, not JSON, or not an object.
+    """
+    try:
+        content = json.loads(_read_text(path, what))
+    except (json.JSONDecodeError, RecursionError):
+        raise DataError(f"{path}: {what} is not valid JSON; write it again") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: {what} is a JSON {type(content).__name__}, not an object; write it again")
+    return content
+
+
+def read_metadata(root: Path, default: Metadata) -> Metadata:
+    """The data set's metadata.json laid over `default`, which is returned as it is where there is no such file.
+
+    Raises:
+        DataError: if the file is not JSON or a field has an impossible value.
+    """
+    path = root / "metadata.json"
+    if not path.exists():
+        return default
+    content = read_json(path, "metadata")
+    for name, is_valid in _FIELDS.items():
+        if name in content and not is_valid(content[name]):
+            raise DataError(f"{path}: {name} is {content[name]!r}; correct it or remove the entry")
+    known = {name: content.pop(name) for name in _FIELDS if name in content}
+    metadata = replace(default, **known, extra=content)
+    # A data set that states its rate means real seconds; only the published folders carry 20 fps tags regardless.
+    return replace(metadata, tag_fps=float(known["fps"])) if "fps" in known else metadata
+
+
+def _write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a UTF-8 text file that is either the old or the new one, never half of it."""
+    _write_atomic(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, each ended by a newline, atomically."""
+    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
+
+
+def save_array_atomic(path: Path, array: NDArray[Any]) -> None:
+    """Write an array as .npy atomically (without pickling)."""
+    _write_atomic(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def save_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    _write_atomic(path, lambda file: file.write(content))

@@ -1,0 +1,85 @@
+"""The order in which samples are drawn: shuffled, bucketed by length, split between ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data.distributed import DistributedSampler
+
+# Training shuffles, then sorts this many global batches at a time by length: enough to keep padding small, few enough
+# that a motion meets other batch mates in every epoch.
+CHUNK_BATCHES = 8
+
+
+class BucketSampler(DistributedSampler[int | tuple[int, int]]):
+    """An order of indices in which every run of `batch_size` consecutive ones has similar lengths.
+
+    A plain `BatchSampler` on top of it yields the buckets, so Lightning can rewrap it for prediction. It is a
+    `DistributedSampler`, so Lightning never replaces it by one that repeats samples.
+
+    Training yields (epoch, index): shuffled anew in every epoch from (seed, epoch); every rank gets equally many full
+    batches, and a random remainder is dropped. W ranks with batches of B see, together, the batches that one rank with
+    batches of W * B sees. Evaluation yields indices, longest first, each on exactly one rank.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        training: bool,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+        bucket: bool = True,
+    ) -> None:
+        """An order of `len(lengths)` indices.
+
+        Args:
+            lengths: frames of each sample.
+            batch_size: samples per batch and rank.
+            training: shuffle and drop; otherwise every index once.
+            seed: of the shuffling.
+            num_replicas: ranks.
+            rank: this one.
+            bucket: false ignores lengths.
+        """
+        super().__init__(lengths, num_replicas, rank, shuffle=training, seed=seed, drop_last=training)  # type: ignore[arg-type]
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.batch_size = batch_size
+        self.training = training
+        self.bucket = bucket
+
+    def __len__(self) -> int:
+        count = len(self.lengths)
+        if self.training:
+            return count // (self.batch_size * self.num_replicas) * self.batch_size
+        return len(range(self.rank, count, self.num_replicas))
+
+    def __iter__(self) -> Iterator[int | tuple[int, int]]:
+        order = self._training_order() if self.training else self._evaluation_order()
+        for index in order.tolist():
+            yield (self.epoch, index) if self.training else index
+
+    def _training_order(self) -> NDArray[np.int64]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        size = self.batch_size * self.num_replicas
+        batches = len(self.lengths) // size
+        # The remainder goes before sorting: afterwards it would always be the longest motions.
+        order = random.permutation(len(self.lengths))[: batches * size]
+        if self.bucket:
+            chunks = [
+                order[first : first + CHUNK_BATCHES * size] for first in range(0, len(order), CHUNK_BATCHES * size)
+            ]
+            order = np.concatenate(
+                [chunk[np.argsort(self.lengths[chunk], kind="stable")] for chunk in chunks] or [order]
+            )
+        order = order.reshape(batches, size)[random.permutation(batches)]
+        return order[:, self.rank :: self.num_replicas].reshape(-1).astype(np.int64)
+
+    def _evaluation_order(self) -> NDArray[np.int64]:
+        # Longest first: memory runs out at the start or not at all.
+        order = np.argsort(-self.lengths, kind="stable") if self.bucket else np.arange(len(self.lengths))
+        return order[self.rank :: self.num_replicas].astype(np.int64)

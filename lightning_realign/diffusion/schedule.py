@@ -1,0 +1,136 @@
+"""The noise schedule in the project's convention, t = 0 exactly clean, and diffusers' schedulers built from it.
+
+alpha_bar[0] = 1 and alpha_bar[t] = alphas_cumprod[t - 1], where `alphas_cumprod` is indexed by a diffusers timestep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    Scheduler: TypeAlias = DDIMScheduler | DDPMScheduler
+else:
+    Scheduler = Any  # diffusers is imported only where a scheduler is made
+
+ScheduleKind = Literal["scaled_linear", "linear", "cosine"]
+Prediction = Literal["epsilon", "sample"]
+_COSINE_MAX_BETA = 0.999
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A variance-preserving schedule: x_t ~ N(sqrt(alpha_bar[t]) x, (1 - alpha_bar[t]) I), t in {0..steps}.
+
+    kind: "linear": beta linear from beta_start to beta_end (Ho et al., 2020); "scaled_linear": sqrt(beta) linear
+        (latent diffusion, MLD); "cosine": Nichol and Dhariwal, 2021, which does not read beta_start and beta_end.
+    beta_start, beta_end: the first and the last beta, in (0, 1). steps: number of noise levels above clean.
+
+    Raises:
+        ConfigError: unknown kind, betas out of range, steps below 1.
+    """
+
+    kind: ScheduleKind = "scaled_linear"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ScheduleKind):
+            raise ConfigError(f"schedule kind={self.kind!r}: must be one of {', '.join(get_args(ScheduleKind))}")
+        if not 0.0 < self.beta_start <= self.beta_end < 1.0:
+            raise ConfigError(
+                f"beta_start={self.beta_start}, beta_end={self.beta_end}: need 0 < beta_start <= beta_end < 1"
+            )
+        if self.steps < 1:
+            raise ConfigError(f"schedule steps={self.steps}: must be at least 1")
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """The per-step variances, float64 [steps]; betas[t - 1] leads from level t - 1 to level t."""
+        if self.kind == "linear":
+            return torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
+        if self.kind == "scaled_linear":
+            ends = math.sqrt(self.beta_start), math.sqrt(self.beta_end)
+            return torch.linspace(*ends, self.steps, dtype=torch.float64) ** 2
+        levels = torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
+        signal = torch.cos((levels + 0.008) / 1.008 * (math.pi / 2)) ** 2
+        return (1 - signal[1:] / signal[:-1]).clamp(max=_COSINE_MAX_BETA)
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """The cumulative signal levels, float64 [steps + 1], strictly falling from exactly 1 at t = 0."""
+        return torch.cat((torch.ones(1, dtype=torch.float64), (1 - self.betas).cumprod(0)))
+
+    def add_noise(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Bring clean x [B, ...] to levels t [B] with standard normal noise of x's shape; t = 0 returns x bit by bit.
+
+        Raises:
+            ConfigError: t outside {0..steps}.
+        """
+        if t.numel() and not 0 <= int(t.min()) <= int(t.max()) <= self.steps:
+            raise ConfigError(f"t in [{int(t.min())}, {int(t.max())}]: must lie in [0, {self.steps}], the schedule's")
+        level = self.alpha_bar.to(t.device)[t]
+        shape = (-1, *[1] * (x.dim() - 1))
+        noisy = level.sqrt().to(x.dtype).view(shape) * x + (1 - level).sqrt().to(x.dtype).view(shape) * noise
+        return torch.where((t == 0).view(shape), x, noisy)
+
+    @overload
+    def nearest_timestep(self, alpha_bar: float) -> int: ...
+
+    @overload
+    def nearest_timestep(self, alpha_bar: Tensor) -> Tensor: ...
+
+    def nearest_timestep(self, alpha_bar: Tensor | float) -> Tensor | int:
+        """The t in {0..steps} whose alpha_bar is nearest to the given one; the smaller t where two are equally near.
+
+        Args:
+            alpha_bar: a signal level in [0, 1], of any schedule, or a tensor of them.
+
+        Returns:
+            An int for a float, an int64 tensor of the same shape for a tensor.
+        """
+        levels = torch.as_tensor(alpha_bar, dtype=torch.float64)
+        nearest = (levels[..., None] - self.alpha_bar.to(levels.device)).abs().argmin(dim=-1)
+        return nearest if isinstance(alpha_bar, Tensor) else int(nearest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The constructor's arguments, as primitive values for a checkpoint."""
+        return asdict(self)
+
+
+def make_scheduler(
+    name: Literal["ddim", "ddpm"], schedule: NoiseSchedule, prediction: Prediction = "epsilon"
+) -> Scheduler:
+    """A diffusers scheduler with MLD's settings and this schedule's coefficients, in float64.
+
+    Timesteps are spaced "leading" with offset 1, so that 50 of 1000 steps give 981, 961, ..., 1; as many steps as the
+    schedule has give every timestep. DDPM's variance is the posterior's ("fixed_small"). Nothing is clipped.
+
+    Args:
+        name: "ddim" or "ddpm".
+        schedule: the schedule that the generator was trained with.
+        prediction: what the generator predicts: "epsilon" the noise, "sample" the clean latent.
+
+    Raises:
+        ConfigError: an unknown name or prediction.
+    """
+    from lightning_realign.diffusion.schedulers import build_ddim, build_ddpm
+
+    if prediction not in get_args(Prediction):
+        raise ConfigError(f"prediction={prediction!r}: must be one of {', '.join(get_args(Prediction))}")
+    if name == "ddim":
+        return build_ddim(schedule, prediction)
+    if name == "ddpm":
+        return build_ddpm(schedule, prediction)
+    raise ConfigError(f"scheduler={name!r}: must be one of ddim, ddpm")

@@ -1,0 +1,190 @@
+"""The dual alignment reward R = mu R_phi(x_t, c) + eta R_m(x_t, x^c) and its gradient (arXiv 2511.19217, eq. 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+from lightning_realign.types import TextFeatures
+
+if TYPE_CHECKING:
+    from lightning_realign.checkpoint import RewardBundle
+    from lightning_realign.motion.normaliser import Normaliser
+
+BatchReward = Callable[[Tensor, Tensor, float], Tensor]
+"""(motion [B, T, D] in the reward's normalisation, lengths [B], alpha_bar of that motion) -> rewards [B]."""
+
+
+class Reward(Protocol):
+    """What the sampler asks of a reward; `DualAlignmentReward` is the learned one."""
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the feature spec of the motions it reads."""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Statistics of the normalisation it reads motions in."""
+
+    def prepare(self, captions: Sequence[str], references: Tensor | None, *, mu: float, eta: float) -> BatchReward:
+        """The reward of a batch, everything that does not depend on the motion computed once."""
+
+
+@dataclass(frozen=True)
+class PreparedReward:
+    """The dual reward of B fixed texts.
+
+    text, references: [B, W] latents of the captions and of the retrieved motions x^c; None where the weight is 0.
+    """
+
+    bundle: RewardBundle
+    text: Tensor | None
+    references: Tensor | None
+    mu: float
+    eta: float
+
+    def __call__(self, motion: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
+        """R(x_t, c) [B], with one encoding of the motion [B, T, D].
+
+        The step token is the reward's own timestep whose signal level is nearest to `alpha_bar`, whatever schedule
+        the motion was noised with.
+        """
+        step = int(self.bundle.schedule.nearest_timestep(alpha_bar))
+        timesteps = torch.full((len(motion),), step, dtype=torch.long, device=motion.device)
+        network = self.bundle.network
+        latent = network.encode_motion(motion, lengths.to(motion.device), timesteps).mean
+        reward = latent.new_zeros(len(latent))
+        if self.text is not None:
+            reward = reward + self.mu * network.similarity(latent, self.text)
+        if self.references is not None:
+            reward = reward + self.eta * network.similarity(latent, self.references)
+        return reward
+
+
+class DualAlignmentReward:
+    """The step-aware reward model as a guide: means only, eval mode, frozen.
+
+    Args:
+        bundle: the reward network with its statistics and schedule.
+        encode: text encoder to use in place of the bundle's own, which is otherwise made on first use.
+        cache_dir: folder of the text features of the bundle's own encoder; None for the usual one.
+    """
+
+    def __init__(
+        self,
+        bundle: RewardBundle,
+        encode: Callable[[Sequence[str]], TextFeatures] | None = None,
+        cache_dir: Path | str | None = None,
+    ) -> None:
+        bundle.network.eval().requires_grad_(False)
+        self.bundle = bundle
+        self._encode = encode
+        self._cache_dir = cache_dir
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the weights and statistics, in place, to a device and a precision."""
+        self.bundle.network.to(device=device, dtype=dtype)
+        self.bundle.normaliser.to(device=device, dtype=dtype)
+        return self
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the feature spec of the motions it reads."""
+        return self.bundle.skeleton
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Statistics of the normalisation it reads motions in."""
+        return self.bundle.normaliser
+
+    @torch.no_grad()
+    def text_latents(self, captions: Sequence[str]) -> Tensor:
+        """Mean text latents [B, W] of B captions; also the query for the retrieval of x^c."""
+        weight = next(self.bundle.network.parameters())
+        text = self._text_encoder()(captions).to(weight.device, weight.dtype)
+        latents: Tensor = self.bundle.network.encode_text(text.tokens, text.lengths).mean
+        return latents
+
+    def prepare(
+        self, captions: Sequence[str], references: Tensor | None = None, *, mu: float, eta: float
+    ) -> PreparedReward:
+        """Fix the texts and the retrieved motions of a batch.
+
+        Args:
+            captions: B texts; encoded only where mu is not 0.
+            references: [B, W] latents m_phi(x^c, 0); needed, and read, only where eta is not 0.
+            mu: weight of the text-motion cosine.
+            eta: weight of the motion-motion cosine.
+
+        Raises:
+            ConfigError: eta is not 0 and there are no references, or not one for each caption.
+        """
+        text = self.text_latents(captions) if mu != 0 else None
+        if eta == 0:
+            return PreparedReward(self.bundle, text, None, mu, eta)
+        if references is None:
+            raise ConfigError(f"guidance eta={eta} needs retrieved motions x^c; give their latents, or set eta to 0")
+        if references.ndim != 2 or len(references) != len(captions):
+            raise ConfigError(
+                f"guidance references have shape {tuple(references.shape)}; give one row for each of the "
+                f"{len(captions)} captions"
+            )
+        weight = next(self.bundle.network.parameters())
+        return PreparedReward(self.bundle, text, references.detach().to(weight.device, weight.dtype), mu, eta)
+
+    def _text_encoder(self) -> Callable[[Sequence[str]], TextFeatures]:
+        if self._encode is None:
+            from lightning_realign.text import CachedTextEncoder
+
+            self._encode = CachedTextEncoder(self.bundle.text_encoder, self._cache_dir)
+        return self._encode
+
+
+def reward_gradient(reward: Callable[[Tensor], Tensor], state: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradient of each sample's own reward.
+
+    Args:
+        reward: state [B, ...] -> rewards [B], sample i depending on state i alone. They are summed, so a sample's
+            gradient does not depend on the batch it is in.
+        state: [B, ...]; not changed, and any graph behind it is cut.
+
+    Returns:
+        The gradient, of the state's shape, and the rewards [B], both detached.
+
+    Raises:
+        ConfigError: torch's inference mode is on, in which nothing can be differentiated.
+    """
+    require_differentiation()
+    with torch.enable_grad():
+        leaf = state.detach().requires_grad_(True)
+        rewards = reward(leaf)
+        (gradient,) = torch.autograd.grad(rewards.sum(), leaf)
+    return gradient, rewards.detach()
+
+
+def require_differentiation() -> None:
+    """Refuse torch's inference mode.
+
+    Raises:
+        ConfigError: it is on.
+    """
+    if torch.is_inference_mode_enabled():
+        raise ConfigError(
+            "guided sampling differentiates the reward, but torch's inference mode is on; "
+            "use Trainer(inference_mode=False), or torch.no_grad() in place of torch.inference_mode()"
+        )
+
+
+def limit_norm(gradient: Tensor, max_norm: float | None) -> Tensor:
+    """Shorten each sample's gradient [B, ...] to an L2 norm of at most `max_norm`."""
+    if max_norm is None:
+        return gradient
+    norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    factor: Tensor = (max_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
+    return gradient * factor.reshape(-1, *[1] * (gradient.ndim - 1))

@@ -1,0 +1,212 @@
+"""Reward-guided sampling with any generator (Algorithm 2 of arXiv 2511.19217)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.generators.base import Generator
+from lightning_realign.guidance.config import GuidanceConfig
+from lightning_realign.guidance.noise import SampleNoise, prompt_ids
+from lightning_realign.guidance.reward import (
+    Reward,
+    limit_norm,
+    require_differentiation,
+    reward_gradient,
+)
+from lightning_realign.guidance.stepping import SchedulerName, Walk
+from lightning_realign.types import GeneratedMotions
+
+StateReward = Callable[[Tensor, float], Tensor]
+
+StepCallback = Callable[[int, Tensor], None]
+"""Called after each step with its timestep and the rewards [B] (NaN where the step was not guided)."""
+
+
+@dataclass(frozen=True)
+class SampledStates:
+    """Final states of B samples.
+
+    states: [B, ...] clean states of the generator (latents, for a latent one). timesteps: [S]. rewards: [B, S] at the
+    tensor that was differentiated, NaN at a step that was not guided.
+    """
+
+    states: Tensor
+    timesteps: Tensor
+    rewards: Tensor
+
+
+class RewardGuidedSampler:
+    """One sampler and one guidance for every generator.
+
+    The noise of a sample comes from (seed, sample id, replication) alone, so the same prompt and seed give the same
+    motion in any batch, order or rank. Without reward (mu = eta = 0) it is the generator's own sampling, bit for bit.
+
+    Args:
+        generator: the generator, in eval mode.
+        steps: number of sampling steps.
+        scheduler: `ddim`, or `ddpm`.
+        seed: seed of all noise.
+        config: strength and kind of the guidance.
+        reward: the reward; None only where config.mu and config.eta are 0.
+        ddim_eta: stochasticity of DDIM.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+        FeatureSpecError: generator and reward are of different skeletons.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        steps: int = 50,
+        scheduler: SchedulerName = "ddim",
+        seed: int = 1234,
+        config: GuidanceConfig | None = None,
+        reward: Reward | None = None,
+        ddim_eta: float = 0.0,
+    ) -> None:
+        self.generator = generator
+        self.config = config if config is not None else GuidanceConfig()
+        self.reward = reward
+        self.seed = seed
+        self._walk = Walk(generator.scheduler, scheduler, steps, ddim_eta)
+        self._guided = self.config.guided_steps(steps)
+        self._check()
+
+    def _check(self) -> None:
+        config = self.config
+        if not config.active:
+            return
+        if self.reward is None:
+            raise ConfigError(
+                f"guidance mu={config.mu}, eta={config.eta} needs a reward model; give one, or set both to 0"
+            )
+        if self.reward.skeleton != self.generator.skeleton:
+            raise FeatureSpecError(
+                f"reward model of skeleton {self.reward.skeleton!r} cannot guide a generator of skeleton "
+                f"{self.generator.skeleton!r}; use checkpoints of one skeleton"
+            )
+        if not any(self._guided):
+            raise ConfigError(
+                f"guidance window start={config.start}, stop={config.stop} holds none of the "
+                f"{len(self._guided)} steps; widen it, or take more steps"
+            )
+        if config.scale == "posterior" and not any(self._walk.sigma):
+            raise ConfigError(
+                "guidance scale='posterior' multiplies by sigma_t^2, which is 0 in this sampler (DDIM with eta 0); "
+                "use scale='score', or scheduler='ddpm', or ddim_eta above 0"
+            )
+
+    def sample(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        ids: Sequence[str] | None = None,
+        replication: int = 0,
+        references: Tensor | None = None,
+        callback: StepCallback | None = None,
+    ) -> GeneratedMotions:
+        """Generate B motions.
+
+        Args:
+            texts: B captions.
+            lengths: [B] lengths in frames.
+            ids: B sample ids, the source of the noise; None makes them of text, length and occurrence.
+            replication: number of the replication: other noise for the same sample.
+            references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
+            callback: told of every step.
+
+        Raises:
+            ConfigError: inputs that do not fit together, or guidance inside torch's inference mode.
+        """
+        result = self.sample_states(texts, lengths, ids, replication, references, callback)
+        lengths = lengths.to(self.generator.device)
+        with torch.no_grad():
+            features = self.generator.features(result.states, lengths)
+        return GeneratedMotions(features, lengths, result.timesteps, result.rewards)
+
+    @torch.no_grad()
+    def sample_states(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        ids: Sequence[str] | None = None,
+        replication: int = 0,
+        references: Tensor | None = None,
+        callback: StepCallback | None = None,
+    ) -> SampledStates:
+        """As `sample`, up to the generator's clean states, not yet turned into features."""
+        frames = _check_batch(texts, lengths, ids)
+        generator, walk = self.generator, self._walk
+        noise = SampleNoise(
+            self.seed,
+            ids if ids is not None else prompt_ids(texts, frames),
+            replication,
+            [generator.noise_shape(length) for length in frames],
+            device=generator.device,
+            dtype=generator.dtype,
+        )
+        lengths = lengths.to(generator.device)
+        reward = self._prepare(texts, references, lengths)
+        x, cond, history = noise.draw(), generator.condition(texts), []
+        for index, timestep in enumerate(walk.timesteps):
+            output = generator.denoise(x, timestep, cond, lengths)
+            fresh = noise.draw() if walk.sigma[index] > 0 else None
+            rewards = x.new_full((len(x),), float("nan"))
+            if reward is not None and self._guided[index]:
+                x, rewards = self._guided_step(index, output, x, fresh, reward)
+            else:
+                x = walk.step(index, output, x, fresh).prev
+            history.append(rewards)
+            if callback is not None:
+                callback(timestep, rewards)
+        return SampledStates(x, walk.timestep_tensor(), torch.stack(history, dim=1))
+
+    def _prepare(self, texts: Sequence[str], references: Tensor | None, lengths: Tensor) -> StateReward | None:
+        """The rewards [B] of the generator's state at a signal level; None without guidance."""
+        if self.reward is None or not self.config.active:
+            return None
+        require_differentiation()
+        normaliser = self.reward.normaliser
+        reward = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+
+        def evaluate(state: Tensor, alpha_bar: float) -> Tensor:
+            return reward(self.generator.to_motion(state, alpha_bar, lengths, normaliser), lengths, alpha_bar)
+
+        return evaluate
+
+    def _guided_step(
+        self, index: int, output: Tensor, x: Tensor, noise: Tensor | None, reward: StateReward
+    ) -> tuple[Tensor, Tensor]:
+        """One guided step from x_t: the next state, and the rewards [B]."""
+        walk, config = self._walk, self.config
+        plain = walk.step(index, output, x, noise)
+        at, level = {
+            "x_t": (x, walk.alpha_bar[index]),
+            "x_prev": (plain.prev, walk.alpha_bar_next[index]),
+            "x0": (plain.x0, 1.0),
+        }[config.location]
+        gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
+        gradient = limit_norm(gradient, config.max_norm)
+        if config.scale == "score":
+            return walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev, rewards
+        weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
+        return plain.prev + weight * gradient, rewards
+
+
+def _check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None) -> list[int]:
+    """The lengths as integers, once every input is of one size."""
+    frames = [int(length) for length in lengths.tolist()]
+    if not frames or len(texts) != len(frames) or (ids is not None and len(ids) != len(frames)):
+        given = "none" if ids is None else str(len(ids))
+        raise ConfigError(
+            f"sampler got {len(texts)} texts, {len(frames)} lengths, {given} ids; give one of each per motion"
+        )
+    if min(frames) < 1:
+        raise ConfigError(f"sampler lengths: {min(frames)} frames asked for; give at least 1")
+    return frames

@@ -1,0 +1,305 @@
+"""The LightningModule that generates: `predict` writes motions, `validate` and `test` measure them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torchmetrics import SumMetric
+
+from lightning_realign.callbacks.writer import Prediction
+from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.data.synthetic import judge
+from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
+from lightning_realign.guidance.retrieval import load_or_build_index
+from lightning_realign.inference.evaluation import Interval, ReplicatedMean, interval, table_text, write_table
+from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
+from lightning_realign.motion import recover_joints
+from lightning_realign.types import MotionTextBatch
+
+Row = Literal["real", "unguided", "guided"]
+FIGURES = ("oracle_accuracy", "reward", "denoiser_calls")
+
+
+class GuidedGeneration(L.LightningModule):
+    """Reward-guided generation for the texts of a data set (Algorithm 2 of arXiv 2511.19217).
+
+    `predict` returns, per replication, the guided motions (for `callbacks.writer.PredictionWriter`). `validate` and
+    `test` measure real, unguided and guided motions: the mean clean reward R_phi(x, c), the oracle's verdict where the
+    data set has true attributes, and the cost; each with a 95% interval over the replications. Unguided and guided
+    motions start from the same noise. Networks are loaded from the given paths when a run begins; no checkpoint of this
+    module is needed, or made.
+
+    Args:
+        generator: checkpoint of the generator.
+        reward: checkpoint of the reward model; needed where mu or eta is not 0, and for the figure `reward`.
+        mu: weight of the text reward.
+        eta: weight of the reward towards the retrieved training motion x^c.
+        scale: how the gradient enters the step, see `GuidanceConfig`.
+        location: the tensor at which the gradient is taken.
+        start: beginning of the guided window, as the fraction of the trajectory still ahead.
+        stop: its end, likewise.
+        every: guide every k-th step of the window.
+        max_norm: largest norm of one sample's gradient; null for no limit.
+        steps: sampling steps.
+        scheduler: `ddim` or `ddpm`.
+        cfg_scale: scale of classifier-free guidance; 1 is purely conditional.
+        seed: with a sample's id and the replication, it determines the sample's noise.
+        replications: independent draws of every motion.
+        family: name of the generator's adapter.
+        text_cache: folder of cached text features; null for the usual one.
+        index_cache: folder of cached retrieval indexes; null for the usual one.
+        rows: what `validate` and `test` measure; null for all, `guided` only where mu or eta is not 0.
+
+    Raises:
+        ConfigError: a setting that is out of range or contradicts another one.
+    """
+
+    def __init__(
+        self,
+        generator: str,
+        reward: str | None = None,
+        mu: float = 0.0,
+        eta: float = 0.0,
+        scale: Scale = "score",
+        location: Location = "x_t",
+        start: float = 1.0,
+        stop: float = 0.0,
+        every: int = 1,
+        max_norm: float | None = None,
+        steps: int = 50,
+        scheduler: SchedulerName = "ddim",
+        cfg_scale: float = 7.5,
+        seed: int = 1234,
+        replications: int = 1,
+        family: str = "latent",
+        text_cache: str | None = None,
+        index_cache: str | None = None,
+        rows: list[Row] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
+        require_reward(self.guidance, reward)
+        if replications < 1:
+            raise ConfigError(f"GuidedGeneration.replications is {replications}; set it to 1 or more")
+        self.mu, self.eta, self.seed, self.replications = mu, eta, seed, replications
+        self.rows = self._chosen_rows(rows)
+        names = [f"{row}_{figure}" for row in self.rows for figure in FIGURES]
+        self.figures = nn.ModuleDict({name: ReplicatedMean() for name in names})
+        self.seconds = nn.ModuleDict({row: SumMetric() for row in self.rows})
+        self._pipeline: GuidedPipeline | None = None
+
+    def _chosen_rows(self, rows: list[Row] | None) -> tuple[Row, ...]:
+        allowed: tuple[Row, ...] = get_args(Row)
+        if rows is None:
+            return allowed if self.guidance.active else ("real", "unguided")
+        unknown = [row for row in rows if row not in allowed]
+        if not rows or unknown:
+            raise ConfigError(f"GuidedGeneration.rows is {rows}; list one or more of {', '.join(allowed)}")
+        if "guided" in rows and not self.guidance.active:
+            raise ConfigError(f"GuidedGeneration.rows is {rows}, but mu and eta are 0; set mu or eta, or drop 'guided'")
+        return tuple(row for row in allowed if row in rows)
+
+    @property
+    def pipeline(self) -> GuidedPipeline:
+        """Generator, reward, text and index.
+
+        Raises:
+            ConfigError: no run has begun.
+        """
+        if self._pipeline is None:
+            raise ConfigError("GuidedGeneration has no networks yet; run it with a Trainer (validate, test or predict)")
+        return self._pipeline
+
+    def setup(self, stage: str) -> None:
+        """Load the networks, encode the stage's captions, and make or read the index of x^c where eta is not 0.
+
+        Raises:
+            ConfigError: the trainer forbids gradients, or fits, or has no data module of this project.
+            FeatureSpecError: the data set has another skeleton than the generator.
+        """
+        if stage == TrainerFn.FITTING:
+            raise ConfigError("GuidedGeneration generates and has nothing to fit; use validate, test or predict")
+        self._require_gradients(stage)
+        data = self._data()
+        if self._pipeline is None:
+            self._pipeline = self._load()
+        if data.skeleton.name != self.pipeline.skeleton.name:
+            raise FeatureSpecError(
+                f"{self.hparams['generator']}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
+                f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
+            )
+        # The first process of a machine fills the caches, the others read them.
+        if self.trainer.local_rank == 0:
+            self._fill_caches(data, stage)
+        self.trainer.strategy.barrier("caches of guided generation")
+        if self.trainer.local_rank != 0:
+            self._fill_caches(data, stage)
+
+    def _load(self) -> GuidedPipeline:
+        settings = self.hparams
+        return GuidedPipeline(
+            settings["generator"],
+            settings["reward"],
+            self.guidance,
+            family=settings["family"],
+            steps=settings["steps"],
+            scheduler=settings["scheduler"],
+            seed=self.seed,
+            cfg_scale=settings["cfg_scale"],
+            text_cache=settings["text_cache"],
+            device=self.trainer.strategy.root_device,
+        )
+
+    def _fill_caches(self, data: MotionTextDataModule, stage: str) -> None:
+        self.pipeline.prepare_text(data.captions(TrainerFn(stage).value))
+        if self.eta != 0 and self.pipeline.reward is not None:
+            device, folder = self.trainer.strategy.root_device, self.hparams["index_cache"]
+            self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
+
+    def _data(self) -> MotionTextDataModule:
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, MotionTextDataModule):
+            raise ConfigError(
+                f"GuidedGeneration needs a data module of motions and texts, not {type(data).__name__}: set `data` to "
+                "e.g. lightning_realign.data.HumanML3DDataModule"
+            )
+        return data
+
+    def _require_gradients(self, stage: str) -> None:
+        trainer = self.trainer
+        loops: dict[TrainerFn, Any] = {
+            TrainerFn.VALIDATING: trainer.validate_loop,
+            TrainerFn.TESTING: trainer.test_loop,
+            TrainerFn.PREDICTING: trainer.predict_loop,
+        }
+        # Read off the loop rather than torch: under gloo Lightning falls back to no_grad, which would hide the mistake.
+        if self.guidance.active and loops[TrainerFn(stage)].inference_mode:
+            raise ConfigError(
+                "trainer.inference_mode is True, but guidance differentiates the reward: "
+                "make the trainer with inference_mode=False"
+            )
+
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
+        """The batch's motions, guided where mu or eta is not 0; one entry per replication."""
+        return [
+            Prediction(
+                self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication),
+                batch.ids,
+                batch.captions,
+                self.pipeline.skeleton,
+                self.mu,
+                self.eta,
+                self.seed,
+                replication,
+                self.replications,
+            )
+            for replication in range(self.replications)
+        ]
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Measure the rows on one batch of the validation split."""
+        self._measure(batch)
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Measure the rows on one batch of the test split."""
+        self._measure(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget earlier figures."""
+        self._reset()
+
+    def on_test_epoch_start(self) -> None:
+        """Forget earlier figures."""
+        self._reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Gather, log and write the table."""
+        self._report("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Gather, log and write the table."""
+        self._report("test")
+
+    def _measure(self, batch: MotionTextBatch) -> None:
+        """Add the batch to the figures of every row and replication; real motions are the same in each."""
+        for row in self.rows:
+            for replication in range(1 if row == "real" else self.replications):
+                calls, started = self.pipeline.generator.calls, time.perf_counter()
+                features = self._motions(row, batch, replication)
+                if features.is_cuda:
+                    torch.cuda.synchronize(features.device)
+                self._seconds(row).update(time.perf_counter() - started)
+                spent = torch.full((len(batch),), float(self.pipeline.generator.calls - calls))
+                self._figure(row, "denoiser_calls").update(spent, batch.ids, replication)
+                self._score(row, features, batch, replication)
+
+    def _motions(self, row: Row, batch: MotionTextBatch, replication: int) -> Tensor:
+        """Features [B, T, D] of a row, in the data set's own units."""
+        if row == "real":
+            return batch.motion
+        guided = row == "guided"
+        return self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, guided).features
+
+    def _score(self, row: Row, features: Tensor, batch: MotionTextBatch, replication: int) -> None:
+        if self.pipeline.reward is not None:
+            rewards = self.pipeline.clean_reward(features, batch.lengths, batch.captions)
+            self._figure(row, "reward").update(rewards, batch.ids, replication)
+        lengths = batch.lengths.tolist()
+        verdicts: dict[str, float] = {}
+        for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
+            if attributes is not None:
+                joints = recover_joints(motion[:length].cpu(), self.pipeline.skeleton)
+                verdicts[sample] = float(judge(joints, self.pipeline.skeleton, attributes))
+        self._figure(row, "oracle_accuracy").update(torch.tensor(list(verdicts.values())), list(verdicts), replication)
+
+    def _reset(self) -> None:
+        for row in self.rows:
+            self._seconds(row).reset()
+            for figure in FIGURES:
+                self._figure(row, figure).reset()
+                # A rank without samples of its own must have a state of the right shape to gather.
+                self._figure(row, figure).update(torch.empty(0), [], 0)
+
+    def _figure(self, row: Row, figure: str) -> ReplicatedMean:
+        return cast(ReplicatedMean, self.figures[f"{row}_{figure}"])
+
+    def _seconds(self, row: Row) -> SumMetric:
+        return cast(SumMetric, self.seconds[row])
+
+    def _compute(self) -> dict[str, dict[str, Interval]]:
+        """The table; a collective call, so every rank computes every figure."""
+        table: dict[str, dict[str, Interval]] = {}
+        for row in self.rows:
+            found = {figure: self._figure(row, figure).compute().tolist() for figure in FIGURES}
+            table[row] = {figure: interval(values) for figure, values in found.items() if values}
+            table[row]["seconds"] = interval([float(self._seconds(row).compute())])
+        return table
+
+    def _report(self, prefix: str) -> None:
+        table = self._compute()
+        for row, figures in table.items():
+            for figure, value in figures.items():
+                self._log(f"{prefix}/{row}/{figure}", value)
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # a collective call
+        if self.trainer.is_global_zero:
+            write_table(folder / "table.json", table, self._settings(prefix))
+            rank_zero_info("%s\n%s", folder / "table.json", table_text(table))
+
+    def _log(self, name: str, value: Interval) -> None:
+        # Every rank has the same figure, and the average over ranks that Lightning takes leaves it.
+        self.log(name, value.mean, sync_dist=True)
+        if value.half_width is not None:
+            self.log(f"{name}_ci95", value.half_width, sync_dist=True)
+
+    def _settings(self, prefix: str) -> Mapping[str, Any]:
+        return {"split": prefix, "rows": list(self.rows), **{k: v for k, v in self.hparams.items() if k != "rows"}}

@@ -1,0 +1,170 @@
+"""Generator, reward, text and retrieval put together: all that generating needs, with or without Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_realign.checkpoint import RewardBundle, load_reward
+from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.generators import Generator, load_generator
+from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, SchedulerName
+from lightning_realign.guidance.retrieval import RewardIndex
+from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.types import GeneratedMotions, valid_mask
+
+# Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
+_TEXT_BATCH = 256
+
+
+class CountingGenerator:
+    """A generator that counts its denoiser's evaluations; otherwise the generator it wraps.
+
+    Attributes:
+        calls: number of calls of `denoise` so far, each for a whole batch.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generator, name)
+
+    def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
+        """The wrapped generator's `denoise`."""
+        self.calls += 1
+        return self._generator.denoise(x, t, cond, lengths)
+
+
+def load_reward_on(path: Path | str, device: torch.device | str) -> RewardBundle:
+    """A reward model from its checkpoint, on a device."""
+    bundle = load_reward(path)
+    return replace(bundle, network=bundle.network.to(device), normaliser=bundle.normaliser.to(device))
+
+
+class GuidedPipeline:
+    """Samples a generator with and without the guidance of a reward.
+
+    Args:
+        generator: the generator's checkpoint.
+        reward: the reward's checkpoint; None only without guidance.
+        guidance: strength and kind of the guidance.
+        family: name of the generator's adapter, see `load_generator`.
+        steps, scheduler, seed: of the sampler.
+        cfg_scale: scale of classifier-free guidance.
+        text_cache: folder of cached text features; None for the usual one.
+        device: where to compute.
+
+    Attributes:
+        index: the training split's embeddings, from which x^c is retrieved; to be set where eta is not 0.
+
+    Raises:
+        ConfigError: guidance without a reward, or settings that contradict each other.
+        CheckpointError: a checkpoint that cannot be used.
+        FeatureSpecError: generator and reward are of different skeletons.
+    """
+
+    def __init__(
+        self,
+        generator: Path | str,
+        reward: Path | str | None,
+        guidance: GuidanceConfig,
+        *,
+        family: str = "latent",
+        steps: int = 50,
+        scheduler: SchedulerName = "ddim",
+        seed: int = 1234,
+        cfg_scale: float = 7.5,
+        text_cache: Path | str | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        require_reward(guidance, reward)
+        loaded = load_generator(family, generator, cfg_scale, device=device, text_cache=text_cache)
+        self.generator = CountingGenerator(loaded)
+        self.guidance = guidance
+        self.reward: DualAlignmentReward | None = None
+        if reward is not None:
+            self.reward = DualAlignmentReward(load_reward_on(reward, device), cache_dir=text_cache)
+            if self.reward.skeleton != loaded.skeleton:
+                raise FeatureSpecError(
+                    f"{reward}: reward model of skeleton {self.reward.skeleton!r} beside a generator of skeleton "
+                    f"{loaded.skeleton!r} ({generator}); use checkpoints of one skeleton"
+                )
+        self.skeleton: Skeleton = load_skeleton(loaded.skeleton)
+        self.index: RewardIndex | None = None
+        self._plain = RewardGuidedSampler(self.generator, steps, scheduler, seed)
+        self._guided = RewardGuidedSampler(self.generator, steps, scheduler, seed, guidance, self.reward)
+
+    def prepare_text(self, captions: Sequence[str]) -> None:
+        """Encode captions ahead of sampling, so that they are in the cache."""
+        for first in range(0, len(captions), _TEXT_BATCH):
+            batch = captions[first : first + _TEXT_BATCH]
+            self.generator.condition(batch)
+            if self.reward is not None:
+                self.reward.text_latents(batch)
+
+    def sample(
+        self, captions: Sequence[str], lengths: Tensor, ids: Sequence[str], replication: int = 0, guided: bool = True
+    ) -> GeneratedMotions:
+        """Generate a motion for each of B captions; the same noise whether guided or not.
+
+        Args:
+            captions: B texts.
+            lengths: [B] frames.
+            ids: B sample ids, which with the seed and the replication determine the noise.
+            replication: index of the draw.
+            guided: False leaves the guidance out.
+
+        Raises:
+            ConfigError: eta is not 0 and there is no index.
+        """
+        if not guided or not self.guidance.active:
+            return self._plain.sample(captions, lengths, ids, replication)
+        return self._guided.sample(captions, lengths, ids, replication, self._references(captions))
+
+    @torch.no_grad()
+    def clean_reward(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
+        """R_phi(x, c) [B] of finished motions, at t = 0.
+
+        Args:
+            features: [B, T, D] in the data set's own units.
+            lengths: [B] frames.
+            captions: B texts.
+
+        Raises:
+            ConfigError: the pipeline has no reward.
+        """
+        if self.reward is None:
+            raise ConfigError("reward is not set: give the checkpoint of a reward model to score motions")
+        mask = valid_mask(lengths, features.shape[1])[..., None]
+        motion = self.reward.normaliser.normalise(features).masked_fill(~mask, 0.0)
+        return self.reward.prepare(captions, mu=1.0, eta=0.0)(motion, lengths, 1.0)
+
+    def _references(self, captions: Sequence[str]) -> Tensor | None:
+        """Embeddings [B, W] of the x^c of B captions; None without motion reward."""
+        if self.guidance.eta == 0 or self.reward is None:
+            return None
+        if self.index is None:
+            raise ConfigError(
+                f"eta is {self.guidance.eta}: eta needs the training set's index; give the index, or set eta to 0"
+            )
+        return self.index.query(self.reward.text_latents(captions)).latents
+
+
+def require_reward(guidance: GuidanceConfig, reward: Path | str | None) -> None:
+    """Refuse guidance without a reward.
+
+    Raises:
+        ConfigError: mu or eta is not 0, and there is no reward.
+    """
+    if guidance.active and reward is None:
+        raise ConfigError(
+            f"reward is not set, but mu={guidance.mu} and eta={guidance.eta}: give the checkpoint of a reward model, "
+            "or set mu and eta to 0"
+        )

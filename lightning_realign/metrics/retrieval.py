@@ -1,0 +1,99 @@
+"""Retrieval as a torchmetrics metric, independent of batch size, order, workers and ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from lightning_realign.metrics.functional import RECALLS, retrieval_scores
+
+
+def id_keys(ids: Sequence[str]) -> Tensor:
+    """A 64-bit key per sample id, int64 [B]: strings cannot be gathered between processes, these can."""
+    digests = (hashlib.sha256(sample_id.encode()).digest() for sample_id in ids)
+    return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], dtype=torch.int64)
+
+
+class RetrievalMetrics(Metric):
+    """Text-to-motion and motion-to-text R@k (percent) and median rank over all pairs that were seen.
+
+    Pairs are gathered from all processes, reduced to one per id (a distributed sampler may repeat some), ordered by
+    their ids' keys, and only then ranked: within the whole gallery, or within pools formed by a private shuffle.
+
+    As input to `update`:
+        motion: [B, W] latents (means) of motions.
+        text: [B, W] latents (means) of their captions.
+        ids: B sample ids.
+
+    As output of `compute`: a dictionary of float64 scalars, `t2m_R@1` ... `t2m_MedR`, `m2t_R@1` ... `m2t_MedR`; NaN
+    where there are fewer pairs than one pool needs.
+
+    Args:
+        pool: None for the whole gallery, otherwise the number of pairs per pool (TMR's protocol has 32).
+        seed: of the shuffle that forms the pools.
+        recalls: the k of R@k.
+
+    Raises:
+        ValueError: a pool below 2, or a k below 1.
+
+    Example:
+        >>> import torch
+        >>> metric = RetrievalMetrics()
+        >>> metric.update(torch.eye(4), torch.eye(4), ["a", "b", "c", "d"])
+        >>> metric.compute()["t2m_R@1"].item()
+        100.0
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    motion: list[Tensor]
+    text: list[Tensor]
+    keys: list[Tensor]
+
+    def __init__(self, pool: int | None = None, seed: int = 0, recalls: Sequence[int] = RECALLS) -> None:
+        super().__init__()
+        if pool is not None and pool < 2:
+            raise ValueError(f"pool={pool}: a pool holds at least 2 pairs; None ranks within the whole gallery")
+        if not recalls or min(recalls) < 1:
+            raise ValueError(f"recalls={tuple(recalls)}: give at least one k, none below 1")
+        self.pool = pool
+        self.seed = seed
+        self.recalls = tuple(recalls)
+        for name in ("motion", "text", "keys"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
+
+    def update(self, motion: Tensor, text: Tensor, ids: Sequence[str]) -> None:
+        """Take in a batch of pairs.
+
+        Raises:
+            ValueError: the latents' shapes differ, or their number is not the number of ids.
+        """
+        if motion.shape != text.shape or motion.dim() != 2 or len(motion) != len(ids):
+            raise ValueError(
+                f"motion has shape {tuple(motion.shape)}, text {tuple(text.shape)}, and there are {len(ids)} ids: "
+                "expected [B, W] twice and B ids"
+            )
+        self.motion.append(motion.detach().float())
+        self.text.append(text.detach().float())
+        self.keys.append(id_keys(ids).to(motion.device))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Rank everything seen so far.
+
+        Raises:
+            ValueError: nothing was seen.
+        """
+        keys = dim_zero_cat(self.keys).cpu().numpy()
+        # NumPy's `unique` gives the first of several equal keys, in the keys' order.
+        _, first = np.unique(keys, return_index=True)
+        order = torch.from_numpy(first)
+        motion, text = (dim_zero_cat(state)[order.to(self.device)] for state in (self.motion, self.text))
+        return retrieval_scores(motion, text, self.pool, self.seed, self.recalls)

@@ -1,0 +1,16 @@
+"""Motion representation: skeletons, and features from joint positions and back (pure geometry)."""
+
+from lightning_realign.motion.features import extract_features, recover_joints, recover_joints_from_rotations
+from lightning_realign.motion.normaliser import Normaliser, feature_statistics
+from lightning_realign.motion.skeleton import Skeleton, load_skeleton, skeleton_names
+
+__all__ = [
+    "Normaliser",
+    "Skeleton",
+    "extract_features",
+    "feature_statistics",
+    "load_skeleton",
+    "recover_joints",
+    "recover_joints_from_rotations",
+    "skeleton_names",
+]

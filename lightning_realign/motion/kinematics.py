@@ -1,0 +1,151 @@
+"""Inverse and forward kinematics, and the uniform skeleton, as HumanML3D defines them (Guo et al., CVPR 2022)."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lightning_realign.motion import rotations
+from lightning_realign.motion.skeleton import Skeleton
+
+# The published smoothing of the facing direction: frames, and the filter's reach in standard deviations.
+SMOOTHING_SIGMA = 20.0
+SMOOTHING_REACH = 4.0
+
+
+def bone_vectors(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Each joint relative to its parent. `joints` is [..., J, 3], and so is the result; the root's entry is zero."""
+    parents = torch.tensor(skeleton.parents[1:], device=joints.device)
+    bones = joints[..., 1:, :] - joints.index_select(-2, parents)
+    return functional.pad(bones, (0, 0, 1, 0))
+
+
+def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Bone lengths [..., J] of poses [..., J, 3], 0 for the root."""
+    return bone_vectors(joints, skeleton).norm(dim=-1)
+
+
+def scale_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Leg length of the uniform skeleton over that of the first frame. `joints` is [..., T, J, 3], the result [...]."""
+    legs = list(skeleton.l_idx)
+    target = sum(skeleton.target_lengths[joint] for joint in legs)
+    return target / bone_lengths(joints[..., 0, :, :], skeleton)[..., legs].sum(dim=-1)
+
+
+def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Give a motion the bone lengths of the format's uniform skeleton, and scale its root path by leg length.
+
+    Inverse kinematics followed by forward kinematics with other lengths keeps every bone's direction, so the
+    directions are used at once.
+
+    Args:
+        joints: [..., T, J, 3], y up.
+        skeleton: the feature format.
+
+    Returns:
+        [..., T, J, 3].
+    """
+    bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1, eps=torch.finfo(joints.dtype).tiny)
+    bones = bones * skeleton.lengths(joints)[:, None]
+    root = joints[..., :1, :] * scale_ratio(joints, skeleton)[..., None, None, None]
+    return root + torch.tensor(_ancestors(skeleton.parents), dtype=joints.dtype, device=joints.device) @ bones
+
+
+@functools.cache
+def _ancestors(parents: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    """The matrix [J, J] that sums bone vectors from the root to each joint (parents come before their children)."""
+    rows: list[tuple[float, ...]] = []
+    for joint, parent in enumerate(parents):
+        path = rows[parent] if parent >= 0 else (0.0,) * len(parents)
+        rows.append(tuple(1.0 if place == joint > 0 else entry for place, entry in enumerate(path)))
+    return tuple(rows)
+
+
+def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """The horizontal unit vector [..., 3] a pose [..., J, 3] faces: up x (hips' + shoulders' left-to-right vector)."""
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., joint, :] for joint in skeleton.face)
+    return functional.normalize(_forward((right_hip - left_hip) + (right_shoulder - left_shoulder)), dim=-1)
+
+
+def facing_of_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool) -> Tensor:
+    """The facing direction [..., T, 3] as the published inverse kinematics takes it, with its sign quirk.
+
+    That routine unpacks the face list with the hips swapped, so that its hip term has the opposite sign to `facing`.
+    Every public data set and checkpoint has it.
+
+    Args:
+        joints: [..., T, J, 3].
+        skeleton: the feature format.
+        smooth: Gaussian smoothing over time, 20 frames wide, the end frames repeated beyond the ends.
+    """
+    right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., joint, :] for joint in skeleton.face)
+    forward = _forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
+    return functional.normalize(_smooth(forward) if smooth else forward, dim=-1)
+
+
+def _forward(across: Tensor) -> Tensor:
+    """Up x (across / |across|), [..., 3]: shorter than 1 where `across` is tilted, and so weighs less when smoothed."""
+    across = functional.normalize(across, dim=-1)
+    return torch.stack((across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0]), dim=-1)
+
+
+def _smooth(signal: Tensor) -> Tensor:
+    """Gaussian filter along the time axis of [..., T, C], the end frames repeated beyond the ends."""
+    *batch, frames, channels = signal.shape
+    radius = int(SMOOTHING_REACH * SMOOTHING_SIGMA + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64, device=signal.device)
+    weights = torch.softmax(-0.5 * (offsets / SMOOTHING_SIGMA) ** 2, dim=0).to(signal.dtype)
+    rows = signal.transpose(-1, -2).reshape(-1, 1, frames)
+    smoothed = functional.conv1d(functional.pad(rows, (radius, radius), mode="replicate"), weights[None, None])
+    return smoothed.reshape(*batch, channels, frames).transpose(-1, -2)
+
+
+def inverse_kinematics(joints: Tensor, skeleton: Skeleton, *, smooth: bool = False) -> Tensor:
+    """Joint rotations that turn the rest pose's bones into those of a motion.
+
+    Joint 0 holds the rotation that makes the pose face +z (identity in the first frame, by definition); every other
+    joint the shortest rotation of its bone, relative to the bone before it in its chain. A chain's first bone is
+    relative to joint 0.
+
+    Args:
+        joints: [..., T, J, 3].
+        skeleton: the feature format.
+        smooth: whether to smooth the facing direction over time.
+
+    Returns:
+        Unit quaternions w x y z, [..., T, J, 4].
+    """
+    forward = facing_of_kinematics(joints, skeleton, smooth)
+    ahead = torch.tensor((0.0, 0.0, 1.0), dtype=joints.dtype, device=joints.device)
+    root = rotations.between(forward, ahead)
+    identity = torch.tensor((1.0, 0.0, 0.0, 0.0), dtype=joints.dtype, device=joints.device)
+    root = torch.cat((identity.expand_as(root[..., :1, :]), root[..., 1:, :]), dim=-2)
+    bones = functional.normalize(bone_vectors(joints, skeleton)[..., 1:, :], dim=-1)
+    turned = torch.cat((root[..., None, :], rotations.between(skeleton.directions(joints)[1:], bones)), dim=-2)
+    before = torch.tensor(skeleton.chain_parents[1:], device=joints.device).clamp_min(0)
+    local = rotations.multiply(rotations.conjugate(turned.index_select(-2, before)), turned[..., 1:, :])
+    return torch.cat((root[..., None, :], local), dim=-2)
+
+
+def forward_kinematics(matrices: Tensor, root: Tensor, skeleton: Skeleton) -> Tensor:
+    """Joint positions of rotations, with the uniform skeleton's bone lengths. The inverse of `inverse_kinematics`.
+
+    Args:
+        matrices: local rotation matrices [..., J, 3, 3]; joint 0 holds the root's.
+        root: root positions [..., 3].
+        skeleton: the feature format.
+
+    Returns:
+        [..., J, 3].
+    """
+    offsets = skeleton.directions(matrices) * skeleton.lengths(matrices)[:, None]
+    positions = [root] * skeleton.num_joints
+    for chain in skeleton.chains:
+        rotation = matrices[..., 0, :, :]
+        for parent, joint in zip(chain[:-1], chain[1:], strict=True):
+            rotation = rotation @ matrices[..., joint, :, :]
+            positions[joint] = positions[parent] + (rotation @ offsets[joint, :, None])[..., 0]
+    return torch.stack(positions, dim=-2)

@@ -1,0 +1,155 @@
+"""The skeletons of the two feature formats: joints, kinematic chains, and the constants of the feature extraction."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any, Literal
+
+import torch
+import yaml
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+
+_AXES = {
+    "0": (0.0, 0.0, 0.0),
+    "+x": (1.0, 0.0, 0.0),
+    "-x": (-1.0, 0.0, 0.0),
+    "+y": (0.0, 1.0, 0.0),
+    "-y": (0.0, -1.0, 0.0),
+    "+z": (0.0, 0.0, 1.0),
+    "-z": (0.0, 0.0, -1.0),
+}
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A skeleton of J joints and the constants of its feature format. Joint 0 is the root, y is up.
+
+    joints: J names. parents: J indices, -1 for the root. chains: joint indices from the root or a branching joint
+    outwards. raw_offsets: per joint the axis along which its bone points in the rest pose. face: right hip, left hip,
+    right shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle
+    and toe. contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's
+    frame rate. target_lengths: bone lengths (from the parent) of the uniform skeleton, in `unit`.
+    min_length: shortest motion of the published data set, in frames.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    parents: tuple[int, ...]
+    chains: tuple[tuple[int, ...], ...]
+    raw_offsets: tuple[tuple[float, float, float], ...]
+    face: tuple[int, int, int, int]
+    l_idx: tuple[int, int]
+    feet_right: tuple[int, int]
+    feet_left: tuple[int, int]
+    contact_threshold: float
+    fps: float
+    unit: Literal["metre", "millimetre"]
+    target_lengths: tuple[float, ...]
+    min_length: int
+
+    @property
+    def num_joints(self) -> int:
+        """J."""
+        return len(self.joints)
+
+    @property
+    def num_features(self) -> int:
+        """D = 12 J - 1: 263 for HumanML3D, 251 for KIT-ML."""
+        return 12 * self.num_joints - 1
+
+    @property
+    def blocks(self) -> tuple[tuple[str, slice], ...]:
+        """The seven blocks of a feature vector, in order, with their places."""
+        joints = self.num_joints
+        sizes = (
+            ("root_yaw_velocity", 1),
+            ("root_velocity", 2),
+            ("root_height", 1),
+            ("positions", 3 * (joints - 1)),
+            ("rotations", 6 * (joints - 1)),
+            ("velocities", 3 * joints),
+            ("contacts", 4),
+        )
+        blocks, start = [], 0
+        for name, size in sizes:
+            blocks.append((name, slice(start, start + size)))
+            start += size
+        return tuple(blocks)
+
+    @property
+    def chain_parents(self) -> tuple[int, ...]:
+        """Per joint, the preceding joint whose rotation its own is relative to: -1 at a chain's first bone.
+
+        Every chain starts anew from the root's rotation (also those that branch off elsewhere), as in the published
+        inverse kinematics.
+        """
+        before = [-1] * self.num_joints
+        for chain in self.chains:
+            for previous, joint in zip(chain[1:-1], chain[2:], strict=True):
+                before[joint] = previous
+        return tuple(before)
+
+    def directions(self, like: Tensor) -> Tensor:
+        """The rest directions `raw_offsets` [J, 3] in the type and on the device of `like`."""
+        return torch.tensor(self.raw_offsets, dtype=like.dtype, device=like.device)
+
+    def lengths(self, like: Tensor) -> Tensor:
+        """The bone lengths `target_lengths` [J] in the type and on the device of `like`."""
+        return torch.tensor(self.target_lengths, dtype=like.dtype, device=like.device)
+
+    def index(self, joint: str) -> int:
+        """The index of a joint by its name.
+
+        Raises:
+            ConfigError: if the skeleton has no joint of that name.
+        """
+        if joint not in self.joints:
+            raise ConfigError(f"joint {joint!r} is not in skeleton {self.name!r}; choose from {', '.join(self.joints)}")
+        return self.joints.index(joint)
+
+
+def skeleton_names() -> tuple[str, ...]:
+    """The names that `load_skeleton` knows."""
+    folder = resources.files(__package__) / "skeletons"
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
+
+
+@functools.cache
+def load_skeleton(name: str) -> Skeleton:
+    """The skeleton of a feature format: "humanml3d" (22 joints, 263-d) or "kit" (21 joints, 251-d).
+
+    Raises:
+        ConfigError: if there is no skeleton of that name.
+
+    >>> load_skeleton("humanml3d").num_features, load_skeleton("kit").num_features
+    (263, 251)
+    """
+    names = skeleton_names()
+    if name not in names:
+        raise ConfigError(f"skeleton is {name!r}; choose one of {', '.join(names)}")
+    spec: dict[str, Any] = yaml.safe_load((resources.files(__package__) / "skeletons" / f"{name}.yaml").read_text())
+    chains = tuple(tuple(chain) for chain in spec["chains"])
+    parents = [-1] * len(spec["joints"])
+    for chain in chains:
+        for parent, joint in zip(chain[:-1], chain[1:], strict=True):
+            parents[joint] = parent
+    return Skeleton(
+        name=name,
+        joints=tuple(spec["joints"]),
+        parents=tuple(parents),
+        chains=chains,
+        raw_offsets=tuple(_AXES[axis] for axis in spec["raw_offsets"]),
+        face=tuple(spec["face"]),
+        l_idx=tuple(spec["l_idx"]),
+        feet_right=tuple(spec["feet_right"]),
+        feet_left=tuple(spec["feet_left"]),
+        contact_threshold=spec["contact_threshold"],
+        fps=spec["fps"],
+        unit=spec["unit"],
+        target_lengths=tuple(spec["target_lengths"]),
+        min_length=spec["min_length"],
+    )

@@ -1,0 +1,200 @@
+"""Text features on disk: every caption is encoded once per encoder, whatever runs, ranks and data sets ask for it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_realign.data.formats import save_bytes_atomic
+from lightning_realign.errors import ConfigError
+from lightning_realign.text.encoder import EncodedCaption, TextEncoder, encoder_identity, load_text_encoder, text_sizes
+from lightning_realign.types import TextFeatures
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = "1"
+# Captions per shard: what an interrupted run loses at most.
+_SHARD_CAPTIONS = 2048
+
+
+def default_cache_dir() -> Path:
+    """`$REALIGN_CACHE/text`, else `~/.cache/lightning_realign/text`."""
+    root = os.environ.get("REALIGN_CACHE")
+    return (Path(root).expanduser() if root else Path.home() / ".cache" / "lightning_realign") / "text"
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """n captions: tokens [N, E] one after another, offsets [n + 1], sentences [n, S], checksums [n]."""
+
+    path: Path
+    tokens: Tensor
+    offsets: Tensor
+    sentences: Tensor
+    checks: Tensor
+
+    def read(self, row: int) -> EncodedCaption | None:
+        """The features of one caption; None where its checksum does not fit."""
+        first, last = self.offsets[row : row + 2].tolist()
+        encoded = EncodedCaption(self.tokens[first:last], self.sentences[row])
+        return encoded if _checksum(encoded) == int(self.checks[row]) else None
+
+
+def _checksum(encoded: EncodedCaption) -> int:
+    return zlib.crc32(encoded.sentence.numpy().tobytes(), zlib.crc32(encoded.tokens.numpy().tobytes()))
+
+
+class CachedTextEncoder:
+    """A text encoder that reads its features from disk, and loads the real encoder only for captions it lacks.
+
+    Several processes may share a cache folder: shards are written under unique names, whole or not at all, and never
+    changed. A damaged shard is ignored with a warning, and its captions are encoded again.
+    """
+
+    def __init__(self, name: str, cache_dir: Path | str | None = None) -> None:
+        """A cache for the encoder `name`; nothing is loaded yet.
+
+        Args:
+            name: as `load_text_encoder` takes it.
+            cache_dir: where features are kept; None takes `default_cache_dir()`.
+
+        Raises:
+            ConfigError: if the encoder's name is unknown.
+        """
+        self.name = name
+        self.token_size, self.sentence_size = text_sizes(name)
+        self.identity = encoder_identity(name)
+        self.folder = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / self.identity
+        self._encoder: TextEncoder | None = None
+        self._known: set[Path] = set()
+        self._places: dict[str, list[tuple[_Shard, int]]] = {}
+        self._memory: dict[str, EncodedCaption] = {}
+
+    def __call__(self, captions: Sequence[str]) -> TextFeatures:
+        """Features of B captions, float32 on the CPU; tokens are padded with zeros to the longest caption."""
+        self.prepare(captions, progress=False)
+        encoded = [self._memory[caption] for caption in captions]
+        lengths = [len(item.tokens) for item in encoded]
+        tokens = torch.zeros(len(encoded), max(lengths, default=0), self.token_size)
+        for row, item in enumerate(encoded):
+            tokens[row, : lengths[row]] = item.tokens
+        sentence = torch.zeros(len(encoded), self.sentence_size)
+        if encoded:
+            torch.stack([item.sentence for item in encoded], out=sentence)
+        return TextFeatures(tokens, torch.tensor(lengths, dtype=torch.int64), sentence)
+
+    def prepare(self, captions: Iterable[str], progress: bool = True) -> None:
+        """Make sure that the features of all captions are on disk, and hold them ready.
+
+        Args:
+            captions: any number, in any order, repeated or not.
+            progress: show a progress bar while encoding.
+
+        Raises:
+            CheckpointError: if captions are missing and the encoder's weights cannot be loaded.
+            ConfigError: if the cache folder cannot be written.
+        """
+        if not (missing := self._missing(captions)):
+            return
+        self._scan()
+        missing = self._missing(missing)
+        if missing:
+            self._encode(missing, progress)
+
+    def _missing(self, captions: Iterable[str]) -> list[str]:
+        return [
+            caption for caption in dict.fromkeys(captions) if caption not in self._memory and not self._read(caption)
+        ]
+
+    def _read(self, caption: str) -> bool:
+        """Bring a caption's features from a shard to memory."""
+        places = self._places.get(caption, [])
+        while places:
+            shard, row = places[-1]
+            encoded = shard.read(row)
+            if encoded is not None:
+                self._memory[caption] = encoded
+                return True
+            logger.warning("%s: the features of %r are damaged; they are encoded again", shard.path, caption[:80])
+            places.pop()
+        return False
+
+    def _scan(self) -> None:
+        """Index shards that have appeared since the last look, such as those of other ranks."""
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path not in self._known:
+                self._known.add(path)
+                self._index(path)
+
+    def _index(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                captions = json.loads((file.metadata() or {})["captions"])
+                shard = _Shard(path, *(file.get_tensor(name) for name in ("tokens", "offsets", "sentences", "checks")))
+            self._check(shard, len(captions))
+        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+            logger.warning("%s: damaged text features are ignored (%s); delete the file", path, reason)
+            return
+        for row, caption in enumerate(captions):
+            self._places.setdefault(caption, []).append((shard, row))
+
+    def _check(self, shard: _Shard, count: int) -> None:
+        offsets = shard.offsets
+        fits = (
+            shard.sentences.shape == (count, self.sentence_size)
+            and shard.checks.shape == (count,)
+            and offsets.shape == (count + 1,)
+            and shard.tokens.shape == (int(offsets[-1]), self.token_size)
+            and int(offsets[0]) == 0
+            and bool((offsets.diff() >= 0).all())
+        )
+        if not fits:
+            raise ValueError("its tensors do not fit each other or the encoder")
+
+    def _encode(self, captions: list[str], progress: bool) -> None:
+        from tqdm.auto import tqdm
+
+        if self._encoder is None:
+            self._encoder = load_text_encoder(self.name)
+        # Sorted by length, a shard's captions fall into few groups of equal token counts, hence large batches.
+        ordered = sorted(captions, key=lambda caption: (len(caption), caption))
+        with tqdm(total=len(ordered), desc=f"encoding captions ({self.name})", disable=not progress) as bar:
+            for first in range(0, len(ordered), _SHARD_CAPTIONS):
+                part = ordered[first : first + _SHARD_CAPTIONS]
+                self._write(part, self._encoder.encode(part))
+                bar.update(len(part))
+        self._scan()
+        for caption in captions:
+            if not self._read(caption):
+                raise ConfigError(f"{self.folder}: features just written cannot be read back; choose another cache_dir")
+
+    def _write(self, captions: Sequence[str], encoded: Sequence[EncodedCaption]) -> None:
+        from safetensors.torch import save
+
+        counts = torch.tensor([0] + [len(item.tokens) for item in encoded], dtype=torch.int64)
+        tensors = {
+            "tokens": torch.cat([item.tokens for item in encoded]),
+            "offsets": counts.cumsum(0),
+            "sentences": torch.stack([item.sentence for item in encoded]),
+            "checks": torch.tensor([_checksum(item) for item in encoded], dtype=torch.int64),
+        }
+        metadata = {"captions": json.dumps(list(captions)), "encoder": self.identity, "format": _FORMAT}
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        try:
+            save_bytes_atomic(path, save(tensors, metadata))
+        except OSError as error:
+            raise ConfigError(
+                f"{self.folder}: text features cannot be written ({error.strerror}); set cache_dir or REALIGN_CACHE"
+            ) from None

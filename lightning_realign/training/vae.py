@@ -1,0 +1,108 @@
+"""Training of the motion VAE (MLD, Chen et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_realign.checkpoint import vae_spec
+from lightning_realign.errors import ConfigError
+from lightning_realign.models import MotionVAE, VAEArchitecture
+from lightning_realign.motion import recover_joints
+from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
+from lightning_realign.training.losses import masked_mean, masked_smooth_l1, standard_kl
+from lightning_realign.types import Gaussian, MotionTextBatch
+
+PUBLISHED_NETWORK = VAEArchitecture()
+MILLIMETRES = {"metre": 1000.0, "millimetre": 1.0}
+
+
+class VAETraining(TrainingModule):
+    """Fits a `MotionVAE`: smooth L1 on normalised features and on joint positions, and a KL term.
+
+    Args:
+        skeleton: feature spec of the motions.
+        network: sizes of the VAE; the default is MLD's.
+        kl_weight: of the divergence from the standard normal.
+        joint_weight: of the smooth L1 between joint positions in metres (whatever the skeleton's unit).
+        learning_rate: peak of the cosine schedule.
+        warmup_steps: linear warm-up, at most a tenth of the run.
+        weight_decay: AdamW's.
+        seed: of training.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    def __init__(
+        self,
+        skeleton: str = "humanml3d",
+        network: VAEArchitecture = PUBLISHED_NETWORK,
+        kl_weight: float = 1e-4,
+        joint_weight: float = 1.0,
+        learning_rate: float = 1e-4,
+        warmup_steps: int = 1000,
+        weight_decay: float = 0.0,
+        seed: int = 1234,
+    ) -> None:
+        settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
+        super().__init__(skeleton, "vae", learning_rate, warmup_steps, weight_decay, seed)
+        self.save_hyperparameters(settings)
+        for name, weight in (("kl_weight", kl_weight), ("joint_weight", joint_weight)):
+            if weight < 0:
+                raise ConfigError(f"VAETraining.{name} is {weight}; set it to 0 or more")
+        self.kl_weight, self.joint_weight = kl_weight, joint_weight
+        architecture = as_dataclass(VAEArchitecture, network)
+        self.network = MotionVAE(self.skeleton.num_features, **primitive({"network": architecture})["network"])
+
+    def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
+        """One step on sampled latents."""
+        latent = self._encode(batch)
+        terms = self.terms(batch, latent, latent.sample())
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch))
+        return terms["loss"]
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Losses and the mean joint position error, on the latents' means."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """As in validation."""
+        self._evaluate(batch, "test")
+
+    def terms(self, batch: MotionTextBatch, latent: Gaussian, z: Tensor) -> dict[str, Tensor]:
+        """The loss of decoding z [B, n, d], and its terms.
+
+        Returns:
+            Scalars: `reconstruction` (features), `kl`, `joints` (smooth L1 in metres, where it has a weight), their
+            weighted sum `loss`, and `joint_error_mm`, the mean distance between joints in space.
+        """
+        features, lengths = self.normalised(batch), batch.lengths
+        decoded = self.network.decode(z, lengths, features.shape[1])
+        reconstruction, kl = masked_smooth_l1(decoded, features, lengths), standard_kl(latent)
+        millimetres = MILLIMETRES[self.skeleton.unit]
+        # Half precision would spoil the root's path, a sum over all frames.
+        with (
+            torch.autocast(device_type=features.device.type, enabled=False),
+            torch.set_grad_enabled(torch.is_grad_enabled() and self.joint_weight > 0),
+        ):
+            made = recover_joints(self.normaliser.denormalise(decoded.float()), self.skeleton)
+            true = recover_joints(batch.motion.float(), self.skeleton)
+            joints = masked_smooth_l1(made * (millimetres / 1000), true * (millimetres / 1000), lengths)
+            distance = masked_mean((made.detach() - true).norm(dim=-1), lengths).mean() * millimetres
+        loss = reconstruction + self.kl_weight * kl + self.joint_weight * joints
+        return {"loss": loss, "reconstruction": reconstruction, "kl": kl, "joints": joints, "joint_error_mm": distance}
+
+    def specification(self) -> dict[str, Any]:
+        """Kind, architecture and feature spec."""
+        return vae_spec(self.network, skeleton=self.skeleton.name, fingerprint=self.fingerprint)
+
+    def _encode(self, batch: MotionTextBatch) -> Gaussian:
+        return self.network.encode(self.normalised(batch), batch.lengths)
+
+    def _evaluate(self, batch: MotionTextBatch, stage: Literal["val", "test"]) -> None:
+        latent = self._encode(batch)
+        terms = self.terms(batch, latent, latent.mean)
+        self.log_dict({f"{stage}/{name}": term for name, term in terms.items()}, batch_size=len(batch), sync_dist=True)

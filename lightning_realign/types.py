@@ -1,0 +1,97 @@
+"""The frozen records that travel between the parts. Symbols: B batch, T frames, D features, L tokens, J joints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def valid_mask(lengths: Tensor, size: int) -> Tensor:
+    """Boolean mask [B, size], true where the index lies below the sample's length. `lengths` is [B]."""
+    return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a frozen text encoder says of B captions.
+
+    tokens: [B, L, E] token embeddings, zero beyond a caption's length. lengths: [B] number of tokens.
+    sentence: [B, S] the pooled sentence embedding, of unit length.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    sentence: Tensor
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextFeatures:
+        """Move to a device; `dtype` applies to the embeddings only."""
+        return TextFeatures(
+            self.tokens.to(device=device, dtype=dtype),
+            self.lengths.to(device=device),
+            self.sentence.to(device=device, dtype=dtype),
+        )
+
+    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> TextFeatures:
+        """Select captions along the batch axis."""
+        return TextFeatures(self.tokens[index], self.lengths[index], self.sentence[index])
+
+
+@dataclass(frozen=True)
+class MotionTextBatch:
+    """B motions with their captions, as a DataModule yields them.
+
+    motion: [B, T, D] features in the data set's own units (*not* normalised: every network carries the statistics
+    it was trained with), zero beyond a sample's length. lengths: [B] frames. ids, captions: B strings.
+    attributes: per sample the true attributes of a synthetic motion, None where the data set has none.
+    """
+
+    motion: Tensor
+    lengths: Tensor
+    ids: tuple[str, ...]
+    captions: tuple[str, ...]
+    attributes: tuple[Mapping[str, Any] | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> MotionTextBatch:
+        """Move the tensors to a device (Lightning calls this)."""
+        return MotionTextBatch(
+            self.motion.to(device, non_blocking=non_blocking),
+            self.lengths.to(device, non_blocking=non_blocking),
+            self.ids,
+            self.captions,
+            self.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A diagonal Gaussian: mean and logvar of the same shape, [B, ...]."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """A reparametrised draw, differentiable in mean and logvar."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + noise * (0.5 * self.logvar).exp()
+
+
+@dataclass(frozen=True)
+class GeneratedMotions:
+    """B generated motions.
+
+    features: [B, T, D] in the data set's own units, zero beyond a sample's length. lengths: [B].
+    timesteps: [S] the sampler's timesteps, first to last. rewards: [B, S] the dual reward R(x_t, c) seen at each
+    guided step; NaN where the step was not guided.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    timesteps: Tensor
+    rewards: Tensor

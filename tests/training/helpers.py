@@ -1,0 +1,54 @@
+"""Tiny networks and trainers."""
+
+import lightning as L
+
+from lightning_realign.models import DenoiserArchitecture, RewardArchitecture, VAEArchitecture
+from lightning_realign.training import DiffusionTraining, RewardTraining, VAETraining
+
+SIZES = {"width": 32, "layers": 3, "heads": 2, "feedforward": 48}
+REWARD = RewardArchitecture(**SIZES, patch=4)
+VAE = VAEArchitecture(**SIZES, latent_tokens=2, latent_size=8, patch=4)
+DENOISER = DenoiserArchitecture(**SIZES)
+
+
+def reward_module(text_cache, network=REWARD, **settings):
+    L.seed_everything(0)
+    return RewardTraining(
+        network=network, text_cache=text_cache, validation_timesteps=(0, 300), learning_rate=1e-3, **settings
+    )
+
+
+def vae_module(**settings):
+    L.seed_everything(0)
+    return VAETraining(network=VAE, learning_rate=1e-3, **settings)
+
+
+def diffusion_module(text_cache, vae, **settings):
+    L.seed_everything(0)
+    return DiffusionTraining(vae=vae, denoiser=DENOISER, text_cache=text_cache, learning_rate=1e-3, **settings)
+
+
+def trainer(folder, **settings):
+    options = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "default_root_dir": folder,
+        "max_epochs": 2,
+    }
+    return L.Trainer(**(options | settings))
+
+
+class LossRecord(L.Callback):
+    """The training loss of every step."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item())
