@@ -75,7 +75,7 @@ class GaussianGenerator:
 
 
 class FunctionReward:
-    """A reward given as a function (motion, alpha_bar) -> [B]; counts its calls and keeps the levels it was asked at."""
+    """A reward given as a function (motion, alpha_bar) -> [B]; keeps the levels it was asked at."""
 
     skeleton = "humanml3d"
 

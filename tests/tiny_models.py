@@ -1,4 +1,4 @@
-"""Checkpoints of tiny random networks in the form that the trainings write, and a text encoder that needs no weights."""
+"""Checkpoints of tiny random networks, as the trainings write them, and a text encoder without weights."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import torch
 import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from lightning_realign.data.formats import write_text_atomic
 
@@ -110,7 +111,7 @@ class RunRecord(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False)
         folder = self._folder or Path(trainer.default_root_dir)
         moment = time.strftime("%Y%m%d-%H%M%S")
-        write_text_atomic(folder / f"config-{stage}-{moment}-{os.getpid()}.yaml", text)
+        write_text_atomic(folder / f"config-{TrainerFn(stage).value}-{moment}-{os.getpid()}.yaml", text)
         flat = flatten(yaml.safe_load(text))
         for logger in trainer.loggers:
             logger.log_hyperparams(flat)
@@ -119,10 +120,10 @@ class RunRecord(SaveConfigCallback):
         """Write the final metrics; Lightning calls this only where the run did not fail."""
         # Reading the metrics may synchronise ranks, so it comes before the test for rank 0.
         metrics = trainer.callback_metrics
-        if stage == "predict" or not trainer.is_global_zero or self._folder is None:
+        if stage == TrainerFn.PREDICTING or not trainer.is_global_zero or self._folder is None:
             return
         numbers = {name: _as_float(value) for name, value in sorted(metrics.items()) if _is_scalar(value)}
-        record = {"stage": stage, "metrics": numbers}
+        record = {"stage": TrainerFn(stage).value, "metrics": numbers}
         write_text_atomic(self._folder / METRICS_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 

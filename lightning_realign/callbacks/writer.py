@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from lightning_realign.data.formats import save_bytes_atomic
@@ -35,6 +36,16 @@ class Prediction:
     seed: int
     replication: int = 0
     replications: int = 1
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Prediction:
+        """Move the motions to a device (Lightning calls this where it keeps predictions)."""
+        moved = GeneratedMotions(
+            self.motions.features.to(device, non_blocking=non_blocking),
+            self.motions.lengths.to(device, non_blocking=non_blocking),
+            self.motions.timesteps.to(device, non_blocking=non_blocking),
+            self.motions.rewards.to(device, non_blocking=non_blocking),
+        )
+        return replace(self, motions=moved)
 
 
 def file_stem(sample: str, replication: int, replications: int) -> str:

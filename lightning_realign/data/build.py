@@ -29,6 +29,7 @@ from lightning_realign.data.formats import (
 )
 from lightning_realign.errors import DataError, FeatureSpecError
 from lightning_realign.motion import Skeleton, extract_features, feature_statistics, load_skeleton, recover_joints
+from lightning_realign.motion.kinematics import bone_lengths
 
 SOURCE_FOLDER = "joints"
 JOINT_FOLDER = "new_joints"
@@ -124,7 +125,8 @@ def _source_metadata(joints_dir: Path, name: str | None) -> tuple[Metadata, Skel
     for field, expected in (("unit", spec.unit), ("up", _UP)):
         if metadata.extra.get(field, expected) != expected:
             raise FeatureSpecError(
-                f"{path}: {field} is {metadata.extra[field]!r}; skeleton {spec.name!r} needs {expected!r}, convert the joints"
+                f"{path}: {field} is {metadata.extra[field]!r}; convert the joints, as skeleton {spec.name!r} needs "
+                f"{expected!r}"
             )
     return metadata, spec
 
@@ -185,10 +187,15 @@ def _load_joints(path: Path, spec: Skeleton, min_length: int) -> torch.Tensor:
 
 
 def _features(joints: torch.Tensor, spec: Skeleton, motion_id: str) -> torch.Tensor:
-    features = extract_features(joints, spec)
-    if not features.isfinite().all():
-        raise DataError(f"motion {motion_id}: a pose is degenerate (joints coincide); repair the motion")
-    return features
+    lengths = bone_lengths(joints, spec)[:, 1:]
+    unusable = ~(lengths.isfinite() & (lengths > 0))
+    if unusable.any():
+        frame, joint = unusable.nonzero()[0].tolist()
+        raise DataError(
+            f"motion {motion_id}: the bone of {spec.joints[joint + 1]} has length {lengths[frame, joint]:g} in frame "
+            f"{frame}; repair the motion"
+        )
+    return extract_features(joints, spec)
 
 
 def _keep(splits: Mapping[str, Sequence[str]], left_out: Mapping[str, str], source: Path) -> dict[str, list[str]]:

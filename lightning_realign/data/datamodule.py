@@ -83,7 +83,7 @@ class MotionTextDataModule(L.LightningDataModule):
             DataError: if the folder, a split, a caption or the statistics cannot be used.
         """
         _ = self.metadata, self.normaliser, self._attributes
-        for name in SPLITS if stage is None else _STAGE_SPLITS[str(stage)]:
+        for name in SPLITS if stage is None else _STAGE_SPLITS[stage]:
             self._split(name)
 
     @cached_property

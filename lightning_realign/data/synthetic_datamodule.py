@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.data.formats import read_split
+from lightning_realign.data.formats import SPLITS, read_split
 
 
 class SyntheticDataModule(MotionTextDataModule):
@@ -20,7 +20,7 @@ class SyntheticDataModule(MotionTextDataModule):
         train: int = 1200,
         val: int = 60,
         test: int = 240,
-        data_seed: int = 0,
+        data_seed: int = 1234,
         batch_size: int = 64,
         num_workers: int = 0,
         seed: int = 1234,
@@ -72,7 +72,8 @@ class SyntheticDataModule(MotionTextDataModule):
         self.root.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
             made = Path(folder) / self.root.name
-            make_dataset(made, self.skeleton.name, **self.sizes, seed=self.data_seed)
+            train, val, test = (self.sizes[split] for split in SPLITS)
+            make_dataset(made, self.skeleton.name, train, val, test, self.data_seed)
             try:
                 made.replace(self.root)
             except OSError:

@@ -259,7 +259,9 @@ class GuidedGeneration(L.LightningModule):
         for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
             if attributes is not None:
                 joints = recover_joints(motion[:length].cpu(), self.pipeline.skeleton)
-                verdicts[sample] = float(judge(joints, self.pipeline.skeleton, attributes))
+                # Strong guidance can blow a motion up; such a motion does nothing that was asked for.
+                finite = bool(joints.isfinite().all())
+                verdicts[sample] = float(finite and judge(joints, self.pipeline.skeleton, attributes))
         self._figure(row, "oracle_accuracy").update(torch.tensor(list(verdicts.values())), list(verdicts), replication)
 
     def _reset(self) -> None:
@@ -280,7 +282,8 @@ class GuidedGeneration(L.LightningModule):
         """The table; a collective call, so every rank computes every figure."""
         table: dict[str, dict[str, Interval]] = {}
         for row in self.rows:
-            found = {figure: self._figure(row, figure).compute().tolist() for figure in FIGURES}
+            # torchmetrics turns a single replication's [1] into a scalar
+            found = {figure: self._figure(row, figure).compute().flatten().tolist() for figure in FIGURES}
             table[row] = {figure: interval(values) for figure, values in found.items() if values}
             table[row]["seconds"] = interval([float(self._seconds(row).compute())])
         return table

@@ -34,7 +34,7 @@ def extract_features(joints: Tensor, skeleton: Skeleton, *, uniform: bool = True
         uniform: first give the motion the format's bone lengths; false where it has them already.
 
     Returns:
-        [..., T-1, D]. Not finite where a pose is degenerate (two joined joints coincide, or hips and shoulders vertical).
+        [..., T-1, D]. A bone without length, which points nowhere, stays so.
 
     Raises:
         FeatureSpecError: if `joints` is not of shape [..., T >= 2, J, 3] or not a floating-point tensor.
@@ -125,6 +125,11 @@ def _check_features(features: Tensor, skeleton: Skeleton) -> None:
         )
 
 
+def _per_joint(features: Tensor, block: str, skeleton: Skeleton) -> Tensor:
+    """A block of the features as [..., T, J-1, C]."""
+    return features[..., dict(skeleton.blocks)[block]].reshape(*features.shape[:-1], skeleton.num_joints - 1, -1)
+
+
 def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
     """The root's half yaw [..., T] (radians; it faces +z after a turn by twice this) and position [..., T, 3]."""
     velocity = functional.pad(features[..., :-1, :3], (0, 0, 1, 0))
@@ -154,7 +159,7 @@ def recover_joints(features: Tensor, skeleton: Skeleton) -> Tensor:
     """
     _check_features(features, skeleton)
     half_yaw, root = recover_root(features)
-    local = features[..., dict(skeleton.blocks)["positions"]].unflatten(-1, (skeleton.num_joints - 1, 3))
+    local = _per_joint(features, "positions", skeleton)
     x, z = _turn_back(half_yaw[..., None], local[..., 0], local[..., 2])
     others = torch.stack((x + root[..., None, 0], local[..., 1], z + root[..., None, 2]), dim=-1)
     return torch.cat((root[..., None, :], others), dim=-2)
@@ -175,7 +180,7 @@ def recover_joints_from_rotations(features: Tensor, skeleton: Skeleton) -> Tenso
     """
     _check_features(features, skeleton)
     half_yaw, root = recover_root(features)
-    local = features[..., dict(skeleton.blocks)["rotations"]].unflatten(-1, (skeleton.num_joints - 1, 6))
+    local = _per_joint(features, "rotations", skeleton)
     yaw = rotations.to_matrix(rotations.about_y(half_yaw))
     matrices = torch.cat((yaw[..., None, :, :], rotations.cont6d_to_matrix(local)), dim=-3)
     return kinematics.forward_kinematics(matrices, root, skeleton)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import torch
 from torch import Tensor
@@ -25,14 +26,15 @@ def bone_vectors(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Bone lengths [..., J] of poses [..., J, 3], 0 for the root."""
-    return bone_vectors(joints, skeleton).norm(dim=-1)
+    lengths: Tensor = torch.linalg.vector_norm(bone_vectors(joints, skeleton), dim=-1)
+    return lengths
 
 
 def scale_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Leg length of the uniform skeleton over that of the first frame. `joints` is [..., T, J, 3], the result [...]."""
     legs = list(skeleton.l_idx)
-    target = sum(skeleton.target_lengths[joint] for joint in legs)
-    return target / bone_lengths(joints[..., 0, :, :], skeleton)[..., legs].sum(dim=-1)
+    source = bone_lengths(joints[..., 0, :, :], skeleton)[..., legs].sum(dim=-1)
+    return skeleton.lengths(joints)[legs].sum() / source
 
 
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
@@ -48,7 +50,7 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
     Returns:
         [..., T, J, 3].
     """
-    bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1, eps=torch.finfo(joints.dtype).tiny)
+    bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1)
     bones = bones * skeleton.lengths(joints)[:, None]
     root = joints[..., :1, :] * scale_ratio(joints, skeleton)[..., None, None, None]
     return root + torch.tensor(_ancestors(skeleton.parents), dtype=joints.dtype, device=joints.device) @ bones
@@ -145,7 +147,7 @@ def forward_kinematics(matrices: Tensor, root: Tensor, skeleton: Skeleton) -> Te
     positions = [root] * skeleton.num_joints
     for chain in skeleton.chains:
         rotation = matrices[..., 0, :, :]
-        for parent, joint in zip(chain[:-1], chain[1:], strict=True):
+        for parent, joint in itertools.pairwise(chain):
             rotation = rotation @ matrices[..., joint, :, :]
             positions[joint] = positions[parent] + (rotation @ offsets[joint, :, None])[..., 0]
     return torch.stack(positions, dim=-2)

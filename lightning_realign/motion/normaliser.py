@@ -43,7 +43,7 @@ class Normaliser(nn.Module):
         for name, value in values.items():
             if value.shape != self.mean.shape:
                 raise DataError(
-                    f"{name} has shape {tuple(value.shape)}, not ({len(self.mean)},); use the statistics of this skeleton"
+                    f"{name} has shape {tuple(value.shape)}, not ({len(self.mean)},); use this skeleton's statistics"
                 )
             bad = ~value.isfinite() if name == "Mean" else ~(value.isfinite() & (value > 0))
             if bad.any():
@@ -64,7 +64,9 @@ class Normaliser(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any of the statistics."""
-        content = b"".join(value.detach().float().cpu().numpy().astype("<f4").tobytes() for value in (self.mean, self.std))
+        content = b"".join(
+            value.detach().float().cpu().numpy().astype("<f4").tobytes() for value in (self.mean, self.std)
+        )
         return hashlib.sha256(content).hexdigest()[:16]
 
 

@@ -31,13 +31,14 @@ def rotate(quaternion: Tensor, points: Tensor) -> Tensor:
 
 
 def between(start: Tensor, end: Tensor) -> Tensor:
-    """The shortest rotation [..., 4] that turns unit vectors `start` into `end`, both [..., 3].
+    """The shortest rotation [..., 4] that turns unit vectors `start` into `end`, both [..., 3], broadcast.
 
     For opposite vectors, where every half turn is shortest, the axis is the coordinate axis least aligned with
     `start`, made perpendicular to it: about y for vectors along z.
     """
-    start, end = torch.broadcast_tensors(start, end)
-    real = 1 + (start * end).sum(dim=-1, keepdim=True)
+    products = start * end
+    start, end = start.expand_as(products), end.expand_as(products)
+    real = 1 + products.sum(dim=-1, keepdim=True)
     quaternion = torch.cat((real, torch.linalg.cross(start, end, dim=-1)), dim=-1)
     norm = quaternion.norm(dim=-1, keepdim=True)
     opposite = norm < 4 * torch.finfo(start.dtype).eps
@@ -55,7 +56,7 @@ def about_y(half_angle: Tensor) -> Tensor:
 
 
 def to_cont6d(quaternion: Tensor) -> Tensor:
-    """The 6-D form [..., 6] of Zhou et al. (2019): the first two columns of the rotation matrix, one after the other."""
+    """The 6-D form [..., 6] of Zhou et al. (2019): the first two columns of the matrix, one after the other."""
     matrix = to_matrix(quaternion)
     return torch.cat((matrix[..., 0], matrix[..., 1]), dim=-1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal
@@ -89,7 +90,7 @@ class Skeleton:
         """
         before = [-1] * self.num_joints
         for chain in self.chains:
-            for previous, joint in zip(chain[1:-1], chain[2:], strict=True):
+            for previous, joint in itertools.pairwise(chain[1:]):
                 before[joint] = previous
         return tuple(before)
 
@@ -135,7 +136,7 @@ def load_skeleton(name: str) -> Skeleton:
     chains = tuple(tuple(chain) for chain in spec["chains"])
     parents = [-1] * len(spec["joints"])
     for chain in chains:
-        for parent, joint in zip(chain[:-1], chain[1:], strict=True):
+        for parent, joint in itertools.pairwise(chain):
             parents[joint] = parent
     return Skeleton(
         name=name,

@@ -158,7 +158,7 @@ def render(
     out: Path,
     titles: Sequence[str] | None = None,
     *,
-    size: int = 320,
+    size: int | None = None,
     follow: bool | None = None,
 ) -> Path:
     """Draw motions side by side: an animation if `out` ends in .gif or .mp4, a film strip if it ends in .png.
@@ -169,7 +169,7 @@ def render(
         files: prediction files (.npz with joints, text, fps, skeleton).
         out: the file to write, atomically.
         titles: one name per file, above its panel; by default the files' stems.
-        size: pixels of a panel's side.
+        size: pixels of a panel's side; by default 320, in a film strip 200.
         follow: whether the camera moves with the figures; by default only where a path is too long to frame.
 
     Returns:
@@ -183,11 +183,11 @@ def render(
     if suffix not in (".gif", ".mp4", ".png"):
         raise ConfigError(f"out: {out.name!r} ends in {suffix or 'nothing'!r}; choose .gif, .mp4 or .png")
     if suffix == ".png":
-        return render_strip(files, out, titles, size=size, follow=follow)
+        return render_strip(files, out, titles, size=size or 200, follow=follow)
     program = _ffmpeg() if suffix == ".mp4" else ""
     clips = load_clips(files, titles)
     fps = min(max(clip.fps for clip in clips), _MAX_FPS)
-    frames = list(_frames(clips, size, fps, follow))
+    frames = list(_frames(clips, size or 320, fps, follow))
     save_bytes_atomic(out, _gif(frames, fps) if suffix == ".gif" else _mp4(frames, fps, program))
     return out
 

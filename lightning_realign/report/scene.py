@@ -23,6 +23,7 @@ _GROUND, _GRID, _SHADOW = (238, 240, 242), (212, 216, 220), (198, 202, 206)
 _PATH_AHEAD, _PATH_DONE = (185, 215, 205), (0, 158, 115)
 _SUPERSAMPLING = 2
 _GRID_STEP = 0.5  # metres
+_BONES = 4.7  # metres of bone in an adult's skeleton; smaller figures get thinner limbs
 _FOLLOW_BEYOND = 4.5  # metres: a longer path is followed, as the figure would become too small
 
 
@@ -135,9 +136,12 @@ class Panel:
     view: View
     size: int
     _still: bool = field(init=False)
+    _stature: float = field(init=False)
     _backdrop: Image.Image | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        ends = self.clip.joints[0][np.array(self.clip.bones)]
+        self._stature = float(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1).sum()) / _BONES
         self._still = bool((self.view.targets == self.view.targets[0]).all())
 
     def draw(self, index: int) -> Image.Image:
@@ -196,7 +200,8 @@ class Panel:
     def _draw_figure(self, pen: ImageDraw.ImageDraw, joints: Array, target: Array, shadow: bool) -> None:
         """Bones from far to near, with round joints."""
         pixels, depth = self._project(joints, target)
-        unit = self._pixels / 2 / self.view.camera.slope / np.maximum(depth, 1e-3)  # pixels per metre
+        per_metre = self._pixels / 2 / self.view.camera.slope / np.maximum(depth, 1e-3)
+        unit = self._stature * per_metre
         order = sorted(range(len(self.clip.bones)), key=lambda bone: -float(depth[list(self.clip.bones[bone])].mean()))
         for bone in order:
             parent, child = self.clip.bones[bone]

@@ -102,17 +102,19 @@ def _switches(point: Mapping[str, Any]) -> list[str]:
 def schema_violations(config: Mapping[str, Any]) -> list[str] | None:
     """What W&B's own JSON schema says against a sweep file.
 
-    The schema is the one in W&B's package `sweeps` (`pip install wandb[sweeps]`), read without importing the package.
+    The schema is the one in W&B's package `sweeps` (0.3 or later), read without importing the package, which needs an
+    old numpy (`pip install --no-deps sweeps`).
 
     Returns:
-        One message per violation; None where the schema is not installed.
+        One message per violation; None where the schema is not installed, or too old to know `run_cap`.
     """
     package = importlib.util.find_spec("sweeps")
     if package is None or importlib.util.find_spec("jsonschema") is None:
         return None
     folders = [Path(folder) / "config" / "schema.json" for folder in package.submodule_search_locations or []]
-    schema = next((file for file in folders if file.is_file()), None)
-    if schema is None:
+    file = next((file for file in folders if file.is_file()), None)
+    schema = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    if "run_cap" not in schema.get("properties", {}):
         return None
     import jsonschema
 
@@ -120,7 +122,7 @@ def schema_violations(config: Mapping[str, Any]) -> list[str] | None:
     formats = jsonschema.FormatChecker(formats=())
     formats.checks("float")(lambda value: isinstance(value, float))
     formats.checks("integer")(lambda value: isinstance(value, int))
-    validator = jsonschema.Draft7Validator(json.loads(schema.read_text(encoding="utf-8")), format_checker=formats)
+    validator = jsonschema.Draft7Validator(schema, format_checker=formats)
     return [
         f"{'.'.join(map(str, error.absolute_path)) or 'file'}: {error.message}"
         for error in validator.iter_errors(config)

@@ -105,7 +105,7 @@ class TrainingModule(L.LightningModule):
         if stage == "fit":
             self.fingerprint = data.fingerprint
             self.adopt(data)
-            self._renew_averages()
+            self.renew_averages()
 
     def adopt(self, data: MotionTextDataModule) -> None:
         """Take from the data set what the networks need, before the first step of a fit."""
@@ -180,9 +180,11 @@ class TrainingModule(L.LightningModule):
                     f"expected {wanted!r}: give a checkpoint that this class has written"
                 )
 
-    def _renew_averages(self) -> None:
-        """Let weight averaging copy this module again: it did so before the statistics were known."""
-        callbacks: list[L.Callback] = getattr(self.trainer, "callbacks", [])
+    def renew_averages(self) -> None:
+        """Let weight averaging copy this module again: it did so before everything in it was known."""
+        if self._trainer is None or self._trainer.state.fn != "fit":
+            return
+        callbacks: list[L.Callback] = getattr(self._trainer, "callbacks", [])
         for callback in callbacks:
             if isinstance(callback, WeightAveraging):
-                callback.setup(self.trainer, self, "fit")
+                callback.setup(self._trainer, self, "fit")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, load_diffusion, load_vae
+from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, MotionVAE, VAEArchitecture
-from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
 from lightning_realign.types import MotionTextBatch
@@ -29,8 +31,8 @@ LEAST_RELATIVE_SCALE = 0.05
 class DiffusionTraining(TrainingModule):
     """Fits a `LatentDenoiser` to the standardised latents z' = (z - latent_shift) / latent_scale of a frozen VAE.
 
-    The networks are made when their sizes are known, in `setup` or when a checkpoint is loaded. The VAE's file is read
-    at the start of a new fit only: a checkpoint of this module holds everything, and resumes without it.
+    The networks are made when their sizes are known, in `setup` or when a checkpoint is loaded: a checkpoint of this
+    module holds everything, and resumes without the VAE's file.
 
     Args:
         vae: checkpoint of the trained VAE.
@@ -85,23 +87,33 @@ class DiffusionTraining(TrainingModule):
         self.text = CachedTextEncoder(text_encoder, text_cache)
         self.vae: MotionVAE | None = None
         self.denoiser: LatentDenoiser | None = None
+        self._standardised = False
 
     def setup(self, stage: str) -> None:
-        """Read the VAE, measure its latents on the training split (both for a new fit only), and encode captions."""
-        if self.vae is None:
-            self._read_networks()
+        """Read the VAE, if its file is there (a resumed run needs none), and encode captions."""
+        if self.vae is None and self.vae_path is not None and Path(self.vae_path).is_file():
+            self._read_vae(self.vae_path)
         super().setup(stage)
         self.prepare_text(self.text, stage, [UNCONDITIONAL_CAPTION])
 
     def adopt(self, data: MotionTextDataModule) -> None:
-        """Measure shift and scale of the latents; the normaliser stays the VAE's own."""
-        if getattr(self.trainer, "ckpt_path", None) is None:
-            vae, _ = self.networks
-            # Lightning moves the module later than this; latents of a large data set want the accelerator now.
-            self.to(self.trainer.strategy.root_device)
-            shift, scale = self._measure_latents(vae, data)
-            self.latent_shift.copy_(self.trainer.strategy.broadcast(shift))
-            self.latent_scale.copy_(self.trainer.strategy.broadcast(scale))
+        """Nothing: the normaliser stays the VAE's own."""
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over the denoiser. Raises what `networks` raises."""
+        _ = self.networks
+        return super().configure_optimizers()
+
+    def on_fit_start(self) -> None:
+        """Measure the latents on the training split, unless a checkpoint has brought their statistics."""
+        if self._standardised:
+            return
+        vae, _ = self.networks
+        shift, scale = self.trainer.strategy.broadcast(self._measure_latents(vae, self.data))
+        self.latent_shift.copy_(shift)
+        self.latent_scale.copy_(scale)
+        self._standardised = True
+        self.renew_averages()
 
     def train(self, mode: bool = True) -> DiffusionTraining:
         """Switch the mode of everything but the frozen VAE, which stays in eval mode."""
@@ -151,11 +163,16 @@ class DiffusionTraining(TrainingModule):
         """The frozen VAE and the denoiser.
 
         Raises:
-            ConfigError: they have not been made yet.
+            ConfigError: no VAE was given.
+            CheckpointError: the VAE's file does not exist.
         """
-        if self.vae is None or self.denoiser is None:
-            raise ConfigError("DiffusionTraining has no networks before `setup`: fit it, or load a checkpoint")
-        return self.vae, self.denoiser
+        if self.vae is not None and self.denoiser is not None:
+            return self.vae, self.denoiser
+        if self.vae_path is None:
+            raise ConfigError("DiffusionTraining.vae is not set; give the checkpoint of a trained VAE")
+        raise CheckpointError(
+            f"{self.vae_path}: no such VAE checkpoint; train one first, or correct DiffusionTraining.vae"
+        )
 
     def specification(self) -> dict[str, Any]:
         """Kind, architectures, feature spec, text encoder, schedule and prediction."""
@@ -169,36 +186,28 @@ class DiffusionTraining(TrainingModule):
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make the VAE of the sizes that the checkpoint names, if there is none yet."""
+        """Make the networks of the sizes that the checkpoint names, if there are none yet."""
         super().on_load_checkpoint(checkpoint)
+        self._standardised = True
         if self.vae is None:
             architecture = VAEArchitecture(**checkpoint[SPEC_KEY]["vae"])
-            sizes = primitive({"vae": architecture})["vae"]
-            self._attach(MotionVAE(self.skeleton.num_features, **sizes), self.normaliser)
+            self._attach(MotionVAE(self.skeleton.num_features, **asdict(architecture)))
+            self.renew_averages()
 
-    def _read_networks(self) -> None:
-        """Take the VAE from the checkpoint that is resumed, else from its own file."""
-        resumed: str | None = getattr(self.trainer, "ckpt_path", None)
-        if resumed is not None:
-            found = load_diffusion(resumed)
-            self._attach(found.vae, found.normaliser)
-            return
-        if self.vae_path is None:
-            raise ConfigError("DiffusionTraining.vae is not set; give the checkpoint of a trained VAE")
-        bundle = load_vae(self.vae_path)
+    def _read_vae(self, path: str) -> None:
+        bundle = load_vae(path)
         if bundle.skeleton != self.skeleton.name:
             raise CheckpointError(
-                f"{self.vae_path}: is for skeleton {bundle.skeleton!r}, DiffusionTraining.skeleton is "
-                f"{self.skeleton.name!r}: set it to the VAE's"
+                f"{path}: is for skeleton {bundle.skeleton!r}, DiffusionTraining.skeleton is {self.skeleton.name!r}: "
+                "set it to the VAE's"
             )
-        self._attach(bundle.network, bundle.normaliser)
+        self.normaliser.set(bundle.normaliser.mean, bundle.normaliser.std)
+        self._attach(bundle.network)
 
-    def _attach(self, vae: MotionVAE, normaliser: Normaliser) -> None:
-        self.vae, self.normaliser = vae.requires_grad_(False).eval(), normaliser
+    def _attach(self, vae: MotionVAE) -> None:
+        self.vae = vae.requires_grad_(False).eval()
         sizes = vae.latent_tokens, vae.latent_size
-        self.denoiser = LatentDenoiser(
-            *sizes, self.text.sentence_size, **primitive({"denoiser": self.architecture})["denoiser"]
-        )
+        self.denoiser = LatentDenoiser(*sizes, self.text.sentence_size, **asdict(self.architecture))
         self.register_buffer("latent_shift", torch.zeros(sizes))
         self.register_buffer("latent_scale", torch.ones(sizes))
 
@@ -207,7 +216,7 @@ class DiffusionTraining(TrainingModule):
         """Mean and standard deviation [n, d] of the training split's latents, as training will draw them."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in data.gallery_dataloader():
-            moved = batch.to(self.trainer.strategy.root_device)
+            moved = batch.to(self.device)
             latent = vae.encode(self.normalised(moved), moved.lengths)
             mean, variance = latent.mean.double().cpu(), latent.logvar.exp().double().cpu()
             count += len(mean)

@@ -7,7 +7,7 @@ TEMOS (Petrovich et al., ECCV 2022).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -127,7 +127,7 @@ class RewardTraining(TrainingModule):
         self.text = CachedTextEncoder(text_encoder, text_cache)
         architecture = as_dataclass(RewardArchitecture, network)
         sizes = self.skeleton.num_features, self.text.token_size
-        self.network = StepAwareRewardModel(*sizes, **primitive({"network": architecture})["network"])
+        self.network = StepAwareRewardModel(*sizes, **asdict(architecture))
         self.val_retrieval = RetrievalByLevel(self.validation_timesteps)
         self.test_retrieval = RetrievalByLevel(self.validation_timesteps, (None, POOL))
 

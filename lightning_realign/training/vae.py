@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
@@ -55,7 +56,7 @@ class VAETraining(TrainingModule):
                 raise ConfigError(f"VAETraining.{name} is {weight}; set it to 0 or more")
         self.kl_weight, self.joint_weight = kl_weight, joint_weight
         architecture = as_dataclass(VAEArchitecture, network)
-        self.network = MotionVAE(self.skeleton.num_features, **primitive({"network": architecture})["network"])
+        self.network = MotionVAE(self.skeleton.num_features, **asdict(architecture))
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """One step on sampled latents."""

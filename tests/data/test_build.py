@@ -108,7 +108,8 @@ BROKEN = {
     "NaN or infinite": broken_nan,
     r"shape \(30, 21, 3\)": lambda joints: joints[:, :21],
     "23 frames; the minimum length is 24": lambda joints: joints[:23],
-    "degenerate": lambda joints: np.zeros_like(joints),
+    "bone of left_hip has length 0 in frame 0": lambda joints: np.zeros_like(joints),
+    "has length inf in frame 0": lambda joints: joints * np.float32(1e37),
     "not one array of numbers": lambda joints: joints.astype(str),
 }
 
@@ -195,9 +196,16 @@ def test_skeleton_is_checked(tmp_path, source):
         build_from_joints(source, tmp_path / "out", skeleton="kit", progress=False)
     with pytest.raises(ConfigError, match="'robot'"):
         build_from_joints(source, tmp_path / "out", skeleton="robot", progress=False)
+
+
+def test_metadata_is_optional(tmp_path, source):
+    """Without it the limits are the published ones: 40 frames at least."""
     (source / "metadata.json").unlink()
+    for number, name in enumerate(["a1", "b1", "c2"]):
+        np.save(source / "joints" / f"{name}.npy", random_walk(load_skeleton("humanml3d"), 50, number))
     report = build_from_joints(source, tmp_path / "out", progress=False)
-    assert report.splits["test"] == 2
+    assert report.splits == {"train": 1, "val": 1, "test": 1}
+    assert len(report.left_out) == 5
 
 
 def test_real_motions(tmp_path, test_data):

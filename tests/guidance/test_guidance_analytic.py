@@ -47,7 +47,7 @@ def reference_run(generator, scale, location, steps, stochastic, seed=1234):
             return math.sqrt(after) * clean + math.sqrt(1 - after - sigma**2) * eps + sigma * z
 
         level = {"x_t": a, "x_prev": 1.0 if last else after, "x0": 1.0}[location]
-        gradient = 0.3 * (1 + level) * valid.expand_as(x)
+        gradient = 0.3 * (1 + level) * valid.expand_as(x).double()
         if scale == "score":
             x = step(eps - math.sqrt(1 - a) * gradient)
         else:
@@ -55,11 +55,12 @@ def reference_run(generator, scale, location, steps, stochastic, seed=1234):
     return x
 
 
-@pytest.mark.parametrize(("scale", "location"), itertools.product(SCALES, LOCATIONS))
-@pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
-def test_update_of_every_scale_and_location(scale, location, scheduler):
-    if scale == "posterior" and scheduler == "ddim":
-        pytest.skip("an error, tested below")
+@pytest.mark.parametrize(
+    ("scheduler", "scale", "location"),
+    # the posterior scale is an error with DDIM at eta 0, tested below
+    [case for case in itertools.product(("ddim", "ddpm"), SCALES, LOCATIONS) if case[:2] != ("ddim", "posterior")],
+)
+def test_update_of_every_scale_and_location(scheduler, scale, location):
     generator = GaussianGenerator()
     config = GuidanceConfig(mu=1.0, scale=scale, location=location)
     found = run(config, FunctionReward(linear_reward), generator, steps=10, scheduler=scheduler).states
@@ -77,15 +78,22 @@ def test_predicted_clean_state_is_guided_like_predicted_noise(scheduler):
     torch.testing.assert_close(runs[0].states, runs[1].states, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("scheduler", "scale"), [("ddim", "score"), ("ddpm", "score"), ("ddpm", "posterior")])
-def test_linear_reward_shifts_the_mean_by_variance_times_slope(scheduler, scale):
+@pytest.mark.parametrize(
+    ("scheduler", "scale", "steps", "tolerance"),
+    [("ddim", "score", 100, 2e-3), ("ddpm", "score", 100, 2e-3), ("ddpm", "posterior", 1000, 0.03)],
+)
+def test_linear_reward_shifts_the_mean_by_variance_times_slope(scheduler, scale, steps, tolerance):
     """exp(w x_0) tilts N(m, s^2) to N(m + s^2 w, s^2); its h-transform is R_t(x_t) = w E[x_0 | x_t]."""
     generator, slope = GaussianGenerator(), 3.0
     reward = FunctionReward(lambda x, level: slope * generator.posterior_mean(x, level).sum((1, 2)))
-    options = {"steps": 250, "scheduler": scheduler, "lengths": torch.tensor([1, 1])}
+    options = {"steps": steps, "scheduler": scheduler, "lengths": torch.tensor([1, 1])}
     shift = run(GuidanceConfig(mu=1.0, scale=scale), reward, generator, **options).states - run(**options).states
     # the score is affine and the noise the same, so the difference of two runs is the shift, without sampling error
-    torch.testing.assert_close(shift, torch.full_like(shift, slope * generator.std**2), rtol=0.03, atol=0.0)
+    # x_T is drawn unshifted; what the last level's signal then lacks, DDIM transports to x_0 and DDPM all but forgets
+    signal = float(generator.levels[-1])
+    memory = generator.std if scheduler == "ddim" else math.sqrt(signal) * generator.std**2
+    expected = slope * generator.std**2 * (1 - math.sqrt(signal) * memory)
+    torch.testing.assert_close(shift, torch.full_like(shift, expected), rtol=tolerance, atol=0.0)
 
 
 def test_quadratic_reward_gives_the_product_of_gaussians():

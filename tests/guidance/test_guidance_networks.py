@@ -187,5 +187,5 @@ def test_what_is_not_weighted_is_not_computed():
 @pytest.mark.parametrize("references", [None, torch.zeros(3, 16), torch.zeros(16)])
 def test_motion_reward_needs_one_reference_per_caption(references):
     reward = DualAlignmentReward(tiny_reward(), toy_encoder)
-    with pytest.raises(ConfigError, match="references|retrieved"):
+    with pytest.raises(ConfigError, match=r"references|retrieved"):
         reward.prepare(["a", "b"], references, mu=0.0, eta=1.0)

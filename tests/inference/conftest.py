@@ -12,7 +12,7 @@ from lightning_realign.data.formats import write_text_atomic
 from tests.support import write_tiny_dataset
 from tests.tiny_models import dataset_normaliser, use_hashed_text, write_generator, write_reward
 
-STAND = {"actions": [{"name": "stand"}]}
+STAND = {"actions": [{"family": "stand"}]}
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Bench:
 def _bench(tmp_path_factory) -> Bench:
     folder = tmp_path_factory.mktemp("bench")
     data = write_tiny_dataset(folder / "data", train=10, val=4, test=7)
+    ids = [f"{number:06d}" for number in range(10 + 4 + 7)]
+    write_text_atomic(data / "attributes.json", json.dumps(dict.fromkeys(ids, STAND)))
     normaliser = dataset_normaliser(data, "humanml3d")
     generator = write_generator(folder / "generator.ckpt", normaliser)
     reward = write_reward(folder / "reward.ckpt", normaliser)

@@ -182,9 +182,7 @@ def test_levels_keep_apart():
     assert len(figures) == 2 * 2 * 12
     assert figures["t0/t2m_R@1"] == 100
     assert figures["t0/pool32/m2t_MedR"] == 1
-    assert figures["t500/t2m_R@1"].item() == pytest.approx(
-        retrieval_scores(motion, text)["t2m_R@1"].item()
-    )
+    assert figures["t500/t2m_R@1"].item() == pytest.approx(retrieval_scores(motion, text)["t2m_R@1"].item())
 
 
 def _rank(rank, folder, pool):

@@ -133,15 +133,20 @@ def test_contacts_and_height():
     assert floor.abs() < 1e-12
     # 5 cm a frame is beyond sqrt(0.002) = 4.5 cm, 4 cm is not.
     for step, planted in ((0.05, 0), (0.04, 1)):
-        walk = joints + torch.linspace(0, 29 * step, 30, dtype=joints.dtype)[:, None, None] * joints.new_tensor([1, 0, 0])
+        walk = joints + torch.linspace(0, 29 * step, 30, dtype=joints.dtype)[:, None, None] * joints.new_tensor(
+            [1, 0, 0]
+        )
         assert (extract_features(walk, skeleton)[:, blocks["contacts"]] == planted).all()
 
 
 def test_recovery_is_differentiable(skeleton):
-    features = extract_features(moving_joints(skeleton, frames=6, seed=8), skeleton).requires_grad_()
+    features = extract_features(moving_joints(skeleton, frames=4, seed=8), skeleton).requires_grad_()
     scale = max(skeleton.target_lengths)
-    for recover in (recover_joints, recover_joints_from_rotations):
-        assert torch.autograd.gradcheck(lambda x, recover=recover: recover(x, skeleton) / scale, features, eps=1e-6)
+    assert torch.autograd.gradcheck(lambda x: recover_joints(x, skeleton) / scale, features)
+    # Random directions only, as this way back is slower.
+    assert torch.autograd.gradcheck(
+        lambda x: recover_joints_from_rotations(x, skeleton) / scale, features, fast_mode=True
+    )
 
 
 def test_single_precision_stays_single(skeleton):

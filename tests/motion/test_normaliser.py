@@ -41,7 +41,9 @@ def test_constant_block_gets_unit_deviation():
     Normaliser(SIZE).set(np.zeros(SIZE), std)
 
 
-@pytest.mark.parametrize(("clips", "message"), [([], "no motion"), ([np.zeros((3, 5))], "motion 0"), ([np.full((3, SIZE), np.nan)], "NaN")])
+@pytest.mark.parametrize(
+    ("clips", "message"), [([], "no motion"), ([np.zeros((3, 5))], "motion 0"), ([np.full((3, SIZE), np.nan)], "NaN")]
+)
 def test_statistics_refuse_broken_motions(clips, message):
     with pytest.raises(DataError, match=message):
         feature_statistics(clips, SKELETON)

@@ -134,7 +134,7 @@ def test_no_flipped_bit_ever_changes_features(make, stand_in, caplog):
     (path,) = encoder.folder.iterdir()
     content = path.read_bytes()
     generator = torch.Generator().manual_seed(0)
-    for place in torch.randint(len(content), (40,), generator=generator).tolist() + [0, 9, len(content) - 1]:
+    for place in [*torch.randint(len(content), (40,), generator=generator).tolist(), 0, 9, len(content) - 1]:
         for old in encoder.folder.iterdir():
             old.unlink()
         broken = bytearray(content)
@@ -196,10 +196,12 @@ def test_lookups_are_fast(make, stand_in):
     encoder = make()
     captions = [f"a person walks {number} steps and turns around" for number in range(64)]
     encoder(captions)
-    start = time.perf_counter()
+    seconds = []
     for _ in range(20):
+        start = time.perf_counter()
         encoder(captions)
-    assert (time.perf_counter() - start) / 20 < 0.02
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.01
 
 
 def test_import_is_light():

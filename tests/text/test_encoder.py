@@ -44,8 +44,9 @@ def test_features_do_not_depend_on_the_batch(embedded):
             assert torch.equal(item.tokens, together[index].tokens) or torch.allclose(
                 item.tokens, alone.tokens, atol=1e-6
             )
-            torch.testing.assert_close(item.tokens, alone.tokens, atol=1e-6, rtol=0)
-            torch.testing.assert_close(item.sentence, alone.sentence, atol=1e-6, rtol=0)
+            # One rounding of a float32 at most.
+            torch.testing.assert_close(item.tokens, alone.tokens, atol=1e-9, rtol=1.2e-7)
+            torch.testing.assert_close(item.sentence, alone.sentence, atol=1e-9, rtol=1.2e-7)
 
 
 def test_features_are_the_model_s_own(embedded):
@@ -57,7 +58,7 @@ def test_features_are_the_model_s_own(embedded):
     for caption, encoded in zip(CAPTIONS, embedded.encode(CAPTIONS), strict=True):
         with torch.no_grad():
             hidden = model(**tokenizer([caption], return_tensors="pt")).last_hidden_state[0]
-        torch.testing.assert_close(encoded.tokens, hidden, atol=2e-6, rtol=0)
+        torch.testing.assert_close(encoded.tokens, hidden, atol=5e-6, rtol=0)
         sentence = torch.nn.functional.normalize(hidden.mean(0), dim=0)
         torch.testing.assert_close(encoded.sentence, sentence, atol=1e-6, rtol=0)
 
@@ -135,7 +136,7 @@ def write_tiny_t5(folder):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-    words = ["<pad>", "</s>", "<unk>", *"a man person walks runs jumps slowly twice forward".split()]
+    words = ["<pad>", "</s>", "<unk>", "a", "man", "person", "walks", "runs", "slowly", "twice", "forward"]
     inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
     inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

@@ -1,6 +1,7 @@
 """The learning-rate schedule."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ def test_warmup_is_linear_and_the_cosine_ends_at_zero():
     assert factors[10] == 1.0
     assert factors[60] == pytest.approx(0.5)
     assert factors[110] == pytest.approx(0.0)
-    assert all(later <= earlier for earlier, later in zip(factors[10:], factors[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(factors[10:]))
 
 
 def test_warmup_takes_at_most_a_tenth_of_the_run():

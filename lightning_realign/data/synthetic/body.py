@@ -1,6 +1,6 @@
-"""From body-level tracks to joint positions: forward kinematics for torso and arms, two-bone inverse kinematics for legs.
+"""From body-level tracks to joint positions.
 
-Bones have the lengths of the skeleton's uniform form, so that feature extraction leaves the motion as it is.
+Torso and arms by forward kinematics, legs by two-bone inverse kinematics from where the feet stand. Bones have the lengths of the skeleton's uniform form, so that feature extraction leaves the motion as it is.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def to_joints(tracks: Tracks, body: Body, fps: float) -> Array:
     third = tracks.spine / 3
     bend = _rotation(1, third[:, 0]) @ _rotation(0, third[:, 1]) @ _rotation(2, third[:, 2])
     vertebrae = [name for name in ("spine1", "spine2", "spine3") if name in skeleton.joints]
-    frames = {"pelvis": pelvis}
+    frames: dict[str, Array] = {"pelvis": pelvis}
     for index, name in enumerate(vertebrae):
         steps = 1 if index < len(vertebrae) - 1 else 3 - index
         frames[name] = frames["pelvis" if index == 0 else vertebrae[index - 1]]
@@ -182,8 +182,8 @@ def to_joints(tracks: Tracks, body: Body, fps: float) -> Array:
     hips, feet = _leg_geometry(tracks, body, pelvis)
     joints = np.zeros((len(tracks), skeleton.num_joints, 3))
     joints[:, 0] = _root(tracks, body, hips, feet, fps)
-    for index, name in enumerate(skeleton.joints[1:], 1):
-        part = name.rpartition("_")[2]
+    for index, joint in enumerate(skeleton.joints[1:], 1):
+        part = joint.rpartition("_")[2]
         if part in _TORSO and part != "hip":
             parent = skeleton.parents[index]
             turn = frames.get(skeleton.joints[parent], chest)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -57,7 +58,9 @@ def features_of(motions: list[SyntheticMotion], skeleton: Skeleton) -> Iterable[
         yield indices, extract_features(joints, skeleton, uniform=False).numpy()
 
 
-def _write_motions(folder: Path, ids: list[str], motions: list[SyntheticMotion], skeleton: Skeleton, bar: tqdm) -> None:
+def _write_motions(
+    folder: Path, ids: list[str], motions: list[SyntheticMotion], skeleton: Skeleton, bar: tqdm[NoReturn]
+) -> None:
     for name in ("new_joint_vecs", "new_joints", "texts"):
         (folder / name).mkdir()
     for indices, features in features_of(motions, skeleton):

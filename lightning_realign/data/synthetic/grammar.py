@@ -120,8 +120,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> tuple[Action, ...]:
         actions = tuple(Action(**entry) for entry in attributes["actions"])
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"attributes: expected {{'actions': [{{family, side, count, angle, speed}}]}}, got {attributes!r} ({error});"
-            " make the synthetic data set again"
+            f"attributes are {attributes!r} ({error}), not {{'actions': [{{family, side, count, angle, speed}}]}}; "
+            "make the synthetic data set again"
         ) from error
     for action in actions:
         if action not in VARIANTS.get(action.family, ()):

@@ -60,7 +60,7 @@ def walk(action: Action, style: Style, fps: float, rng: np.random.Generator) -> 
     speed = WALK_SPEEDS[side][pace] * rng.uniform(0.96, 1.04)
     heading = {"forward": (0.0, 1.0), "backward": (0.0, -1.0), "left": (1.0, 0.0), "right": (-1.0, 0.0)}[side]
     sideways = side in ("left", "right")
-    moving = {"slow": 1.25, "normal": 1.05, "fast": 0.95}[pace] * rng.uniform(2.3, 2.9)
+    moving = {"slow": 1.15, "normal": 1.05, "fast": 0.95}[pace] * rng.uniform(2.1, 2.7)
     path = Path.along(0.15, moving, 0.4, (speed * heading[0], speed * heading[1], 0.0))
     period = _WALK_PERIODS[pace] * (0.85 if sideways else 1.0) * rng.uniform(0.97, 1.03)
     heel = {"forward": 0.75, "backward": 0.35}.get(side, 0.2) * min(speed, 1.0)
@@ -140,7 +140,9 @@ def jump(action: Action, style: Style, fps: float, rng: np.random.Generator) -> 
         tracks.foot[:, :, 1] += 0.55 * (np.sin(np.pi * air) ** 2)[:, None]
         tracks.turn[:, 1] += 1.6 * depth
         tracks.spine[:, 1] += 0.8 * depth
-        reach = keyframes(time, [(off - 0.5, 0.0), (off - 0.2, -0.6), (off + 0.05, 0.5), (on + 0.1, 0.2), (on + 0.5, 0.0)])
+        reach = keyframes(
+            time, [(off - 0.5, 0.0), (off - 0.2, -0.6), (off + 0.05, 0.5), (on + 0.1, 0.2), (on + 0.5, 0.0)]
+        )
         tracks.arms[:, :, _FLEX] += style.vigour * reach[:, None]
         tracks.arms[:, :, _BEND] += 0.5 * np.abs(reach)[:, None]
     return tracks
@@ -173,7 +175,7 @@ def raise_hand(action: Action, style: Style, fps: float, rng: np.random.Generato
     for side in _SIDES[action.side or "both"]:
         _arm(tracks, side, raised, (2.95 + rng.uniform(-0.08, 0.08), 0.12, 0.0, 0.12))
         # Hands pass close to the body, not stretched out in front of it.
-        tracks.arms[:, side, _BEND] += 1.3 * midway
+        tracks.arms[:, side, _BEND] += 1.9 * midway
     tracks.head -= 0.12 * raised
     if action.side != "both":
         tracks.spine[:, 2] += 0.05 * raised * SIDE_SIGN[_SIDES[action.side or "both"][0]]
@@ -182,7 +184,7 @@ def raise_hand(action: Action, style: Style, fps: float, rng: np.random.Generato
 
 def wave(action: Action, style: Style, fps: float, rng: np.random.Generator) -> Tracks:
     """Wave one or both hands beside the head."""
-    swings, frequency = 3, rng.uniform(1.15, 1.35)
+    swings, frequency = 3, rng.uniform(1.1, 1.25)
     lift = 0.6
     busy = swings / frequency
     tracks, time = _blank(0.1 + 2 * lift + busy + 0.15, style, fps)
@@ -241,7 +243,7 @@ def bow(action: Action, style: Style, fps: float, rng: np.random.Generator) -> T
     down, hold = rng.uniform(0.8, 1.0), rng.uniform(0.4, 0.8)
     tracks, time = _blank(0.1 + 2 * down + hold + 0.15, style, fps)
     bent = pulse(time, 0.1, down, hold, down)
-    depth = rng.uniform(1.1, 1.3)
+    depth = rng.uniform(1.2, 1.4)
     tracks.turn[:, 1] += 0.68 * depth * bent
     tracks.spine[:, 1] += 0.32 * depth * bent
     tracks.root[:, 2] -= 0.12 * bent
@@ -253,7 +255,7 @@ def bow(action: Action, style: Style, fps: float, rng: np.random.Generator) -> T
 def clap(action: Action, style: Style, fps: float, rng: np.random.Generator) -> Tracks:
     """Clap `count` times in front of the chest, hands wide apart in between."""
     count = action.count or 1
-    lift, cycle = 0.55, 0.68 * rng.uniform(0.96, 1.04)
+    lift, cycle = 0.55, 0.76 * rng.uniform(0.96, 1.04)
     tracks, time = _blank(0.1 + 2 * lift + (count + 0.5) * cycle + 0.15, style, fps)
     raised = pulse(time, 0.1, lift, (count + 0.5) * cycle, lift)
     together = np.zeros(len(time))

@@ -46,11 +46,6 @@ def spans(curve: Array, enter: float, leave: float) -> list[tuple[int, int]]:
     return [(start, end) for start, end in ranges if curve[start:end].max() >= enter]
 
 
-def _nearest(speed: float, classes: Mapping[str, float]) -> str:
-    """The class whose speed is nearest in ratio."""
-    return min(classes, key=lambda name: abs(np.log(speed / classes[name])))
-
-
 def _travels(signals: Signals) -> list[Event]:
     """Walks and runs: the root covers ground."""
     events = []
@@ -59,10 +54,10 @@ def _travels(signals: Signals) -> list[Event]:
         if np.hypot(along, aside) < 0.45:
             continue
         if abs(along) >= abs(aside):
-            side = "forward" if along > 0 else "backward"
+            side, curve = ("forward" if along > 0 else "backward"), signals.velocity[start:end, 0] * np.sign(along)
         else:
-            side = "left" if aside > 0 else "right"
-        speed = float(np.percentile(signals.speed[start:end], 80))
+            side, curve = ("left" if aside > 0 else "right"), signals.velocity[start:end, 1] * np.sign(aside)
+        speed = max(float(np.percentile(curve, 70)), 0.01)
         classes = {("walk", name): value for name, value in WALK_SPEEDS[side].items()}
         if side == "forward":
             classes |= {("run", name): value for name, value in RUN_SPEEDS.items()}
@@ -101,7 +96,7 @@ def _squats(signals: Signals) -> list[Event]:
 def _bows(signals: Signals) -> list[Event]:
     """The torso far forward on standing legs."""
     events = []
-    for start, end in spans(signals.incline, np.deg2rad(43), np.deg2rad(25)):
+    for start, end in spans(signals.incline, np.deg2rad(42), np.deg2rad(25)):
         if signals.drop[start:end].max() < 0.24:
             events.append(Event(Action("bow"), start, end))
     return events
@@ -124,7 +119,7 @@ def _hands_up(signals: Signals) -> list[Event]:
     """Raised or waving hands; two at once make one event of both hands."""
     found: list[list[Event]] = [[], []]
     for index, side in enumerate(_SIDES):
-        for start, end in spans(signals.hand_up[:, index], 0.28, 0.1):
+        for start, end in spans(signals.hand_up[:, index], 0.26, 0.08):
             height = signals.hand_up[start:end, index].max()
             swings = _reversals(signals.hand_out[start:end, index], 0.13)
             if height > 0.76:
@@ -181,12 +176,12 @@ def _claps(signals: Signals) -> list[Event]:
     ready = (signals.hand_forward.min(axis=1) > 0.3) & (signals.hand_up.min(axis=1) > -0.75)
     ready &= signals.hand_up.max(axis=1) < 0.35
     apart, events = True, []
-    close: NDArray[np.bool_] = ready & (signals.hands_apart < 0.20)
+    close: NDArray[np.bool_] = ready & (signals.hands_apart < 0.26)
     for frame, distance in enumerate(signals.hands_apart):
         if apart and close[frame]:
             events.append(Event(Action("clap", count=1), frame, frame + 1))
             apart = False
-        elif distance > 0.33:
+        elif distance > 0.40:
             apart = True
     return events
 
@@ -222,7 +217,9 @@ def recognise(joints: Tensor, skeleton: Skeleton) -> tuple[Action, ...]:
     if not np.isfinite(points).all():
         raise DataError("joints have NaN or infinite coordinates; recover them again from finite features")
     signals = measure(points, skeleton)
-    events = sorted((event for find in _DETECTORS for event in find(signals)), key=lambda event: event.start + event.end)
+    events = sorted(
+        (event for find in _DETECTORS for event in find(signals)), key=lambda event: event.start + event.end
+    )
     actions: list[Action] = []
     for event in events:
         last = actions[-1] if actions else None

@@ -48,7 +48,7 @@ def _heading(joints: Array, skeleton: Skeleton) -> Array:
     """Unwrapped yaw [T] of the plane through hips and shoulders."""
     right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face
     across = joints[:, left_hip] - joints[:, right_hip] + joints[:, left_shoulder] - joints[:, right_shoulder]
-    return np.unwrap(np.arctan2(-across[:, 2], across[:, 0]))
+    return np.asarray(np.unwrap(np.arctan2(-across[:, 2], across[:, 0])))
 
 
 def measure(joints: Array, skeleton: Skeleton) -> Signals:

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_realign.data.synthetic.tracks import REST_FORWARD, REST_TOE_OUT, SIDE_SIGN, Array, Style, Tracks
+from lightning_realign.data.synthetic.tracks import (
+    REST_FORWARD,
+    REST_TOE_OUT,
+    SIDE_SIGN,
+    Array,
+    Style,
+    Tracks,
+    smoothstep,
+)
 
 _FINE = 200.0  # Hz, of the path's table
 
@@ -85,8 +93,7 @@ def _swing(tracks: Tracks, time: Array, side: int, begin: float, gait: Gait, pla
     """Move one foot from one place to the next during [begin, begin + swing], heel rising before and after lift-off."""
     share = (time - begin) / gait.swing
     after = share >= 0.0
-    eased = np.clip(share, 0.0, 1.0)
-    eased = eased**2 * (3 - 2 * eased)
+    eased = smoothstep((share - 0.06) / 0.88)  # up before forward: no scraping
     before_place, place = places
     pose = before_place + eased[:, None] * (place - before_place)
     tracks.ball[after, side, 0] = pose[after, 0]

@@ -7,6 +7,7 @@ Axes: y up, the body faces +z at yaw 0, its left is +x, and a positive yaw turns
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,7 @@ def add_sway(tracks: Tracks, fps: float, rng: np.random.Generator) -> None:
         frequency = rng.uniform(0.1, 0.6, (3, *size))
         phase = rng.uniform(0, 2 * np.pi, (3, *size))
         angle = 2 * np.pi * np.multiply.outer(time, frequency) + phase
-        return amplitude / np.sqrt(3) * np.sin(angle).sum(axis=1)
+        return np.asarray(amplitude / np.sqrt(3) * np.sin(angle).sum(axis=1))
 
     tracks.root[:, [0, 2]] += wander((2,), 0.005)
     tracks.turn[:, 1:] += wander((2,), 0.008)
@@ -144,7 +145,7 @@ def smoothstep(value: Array | float) -> Array:
 def keyframes(time: Array, keys: list[tuple[float, float]]) -> Array:
     """A smooth curve through (time, value) keys, at rest in each key: [T]."""
     curve = np.full(len(time), keys[0][1])
-    for (start, before), (end, after) in zip(keys[:-1], keys[1:], strict=True):
+    for (start, before), (end, after) in pairwise(keys):
         inside = time >= start
         curve[inside] = before + (after - before) * smoothstep((time[inside] - start) / (end - start))
     return curve

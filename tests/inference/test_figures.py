@@ -1,0 +1,59 @@
+"""Means per replication and their intervals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_realign.inference.evaluation import ReplicatedMean, interval, sample_key, table_text, write_table
+
+
+def test_means_ignore_order_batches_and_repetitions():
+    random = np.random.default_rng(0)
+    values, ids = random.normal(size=(3, 50)), [f"{number:06d}" for number in range(50)]
+    whole, parts = ReplicatedMean(), ReplicatedMean()
+    for replication in range(3):
+        whole.update(torch.from_numpy(values[replication]), ids, replication)
+    rows = [(replication, sample) for replication in range(3) for sample in range(50)]
+    for replication, sample in [*random.permutation(rows).tolist(), *rows[:40]]:
+        parts.update(torch.tensor([values[replication, sample]]), [ids[sample]], replication)
+    np.testing.assert_allclose(whole.compute().numpy(), values.mean(axis=1), rtol=1e-14)
+    assert torch.equal(whole.compute(), parts.compute())
+
+
+def test_no_sample_has_no_mean():
+    metric = ReplicatedMean()
+    metric.update(torch.empty(0), [], 0)
+    assert metric.compute().shape == (0,)
+
+
+def test_interval_is_the_fields():
+    values = [0.1, 0.4, 0.2, 0.5]
+    result = interval(values)
+    assert result.mean == pytest.approx(np.mean(values))
+    assert result.half_width == pytest.approx(1.96 * np.std(values) / 2)
+    assert interval([0.3]).half_width is None
+
+
+def test_sample_keys_are_distinct_and_fixed():
+    keys = {sample_key(f"{number:06d}") for number in range(1000)}
+    assert len(keys) == 1000
+    assert all(0 <= key < 2**63 for key in keys)
+    assert sample_key("") == 0xE3B0C44298FC1C14 >> 1  # the first bytes of the well-known SHA-256 of nothing
+
+
+def test_table_is_written_whole_and_readable(tmp_path):
+    table = {
+        "real": {"reward": interval([0.5])},
+        "guided": {"reward": interval([0.5, 0.7]), "seconds": interval([2.0])},
+    }
+    write_table(tmp_path / "run" / "table.json", table, {"mu": 1.0})
+    stored = json.loads((tmp_path / "run" / "table.json").read_text())
+    assert stored["rows"]["guided"]["reward"]["values"] == [0.5, 0.7]
+    assert stored["rows"]["real"]["reward"]["ci95"] is None
+    assert stored["settings"] == {"mu": 1.0}
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["table.json"]
+    assert "0.6000 ± 0.1386" in table_text(table)

@@ -1,0 +1,248 @@
+"""Guided generation over a data set: predictions, tables, and their independence of ranks and batches."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+
+from lightning_realign.callbacks.writer import PredictionWriter
+from lightning_realign.data import HumanML3DDataModule
+from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.generators import load_generator
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.retrieval import load_or_build_index
+from lightning_realign.inference import GuidedGeneration
+from lightning_realign.motion import load_skeleton, recover_joints
+
+SETTINGS = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0}
+TEST_IDS = {f"{number:06d}" for number in range(14, 21)}
+
+SCRIPT = """
+import sys
+import lightning as L
+from lightning_realign.callbacks.writer import PredictionWriter
+from lightning_realign.data import HumanML3DDataModule
+from lightning_realign.inference import GuidedGeneration
+
+data, generator, reward, out = sys.argv[1:]
+model = GuidedGeneration(generator, reward, replications=2, mu=3.0, eta=2.0, steps=4, cfg_scale=2.0)
+trainer = L.Trainer(
+    accelerator="cpu", devices=2, strategy="ddp", logger=False, inference_mode=False, default_root_dir=out,
+    use_distributed_sampler=False, enable_progress_bar=False, callbacks=[PredictionWriter(out + "/motions")],
+)
+trainer.predict(model, datamodule=HumanML3DDataModule(data, batch_size=2), return_predictions=False)
+trainer.test(model, datamodule=HumanML3DDataModule(data, batch_size=2), verbose=False)
+"""
+
+
+def make_trainer(folder: Path, **settings) -> L.Trainer:
+    settings = {"inference_mode": False, "logger": False, **settings}
+    return L.Trainer(
+        accelerator="cpu",
+        devices=1,
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+
+
+def predict(bench, folder: Path, batch_size: int = 3, **settings) -> dict[str, dict[str, np.ndarray]]:
+    model = GuidedGeneration(bench.generator, bench.reward, **{**SETTINGS, **settings})
+    trainer = make_trainer(folder, callbacks=[PredictionWriter(str(folder / "motions"))])
+    data = HumanML3DDataModule(bench.data, batch_size=batch_size)
+    assert trainer.predict(model, datamodule=data, return_predictions=False) is None
+    return read(folder / "motions")
+
+
+def read(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    files = {}
+    for path in folder.iterdir():
+        with np.load(path, allow_pickle=False) as archive:
+            files[path.name.removesuffix(".npz")] = dict(archive)
+    return files
+
+
+def run_test(bench, folder: Path, batch_size: int = 3, **settings) -> dict:
+    model = GuidedGeneration(bench.generator, bench.reward, **{**SETTINGS, "replications": 2, **settings})
+    trainer = make_trainer(folder)
+    logged = trainer.test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=batch_size), verbose=False)
+    return {**json.loads((folder / "table.json").read_text()), "logged": logged[0]}
+
+
+def assert_same_rows(first: dict, second: dict) -> None:
+    assert first["rows"].keys() == second["rows"].keys()
+    for row, figures in first["rows"].items():
+        assert figures.keys() == second["rows"][row].keys()
+        for figure in figures.keys() - {"seconds"}:
+            np.testing.assert_allclose(figures[figure]["values"], second["rows"][row][figure]["values"], atol=1e-5)
+
+
+def test_prediction_files_are_complete(bench, tmp_path):
+    skeleton = load_skeleton("humanml3d")
+    files = predict(bench, tmp_path)
+    assert files.keys() == TEST_IDS
+    data = HumanML3DDataModule(bench.data, batch_size=7)
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    for sample, caption, length in zip(batch.ids, batch.captions, batch.lengths.tolist(), strict=True):
+        fields = files[sample]
+        assert fields["features"].shape == (length, 263)
+        assert fields["joints"].shape == (length, 22, 3)
+        torch.testing.assert_close(
+            torch.from_numpy(fields["joints"]), recover_joints(torch.from_numpy(fields["features"]), skeleton)
+        )
+        assert (fields["text"].item(), fields["fps"].item()) == (caption, 20.0)
+        assert fields["skeleton"].item() == "humanml3d"
+        assert (fields["mu"].item(), fields["eta"].item(), fields["seed"].item()) == (3.0, 2.0, 1234)
+        assert fields["timesteps"].shape == fields["rewards"].shape == (4,)
+        assert np.isfinite(fields["rewards"]).all()
+
+
+def test_predictions_do_not_depend_on_the_batch(bench, tmp_path):
+    first, second = predict(bench, tmp_path / "a", batch_size=7), predict(bench, tmp_path / "b", batch_size=2)
+    for sample, fields in first.items():
+        np.testing.assert_allclose(fields["features"], second[sample]["features"], atol=2e-4)
+
+
+def test_replications_differ_and_are_numbered(bench, tmp_path):
+    files = predict(bench, tmp_path, replications=2)
+    assert files.keys() == {f"{sample}_r{replication}" for sample in TEST_IDS for replication in range(2)}
+    single = predict(bench, tmp_path / "single")
+    for sample in TEST_IDS:
+        np.testing.assert_array_equal(files[f"{sample}_r0"]["features"], single[sample]["features"])
+        assert np.abs(files[f"{sample}_r1"]["features"] - single[sample]["features"]).max() > 1e-3
+
+
+def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
+    files = predict(bench, tmp_path, mu=0.0, eta=0.0, batch_size=7)
+    data = HumanML3DDataModule(bench.data, batch_size=7)
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    sampler = RewardGuidedSampler(load_generator("latent", bench.generator, cfg_scale=2.0), steps=4)
+    motions = sampler.sample(batch.captions, batch.lengths, batch.ids)
+    guided = predict(bench, tmp_path / "guided", batch_size=7)
+    for row, sample in enumerate(batch.ids):
+        plain = motions.features[row, : batch.lengths[row]].numpy()
+        np.testing.assert_array_equal(files[sample]["features"], plain)
+        assert np.isnan(files[sample]["rewards"]).all()
+        assert np.abs(guided[sample]["features"] - plain).max() > 1e-3
+
+
+def test_table_has_rows_intervals_and_cost(bench, tmp_path):
+    table = run_test(bench, tmp_path)
+    assert table["rows"].keys() == {"real", "unguided", "guided"}
+    guided, real = table["rows"]["guided"], table["rows"]["real"]
+    values = np.array(guided["reward"]["values"])
+    assert values.shape == (2,)
+    assert guided["reward"]["mean"] == pytest.approx(values.mean())
+    assert guided["reward"]["ci95"] == pytest.approx(1.96 * values.std(ddof=0) / np.sqrt(2))
+    assert real["reward"]["ci95"] is None
+    assert guided["denoiser_calls"]["mean"] == 4
+    assert real["denoiser_calls"]["mean"] == 0
+    assert guided["seconds"]["mean"] > 0
+    assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
+    assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
+    assert (table["settings"]["mu"], table["settings"]["split"]) == (3.0, "test")
+    assert table["logged"]["test/guided/reward"] == pytest.approx(guided["reward"]["mean"], abs=1e-6)
+    assert "test/guided/oracle_accuracy_ci95" in table["logged"]
+
+
+def test_table_does_not_depend_on_the_batch(bench, tmp_path):
+    assert_same_rows(run_test(bench, tmp_path / "a", batch_size=7), run_test(bench, tmp_path / "b", batch_size=2))
+
+
+def test_validation_uses_its_own_split_and_prefix(bench, tmp_path):
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["unguided"])
+    data = HumanML3DDataModule(bench.data, batch_size=4)
+    (logged,) = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+    assert logged.keys() == {
+        f"val/unguided/{name}" for name in ("oracle_accuracy", "reward", "denoiser_calls", "seconds")
+    }
+
+
+def test_without_reward_the_table_has_no_reward(bench, tmp_path):
+    model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0)
+    make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
+    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    assert rows.keys() == {"real", "unguided"}
+    assert "reward" not in rows["unguided"]
+
+
+def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
+    one, ranks = tmp_path / "one", tmp_path / "ranks"
+    files, table = predict(bench, one, replications=2), run_test(bench, one)
+    script = tmp_path / "ranks.py"
+    script.write_text(SCRIPT)
+    subprocess.run(
+        [sys.executable, str(script), str(bench.data), bench.generator, bench.reward, str(ranks)],
+        check=True,
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    written = read(ranks / "motions")
+    assert written.keys() == files.keys()
+    for name, fields in written.items():
+        np.testing.assert_allclose(fields["features"], files[name]["features"], atol=2e-4)
+    assert_same_rows(table, json.loads((ranks / "table.json").read_text()))
+
+
+def test_inference_mode_is_refused(bench, tmp_path):
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS)
+    trainer, data = make_trainer(tmp_path, inference_mode=True), HumanML3DDataModule(bench.data)
+    for run in (trainer.predict, trainer.test, trainer.validate):
+        with pytest.raises(ConfigError, match="inference_mode=False"):
+            run(model, datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mu": 1.0}, "reward is not set"),
+        ({"eta": -1.0}, "reward is not set"),
+        ({"replications": 0}, "replications is 0"),
+        ({"rows": []}, "rows is"),
+        ({"rows": ["guided"]}, "mu and eta are 0"),
+        ({"rows": ["wrong"]}, "list one or more of real, unguided, guided"),
+        ({"every": 0}, "every=0"),
+    ],
+)
+def test_contradictions_are_refused_before_anything_is_read(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        GuidedGeneration("missing.ckpt", **settings)
+
+
+def test_swapped_checkpoints_are_named(bench, tmp_path):
+    model = GuidedGeneration(bench.reward, bench.generator, **SETTINGS)
+    with pytest.raises(CheckpointError, match="reward"):
+        make_trainer(tmp_path).predict(model, datamodule=HumanML3DDataModule(bench.data))
+
+
+def test_hyper_parameters_are_primitive_and_readable(bench):
+    model = GuidedGeneration(bench.generator, bench.reward, mu=2.5, eta=1.5)
+    assert (model.mu, model.eta) == (2.5, 1.5)
+    primitive = (str, int, float, bool, type(None))
+    assert all(isinstance(value, primitive) for value in model.hparams.values())
+    assert not model.state_dict()
+
+
+def test_index_is_shared_through_the_cache(bench, tmp_path):
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, index_cache=str(tmp_path / "index"))
+    data = HumanML3DDataModule(bench.data)
+    predictions = make_trainer(tmp_path).predict(model, datamodule=data)
+    assert {sample for batch in predictions for kept in batch for sample in kept.ids} == TEST_IDS
+    (file,) = (tmp_path / "index").iterdir()
+    stamp = file.stat().st_mtime_ns
+    index = load_or_build_index(model.pipeline.reward.bundle, data, tmp_path / "index", progress=False)
+    assert file.stat().st_mtime_ns == stamp
+    assert index.ids == tuple(f"{number:06d}" for number in range(10))
