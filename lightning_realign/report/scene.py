@@ -23,7 +23,7 @@ _GROUND, _GRID, _SHADOW = (238, 240, 242), (212, 216, 220), (198, 202, 206)
 _PATH_AHEAD, _PATH_DONE = (185, 215, 205), (0, 158, 115)
 _SUPERSAMPLING = 2
 _GRID_STEP = 0.5  # metres
-_BONES = 4.7  # metres of bone in an adult's skeleton; smaller figures get thinner limbs
+_BONES = 4.4  # metres of bone in an adult's skeleton; smaller figures get thinner limbs
 _FOLLOW_BEYOND = 4.5  # metres: a longer path is followed, as the figure would become too small
 
 

@@ -1,6 +1,7 @@
 """From body-level tracks to joint positions.
 
-Torso and arms by forward kinematics, legs by two-bone inverse kinematics from where the feet stand. Bones have the lengths of the skeleton's uniform form, so that feature extraction leaves the motion as it is.
+Torso and arms by forward kinematics, legs by two-bone inverse kinematics from where the feet stand. Bones have the
+lengths of the uniform skeleton, so that feature extraction leaves the motion as it is.
 """
 
 from __future__ import annotations

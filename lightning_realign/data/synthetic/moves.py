@@ -262,8 +262,8 @@ def clap(action: Action, style: Style, fps: float, rng: np.random.Generator) -> 
     for repeat in range(count):
         together += pulse(time, 0.1 + lift + (repeat + 0.25) * cycle, 0.46 * cycle, 0.08 * cycle, 0.46 * cycle)
     for side in (LEFT, RIGHT):
-        _arm(tracks, side, raised, (0.5, 0.45, -0.1, 1.3))
-        _arm(tracks, side, together * raised, (0.5, 0.0, 0.8, 1.3))
+        _arm(tracks, side, raised, (0.35, 0.45, -0.1, 1.35))
+        _arm(tracks, side, together * raised, (0.35, 0.0, 0.8, 1.35))
     return tracks
 
 

@@ -89,8 +89,9 @@ def _jumps(signals: Signals) -> list[Event]:
 
 
 def _squats(signals: Signals) -> list[Event]:
-    """The root far below its standing height."""
-    return [Event(Action("squat", count=1), *span) for span in spans(signals.drop, 0.27, 0.16)]
+    """The root far below its standing height, other than in running."""
+    curve = np.where(signals.speed < 1.6, signals.drop, 0.0)
+    return [Event(Action("squat", count=1), *span) for span in spans(curve, 0.27, 0.16)]
 
 
 def _bows(signals: Signals) -> list[Event]:

@@ -55,13 +55,13 @@ def measure(joints: Array, skeleton: Skeleton) -> Signals:
     """Measure joint positions [T, J, 3] (y up, in the skeleton's unit)."""
     body = load_body(skeleton.name)
     fps = skeleton.fps
-    points = gaussian_filter1d(joints / body.scale, _POSE_SMOOTHING * fps, axis=0, mode="nearest")
+    points: Array = gaussian_filter1d(joints / body.scale, _POSE_SMOOTHING * fps, axis=0, mode="nearest")
     yaw = gaussian_filter1d(_heading(points, skeleton), _VELOCITY_SMOOTHING * fps, mode="nearest")
     forward = np.stack([np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
     left = np.stack([np.cos(yaw), np.zeros_like(yaw), -np.sin(yaw)], axis=-1)
 
     def named(part: str) -> Array:
-        return points[:, [skeleton.index(f"{side}_{part}") for side in ("left", "right")]]
+        return np.take(points, [skeleton.index(f"{side}_{part}") for side in ("left", "right")], axis=1)
 
     root = points[:, 0]
     path = gaussian_filter1d(root, _VELOCITY_SMOOTHING * fps, axis=0, mode="nearest")

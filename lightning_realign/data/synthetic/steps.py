@@ -13,7 +13,6 @@ from lightning_realign.data.synthetic.tracks import (
     Array,
     Style,
     Tracks,
-    smoothstep,
 )
 
 _FINE = 200.0  # Hz, of the path's table
@@ -93,7 +92,8 @@ def _swing(tracks: Tracks, time: Array, side: int, begin: float, gait: Gait, pla
     """Move one foot from one place to the next during [begin, begin + swing], heel rising before and after lift-off."""
     share = (time - begin) / gait.swing
     after = share >= 0.0
-    eased = smoothstep((share - 0.06) / 0.88)  # up before forward: no scraping
+    eased = np.clip((share - 0.05) / 0.90, 0.0, 1.0)  # up before forward: no scraping
+    eased = eased**2 * (3 - 2 * eased)
     before_place, place = places
     pose = before_place + eased[:, None] * (place - before_place)
     tracks.ball[after, side, 0] = pose[after, 0]
