@@ -123,6 +123,17 @@ class CheckpointFile:
                 )
 
 
+def check_resumable(path: str | Path) -> None:
+    """Make sure that a file is what `--ckpt_path` takes: a safe, whole checkpoint that a `fit` of this project wrote.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    content = _read(Path(path))
+    if not isinstance(content, dict) or not {SPEC_KEY, "state_dict", "pytorch-lightning_version"} <= content.keys():
+        raise CheckpointError(f"{path}: is no checkpoint of a training: give one written by 'train.py fit'")
+
+
 def _read(path: Path) -> Any:
     """Read a file of plain values and tensors; nothing in it is ever executed."""
     if not path.is_file():

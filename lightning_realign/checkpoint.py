@@ -23,7 +23,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile
+from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, check_resumable
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import (
@@ -41,6 +41,7 @@ __all__ = [
     "DiffusionBundle",
     "RewardBundle",
     "VAEBundle",
+    "check_resumable",
     "diffusion_spec",
     "load_diffusion",
     "load_reward",

@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import set_parsing_settings
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from lightning_realign.callbacks.run_record import RunRecord, configure_wandb_mode
 from lightning_realign.callbacks.sweep_guard import SweepGuard
-from lightning_realign.errors import RealignError
+from lightning_realign.checkpoint import check_resumable
+from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.messages import OneLineErrors, fail
 
-# Lines of a parser message that describe the parser rather than the mistake.
-_NOISE = ("Does not validate", "Subtypes:", "Errors:", "- Expected a <class 'NoneType'>", "Given value")
-
-
-def one_line(message: str) -> str:
-    """A parser's message without its parts about the parser itself, as a single line."""
-    lines = (line.strip() for line in message.splitlines())
-    return " ".join(line.removeprefix("- ") for line in lines if line and not line.startswith(_NOISE))
+# Not files: what Lightning itself finds, or fetches.
+_FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
 
 
-class OneLineParser(LightningArgumentParser):
-    """A parser that reports a wrong configuration in one line and exits with code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print what is wrong and where to look; never the whole usage."""
-        sys.stderr.write(f"error: {one_line(message)} (all options: python {self.prog.split()[0]} SUBCOMMAND --help)\n")
-        sys.exit(2)
+class OneLineParser(OneLineErrors, LightningArgumentParser):
+    """Lightning's parser, reporting a wrong configuration in one line."""
 
 
 class RealignCLI(LightningCLI):
@@ -50,18 +45,38 @@ class RealignCLI(LightningCLI):
             trainer_defaults={"inference_mode": False, "use_distributed_sampler": False},
             seed_everything_default=1234,
             parser_class=OneLineParser,
-            parser_kwargs={"parser_mode": "omegaconf+"},
+            # An abbreviated option would be taken for the one it begins, whatever was meant.
+            parser_kwargs={
+                "parser_mode": "omegaconf+",
+                "allow_abbrev": False,
+                **{name: {"allow_abbrev": False} for name in self.subcommands()},
+            },
             args=None if args is None else list(args),
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
     def _parse_ckpt_path(self) -> None:
-        """Leave the configuration as given.
+        """Make sure that `--ckpt_path` can be read, and leave the configuration as given.
 
-        Lightning would let the hyper-parameters stored in `--ckpt_path` override the command line, so that a sweep
-        over a checkpoint would measure one point again and again (Lightning issue 21455).
+        Lightning would let the hyper-parameters stored in it override the command line, so that a sweep over a
+        checkpoint would measure one point again and again (Lightning issue 21455).
         """
+        path = self.config[self.config.subcommand].get("ckpt_path")
+        if path and "://" not in str(path) and str(path).partition(":")[0] not in _FOUND_BY_LIGHTNING:
+            check_resumable(path)
+
+    def instantiate_classes(self) -> None:
+        """Build model, data and trainer; what they say of a wrong setting is not hidden in the parser's own error."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, RealignError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the guard of sweeps, and a CSV log beside whatever logger is configured."""
@@ -79,8 +94,27 @@ class RealignCLI(LightningCLI):
         parser.add_lightning_class_args(SweepGuard, "sweep_guard")
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def check_config_files(args: Sequence[str]) -> None:
+    """Name the `--config` file that is not YAML, which the parser's message does not.
+
+    Raises:
+        ConfigError: a file exists and cannot be parsed.
+    """
+    words = [word for arg in args for word in arg.split("=", 1)]
+    for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
+        try:
+            if path.is_file():
+                with path.open(encoding="utf-8") as file:
+                    yaml.safe_load(file)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def main(args: Sequence[str] | None = None) -> RealignCLI:
     """Run the command line; `args` (default: the process's own) lets tests call it in-process.
+
+    Returns:
+        The finished run, with its model, data module and trainer.
 
     Raises:
         SystemExit: code 2 with one line on standard error, where the user's input is wrong.
@@ -88,7 +122,7 @@ def main(args: Sequence[str] | None = None) -> None:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     configure_wandb_mode()
     try:
-        RealignCLI(args)
-    except RealignError as error:
-        sys.stderr.write(f"error: {one_line(str(error))}\n")
-        sys.exit(2)
+        check_config_files(sys.argv[1:] if args is None else args)
+        return RealignCLI(args)
+    except (RealignError, MisconfigurationException) as error:
+        fail(str(error))

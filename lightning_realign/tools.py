@@ -1,4 +1,4 @@
-"""The tools behind `python -m lightning_realign TOOL`. Each imports what it needs when it runs, so that help is instant."""
+"""The tools behind `python -m lightning_realign TOOL`. Each imports what it needs when it runs, so help is instant."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ def generate(
     scale: Literal["score", "posterior", "constant"] = "score",
     location: Literal["x_t", "x_prev", "x0"] = "x_t",
     steps: int = 50,
+    scheduler: Literal["ddim", "ddpm"] = "ddim",
     cfg_scale: float = 7.5,
     seed: int = 1234,
+    index: Path | None = None,
 ) -> None:
     """Generate motions from prompts; needs a generator's checkpoint and no data set.
 
@@ -68,8 +70,10 @@ def generate(
         scale: How the gradient enters the step.
         location: The tensor at which the gradient is taken.
         steps: Sampling steps.
+        scheduler: `ddim` or `ddpm`.
         cfg_scale: Scale of classifier-free guidance.
         seed: The same prompt and seed give the same motion.
+        index: The training split's index for eta, which a guided run with eta leaves in its index cache.
     """
     from lightning_realign.inference.prompt import generate as run
 
@@ -85,8 +89,10 @@ def generate(
         scale=scale,
         location=location,
         steps=steps,
+        scheduler=scheduler,
         cfg_scale=cfg_scale,
         seed=seed,
+        index=index,
     )
     print("\n".join(str(file) for file in files))
 
@@ -113,7 +119,9 @@ def sweep(file: Path, out: Path | None = None) -> None:
     """
     from lightning_realign.sweep import run_sweep
 
-    run_sweep(file, out)
+    result = run_sweep(file, out, report=print)
+    if result.exit_code:
+        raise SystemExit(result.exit_code)
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {

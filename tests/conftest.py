@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_models import use_hashed_text
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _private_cache(tmp_path_factory):
@@ -20,3 +22,30 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("REALIGN_TEST_DATA is not set: the real motion capture for tests is not here")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def cli_bench(tmp_path_factory):
+    """Tiny data sets and checkpoints for runs of the command line."""
+    from tests.cli_bench import Bench
+
+    return Bench.make(tmp_path_factory.mktemp("cli_bench"))
+
+
+@pytest.fixture(scope="session")
+def hashed_cache(tmp_path_factory) -> Path:
+    """Features of `HashedText`, kept apart from those of real encoders."""
+    return tmp_path_factory.mktemp("hashed")
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch, hashed_cache) -> Path:
+    """The current folder, as a fresh checkout has it; text features come from hashes."""
+    from tests.cli_bench import new_checkout
+
+    for name in ("REALIGN_RUN_DIR", "REALIGN_SWEEP_POINT", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.argv", ["train.py"])
+    use_hashed_text(monkeypatch, hashed_cache)
+    monkeypatch.chdir(new_checkout(tmp_path))
+    return tmp_path

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, reward_spec
+from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, reward_spec, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.models import LatentDenoiser, MotionVAE, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton
-from lightning_realign.text import EncodedCaption
+from lightning_realign.text import EncodedCaption, text_sizes
 
 ENCODER = "all-MiniLM-L6-v2"
 TEXT_SIZE = 384
@@ -23,20 +23,23 @@ _SIZES = {"width": 32, "layers": 3, "heads": 2, "feedforward": 48, "dropout": 0.
 class HashedText:
     """Stands in for a text encoder: features drawn from a hash of the caption."""
 
+    def __init__(self, name: str = ENCODER) -> None:
+        self.token_size, self.sentence_size = text_sizes(name)
+
     def encode(self, captions: list[str]) -> list[EncodedCaption]:
         return [self._encode(caption) for caption in captions]
 
     def _encode(self, caption: str) -> EncodedCaption:
         digest = hashlib.sha256(caption.encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        tokens = torch.randn(len(caption.split()) + 2, TEXT_SIZE, generator=generator)
-        return EncodedCaption(tokens, nn.functional.normalize(tokens.mean(dim=0), dim=0))
+        tokens = torch.randn(len(caption.split()) + 2, self.token_size, generator=generator)
+        return EncodedCaption(tokens, nn.functional.normalize(tokens.mean(dim=0)[: self.sentence_size], dim=0))
 
 
 def use_hashed_text(monkeypatch, cache: Path) -> None:
     """Keep text features in `cache`, made by `HashedText`; child processes find there what this one has prepared."""
     monkeypatch.setenv("REALIGN_CACHE", str(cache))
-    monkeypatch.setattr("lightning_realign.text.cache.load_text_encoder", lambda name: HashedText())
+    monkeypatch.setattr("lightning_realign.text.cache.load_text_encoder", HashedText)
 
 
 def dataset_normaliser(root: Path, skeleton: str) -> Normaliser:
@@ -57,9 +60,21 @@ def write_reward(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d"
     return path
 
 
+def _tiny_vae(skeleton: str) -> MotionVAE:
+    return MotionVAE(load_skeleton(skeleton).num_features, latent_tokens=2, latent_size=32, patch=4, **_SIZES)
+
+
+def write_vae(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", seed: int = 2) -> Path:
+    torch.manual_seed(seed)
+    network = _tiny_vae(skeleton)
+    spec = vae_spec(network, skeleton=skeleton, fingerprint="tiny")
+    torch.save({"state_dict": _state(network=network, normaliser=normaliser), SPEC_KEY: spec}, path)
+    return path
+
+
 def write_generator(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", seed: int = 1) -> Path:
     torch.manual_seed(seed)
-    vae = MotionVAE(load_skeleton(skeleton).num_features, latent_tokens=2, latent_size=32, patch=4, **_SIZES)
+    vae = _tiny_vae(skeleton)
     denoiser = LatentDenoiser(2, 32, TEXT_SIZE, **_SIZES)
     spec = diffusion_spec(vae, denoiser, NoiseSchedule(), skeleton=skeleton, text_encoder=ENCODER, fingerprint="tiny")
     state = _state(vae=vae, denoiser=denoiser, normaliser=normaliser)

@@ -17,7 +17,7 @@ from torchmetrics import SumMetric
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.data.synthetic import judge
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.evaluation import Interval, ReplicatedMean, interval, table_text, write_table
@@ -144,6 +144,17 @@ class GuidedGeneration(L.LightningModule):
         self.trainer.strategy.barrier("caches of guided generation")
         if self.trainer.local_rank != 0:
             self._fill_caches(data, stage)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse `--ckpt_path`.
+
+        Raises:
+            CheckpointError: always; this module has no weights of its own.
+        """
+        raise CheckpointError(
+            "GuidedGeneration has no checkpoint of its own: leave --ckpt_path out, and name those of the networks in "
+            "model.init_args.generator and model.init_args.reward"
+        )
 
     def _load(self) -> GuidedPipeline:
         settings = self.hparams

@@ -44,6 +44,10 @@ class TransformerSizes(Protocol):
     def max_tokens(self) -> int:
         """Rows of the position tables."""
 
+    @property
+    def norm_first(self) -> bool:
+        """Whether a layer normalises its input (pre-norm) rather than its output (post-norm, as published)."""
+
 
 def check_sizes(sizes: TransformerSizes, **others: int) -> None:
     """Refuse sizes that no network can be built from; `others` are sizes of the data and the like, by name.
@@ -108,18 +112,22 @@ def _apply(block: nn.Module, x: Tensor, padding: Tensor, memory: Tensor | None) 
 
 
 def skip_encoder(sizes: TransformerSizes, norm: nn.LayerNorm | None = None) -> SkipTransformer:
-    """A skip-connected stack of post-norm encoder layers (exact GELU); `norm` allows a shared final norm."""
+    """A skip-connected stack of encoder layers (exact GELU); `norm` allows a shared final norm."""
     layers: list[nn.Module] = [
-        nn.TransformerEncoderLayer(sizes.width, sizes.heads, sizes.feedforward, sizes.dropout, F.gelu)
+        nn.TransformerEncoderLayer(
+            sizes.width, sizes.heads, sizes.feedforward, sizes.dropout, F.gelu, norm_first=sizes.norm_first
+        )
         for _ in range(sizes.layers)
     ]
     return SkipTransformer(layers, norm or nn.LayerNorm(sizes.width))
 
 
 def skip_decoder(sizes: TransformerSizes) -> SkipTransformer:
-    """A skip-connected stack of post-norm decoder layers (exact GELU): self-attention, then cross-attention."""
+    """A skip-connected stack of decoder layers (exact GELU): self-attention, then cross-attention."""
     layers: list[nn.Module] = [
-        nn.TransformerDecoderLayer(sizes.width, sizes.heads, sizes.feedforward, sizes.dropout, F.gelu)
+        nn.TransformerDecoderLayer(
+            sizes.width, sizes.heads, sizes.feedforward, sizes.dropout, F.gelu, norm_first=sizes.norm_first
+        )
         for _ in range(sizes.layers)
     ]
     return SkipTransformer(layers, nn.LayerNorm(sizes.width))
@@ -225,8 +233,9 @@ def decode_frames(
     lengths: Tensor,
     size: int,
     patch: int,
+    queries: Tensor | None = None,
 ) -> Tensor:
-    """Decode motions from memory tokens: zero queries + positions attend to the memory, then `final_layer`.
+    """Decode motions from memory tokens: queries + positions attend to the memory, then `final_layer`.
 
     Args:
         decoder: the skip-connected decoder.
@@ -236,12 +245,13 @@ def decode_frames(
         lengths: [B] frames.
         size: number of frames T of the result.
         patch: frames per token.
+        queries: [ceil(T / patch), B, width]; None, as published, is zero.
 
     Returns:
         [B, T, D], zero beyond each length.
     """
     tokens, batch = -(-size // patch), memory.shape[1]
-    queries = positions(memory.new_zeros(tokens, batch, memory.shape[2]))
+    queries = positions(memory.new_zeros(tokens, batch, memory.shape[2]) if queries is None else queries)
     padding = ~valid_mask(token_lengths(lengths, patch), tokens)
     frames: Tensor = final_layer(decoder(queries, padding, memory)).transpose(0, 1)
     return zero_padding(frames.reshape(batch, tokens * patch, -1)[:, :size], lengths)

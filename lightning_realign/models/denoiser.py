@@ -22,6 +22,7 @@ class DenoiserArchitecture:
     dropout: float = 0.1
     text_relu: bool = True
     max_tokens: int = 500
+    norm_first: bool = False
 
 
 class LatentDenoiser(nn.Module):
@@ -41,6 +42,8 @@ class LatentDenoiser(nn.Module):
         dropout: dropout probability while training.
         text_relu: pass the text embedding through a ReLU first, as MLD does and MLD++ does not.
         max_tokens: rows of the position table.
+        norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
+            for short trainings. No weights are added; False is the published form.
 
     Raises:
         ConfigError: sizes that no network can be built from.
@@ -59,10 +62,13 @@ class LatentDenoiser(nn.Module):
         dropout: float = 0.1,
         text_relu: bool = True,
         max_tokens: int = 500,
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.latent_tokens, self.latent_size, self.text_size = latent_tokens, latent_size, text_size
-        self.architecture = DenoiserArchitecture(width, layers, heads, feedforward, dropout, text_relu, max_tokens)
+        self.architecture = DenoiserArchitecture(
+            width, layers, heads, feedforward, dropout, text_relu, max_tokens, norm_first
+        )
         check_sizes(self.architecture, latent_tokens=latent_tokens, latent_size=latent_size)
         if text_size < 2 or text_size % 2:
             raise ConfigError(f"text_size={text_size}: must be even, since the timestep's sinusoid has that size")

@@ -36,6 +36,7 @@ class RewardArchitecture:
     patch: int = 1
     step_aware: bool = True
     max_tokens: int = 500
+    norm_first: bool = False
 
 
 class StepAwareRewardModel(nn.Module):
@@ -55,6 +56,8 @@ class StepAwareRewardModel(nn.Module):
         patch: frames per transformer token; 1 is the published architecture.
         step_aware: whether motions carry a step token; without it the model is TMR's.
         max_tokens: rows of the position tables; a motion may have (max_tokens - 2) * patch frames.
+        norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
+            for short trainings. No weights are added; False is the published form.
 
     Raises:
         ConfigError: sizes that no network can be built from.
@@ -73,11 +76,12 @@ class StepAwareRewardModel(nn.Module):
         patch: int = 1,
         step_aware: bool = True,
         max_tokens: int = 500,
+        norm_first: bool = False,
     ) -> None:
         super().__init__()
         self.num_features, self.token_size, self.patch, self.step_aware = num_features, token_size, patch, step_aware
         self.architecture = RewardArchitecture(
-            width, layers, heads, feedforward, dropout, patch, step_aware, max_tokens
+            width, layers, heads, feedforward, dropout, patch, step_aware, max_tokens, norm_first
         )
         check_sizes(self.architecture, num_features=num_features, token_size=token_size, patch=patch)
         self.global_motion_token = nn.Parameter(torch.randn(1, width))

@@ -166,8 +166,11 @@ class TrainingModule(L.LightningModule):
         """Make the checkpoint self-contained."""
         checkpoint[SPEC_KEY] = self.specification()
 
+    def make_networks(self, spec: Mapping[str, Any]) -> None:
+        """Make what only a checkpoint's own entry tells how to make, before its weights are loaded; here nothing."""
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another kind or feature spec before its weights fail to fit.
+        """Refuse a checkpoint of another kind, feature spec or architecture before its weights fail to fit.
 
         Raises:
             CheckpointError: as said.
@@ -178,6 +181,15 @@ class TrainingModule(L.LightningModule):
                 raise CheckpointError(
                     f"the checkpoint given to {type(self).__name__} has {field} {found.get(field)!r}, "
                     f"expected {wanted!r}: give a checkpoint that this class has written"
+                )
+        self.make_networks(found)
+        own, given = self.state_dict(), checkpoint["state_dict"]
+        for name in sorted(own.keys() | given.keys()):
+            shapes = [tuple(weights[name].shape) if name in weights else None for weights in (given, own)]
+            if shapes[0] != shapes[1]:
+                raise CheckpointError(
+                    f"the checkpoint given to {type(self).__name__} has {name!r} of shape {shapes[0]}, this model "
+                    f"needs {shapes[1]}: give the configuration that the checkpoint was trained with"
                 )
 
     def renew_averages(self) -> None:

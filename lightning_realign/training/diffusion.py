@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +11,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, load_vae
+from lightning_realign.checkpoint import diffusion_spec, load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
@@ -185,12 +186,11 @@ class DiffusionTraining(TrainingModule):
             prediction=self.prediction,
         )
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def make_networks(self, spec: Mapping[str, Any]) -> None:
         """Make the networks of the sizes that the checkpoint names, if there are none yet."""
-        super().on_load_checkpoint(checkpoint)
         self._standardised = True
         if self.vae is None:
-            architecture = VAEArchitecture(**checkpoint[SPEC_KEY]["vae"])
+            architecture = VAEArchitecture(**spec["vae"])
             self._attach(MotionVAE(self.skeleton.num_features, **asdict(architecture)))
             self.renew_averages()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_realign.checkpoint import reward_spec
+from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.noise import sample_generator
@@ -22,6 +23,7 @@ from lightning_realign.models import RewardArchitecture, StepAwareRewardModel
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
+from lightning_realign.training.principal import start_from_data
 from lightning_realign.types import Gaussian, MotionTextBatch, TextFeatures
 
 PAPER_NETWORK = RewardArchitecture()
@@ -75,6 +77,7 @@ class RewardTraining(TrainingModule):
         learning_rate: peak of the cosine schedule.
         warmup_steps: linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.
+        principal_init: start the frame embedding from the training split's principal components, see `principal`.
         validation_timesteps: noise levels at which validation and test measure retrieval; 0 is clean.
         text_cache: folder of cached text features; None is the default one.
         seed: of training and of the noise in validation and test.
@@ -103,6 +106,7 @@ class RewardTraining(TrainingModule):
         learning_rate: float = 1e-4,
         warmup_steps: int = 1000,
         weight_decay: float = 0.0,
+        principal_init: bool = False,
         validation_timesteps: Sequence[int] = (0, 100, 300, 500),
         text_cache: str | None = None,
         seed: int = 1234,
@@ -114,7 +118,7 @@ class RewardTraining(TrainingModule):
         self.omega, self.t_min, self.t_max = omega, t_min, t_max
         self.temperature, self.filter_threshold = temperature, filter_threshold
         self.validation_timesteps = tuple(validation_timesteps)
-        self.reconstruct = reconstruct
+        self.reconstruct, self.principal_init = reconstruct, principal_init
         self.weights = {
             "contrastive": contrastive_weight,
             "reconstruction": reconstruction_weight,
@@ -135,6 +139,12 @@ class RewardTraining(TrainingModule):
         """Take the data set's statistics (fit only), check its skeleton, and encode the stage's captions."""
         super().setup(stage)
         self.prepare_text(self.text, stage)
+
+    def adopt(self, data: MotionTextDataModule) -> None:
+        """Take the statistics, and where it is asked for the principal components, of the training split."""
+        super().adopt(data)
+        if self.principal_init:
+            start_from_data(self.network, self.normaliser, data)
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """Algorithm 1 on one batch."""

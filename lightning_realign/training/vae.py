@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lightning_realign.checkpoint import vae_spec
+from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
 from lightning_realign.motion import recover_joints
 from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
 from lightning_realign.training.losses import masked_mean, masked_smooth_l1, standard_kl
+from lightning_realign.training.principal import start_from_data
 from lightning_realign.types import Gaussian, MotionTextBatch
 
 PUBLISHED_NETWORK = VAEArchitecture()
@@ -31,6 +33,7 @@ class VAETraining(TrainingModule):
         learning_rate: peak of the cosine schedule.
         warmup_steps: linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.
+        principal_init: start the frame embedding from the training split's principal components, see `principal`.
         seed: of training.
 
     Raises:
@@ -46,6 +49,7 @@ class VAETraining(TrainingModule):
         learning_rate: float = 1e-4,
         warmup_steps: int = 1000,
         weight_decay: float = 0.0,
+        principal_init: bool = False,
         seed: int = 1234,
     ) -> None:
         settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
@@ -54,9 +58,15 @@ class VAETraining(TrainingModule):
         for name, weight in (("kl_weight", kl_weight), ("joint_weight", joint_weight)):
             if weight < 0:
                 raise ConfigError(f"VAETraining.{name} is {weight}; set it to 0 or more")
-        self.kl_weight, self.joint_weight = kl_weight, joint_weight
+        self.kl_weight, self.joint_weight, self.principal_init = kl_weight, joint_weight, principal_init
         architecture = as_dataclass(VAEArchitecture, network)
         self.network = MotionVAE(self.skeleton.num_features, **asdict(architecture))
+
+    def adopt(self, data: MotionTextDataModule) -> None:
+        """Take the statistics, and where it is asked for the principal components, of the training split."""
+        super().adopt(data)
+        if self.principal_init:
+            start_from_data(self.network, self.normaliser, data)
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """One step on sampled latents."""

@@ -1,0 +1,53 @@
+"""What the user got wrong, said in one line: shared by both command lines, and importing nothing heavy."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser
+
+# Lines of a parser's message that describe the parser rather than the mistake.
+_NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
+_PLAIN_VALUE = re.compile(r"Given value type: <class '(?:str|int|float|bool)'>\n\s*Given value: (.+)")
+_WORDING = (
+    (r'Parser key "([^"]*)":', r"\1:"),
+    (r"Problem with given class_path '([^']*)':", r"\1:"),
+    (r"Expected a (?:<class '([^']*)'>|typing\.(\S+\[[^]]*\]))", r"expected \1\2"),
+    (r"\. Got value: (.*)", r", not \1"),
+)
+
+
+def one_line(message: str) -> str:
+    r"""A parser's message as one line: where, which class, what is wrong, and the value; nothing about the parser.
+
+    >>> one_line("Parser key 'model':\n  Errors:\n  - Expected a <class 'int'>\n  - Expected a <class 'NoneType'>")
+    "Parser key 'model': expected int"
+    """
+    text = ""
+    for line in (line.strip() for line in message.splitlines()):
+        alternative = line.startswith("- ")
+        if line and not line.removeprefix("- ").startswith(_NOISE):
+            text += (" or " if alternative and not text.endswith(":") else " ") + line.removeprefix("- ")
+    value = _PLAIN_VALUE.search(message)
+    text = text.strip() + (f" (given: {value[1]})" if value else "")
+    for pattern, wording in _WORDING:
+        text = re.sub(pattern, wording, text)
+    return text
+
+
+def fail(message: str) -> NoReturn:
+    """Print one line on standard error and exit with code 2."""
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(2)
+
+
+class OneLineErrors(ArgumentParser):
+    """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Exit with code 2, without the usage; a parser inside another one raises instead, for the outer to report."""
+        if not self.exit_on_error:
+            super().error(message, ex)
+        fail(f"{one_line(message)} (all options: {self.prog.replace(' [options]', '')} --help)")

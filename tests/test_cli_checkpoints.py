@@ -1,0 +1,53 @@
+"""`--ckpt_path`: it never overrides the command line, and a fit goes on from it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cli_bench import TINY_REWARD, realign
+
+CONFIG = "configs/reward/synthetic.yaml"
+LAST = Path("runs/reward/synthetic/last.ckpt")
+
+
+@pytest.fixture
+def fitted(cli_bench, checkout):
+    """The options of a tiny reward model's runs, once it has been fitted for an epoch."""
+    options = ["--config", CONFIG, *cli_bench.options(CONFIG, "fit"), *TINY_REWARD]
+    realign("fit", *options, "--model.init_args.omega=0.25")
+    return options
+
+
+def test_stored_settings_never_override_the_command_line(fitted, cli_bench):
+    options = ["--config", CONFIG, *cli_bench.options(CONFIG, "test"), *TINY_REWARD, "--ckpt_path", LAST]
+    assert torch.load(LAST, weights_only=True)["hyper_parameters"]["omega"] == 0.25
+    run = realign("test", *options, "--model.init_args.omega=0.9")
+    assert run.model.omega == run.model.hparams["omega"] == 0.9
+    assert realign("test", *options).model.omega == 0.5
+
+
+def test_guided_runs_take_their_weights_from_the_command_line(cli_bench, checkout):
+    config = "configs/guided/synthetic.yaml"
+    run = realign("predict", "--config", config, *cli_bench.options(config, "predict"), "--model.init_args.mu=7")
+    assert run.model.mu == run.model.guidance.mu == 7
+
+
+def test_a_fit_resumes(fitted):
+    before = torch.load(LAST, weights_only=True)
+    assert (before["epoch"], before["global_step"]) == (0, 1)
+    run = realign("fit", *fitted, "--trainer.max_epochs=2", "--ckpt_path", LAST)
+    assert (run.trainer.current_epoch, run.trainer.global_step) == (2, 2)
+    after = torch.load(LAST, weights_only=True)
+    assert after["global_step"] == 2
+    steps = [state["step"] for state in after["optimizer_states"][0]["state"].values()]
+    assert {int(step) for step in steps} == {2}
+
+
+def test_a_diffusion_checkpoint_resumes_without_the_file_of_its_vae(cli_bench, checkout):
+    config = "configs/generator/mld_synthetic.yaml"
+    options = ["--config", config, *cli_bench.options(config, "fit")]
+    realign("fit", *options)
+    last = Path("runs/mld/synthetic/last.ckpt")
+    run = realign("fit", *options, "--model.init_args.vae=gone.ckpt", "--trainer.max_epochs=2", "--ckpt_path", last)
+    assert run.trainer.global_step == 2

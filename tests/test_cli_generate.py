@@ -1,0 +1,55 @@
+"""From a prompt to a picture, in an empty folder: two checkpoints and no data set."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_realign.__main__ import main
+from tests.cli_bench import files_in
+
+PROMPT = "a person walks"
+
+
+@pytest.fixture
+def networks(cli_bench, tmp_path_factory, monkeypatch):
+    """Copies of the checkpoints far from any data set; the current folder is empty."""
+    folder = tmp_path_factory.mktemp("networks")
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    return {
+        kind: shutil.copy(getattr(cli_bench, kind)["humanml3d"], folder / f"{kind}.ckpt")
+        for kind in ("generator", "reward")
+    }
+
+
+def motion(folder):
+    (file,) = folder.glob("*.npz")
+    with np.load(file, allow_pickle=False) as content:
+        return dict(content)
+
+
+def test_prompts_become_motions_and_pictures(networks, tmp_path):
+    common = [PROMPT, "--ckpt", str(networks["generator"]), "--steps", "3", "--seconds", "2", "--location", "x0"]
+    main(["generate", *common, "--out", str(tmp_path / "plain")])
+    guided = ["--reward", str(networks["reward"]), "--mu", "5", "--scale", "score"]
+    main(["generate", *common, *guided, "--out", str(tmp_path / "guided")])
+    plain, steered = motion(tmp_path / "plain"), motion(tmp_path / "guided")
+    assert plain["joints"].shape == steered["joints"].shape == (40, 22, 3)
+    assert str(plain["text"]) == PROMPT and float(steered["mu"]) == 5.0
+    assert np.isnan(plain["rewards"]).all() and np.isfinite(steered["rewards"]).all()
+    assert np.abs(plain["joints"] - steered["joints"]).max() > 1e-6
+    files = [str(next((tmp_path / name).glob("*.npz"))) for name in ("plain", "guided")]
+    for picture in ("pair.gif", "pair.png"):
+        main(["render", *files, "--out", str(tmp_path / picture), "--titles", '["unguided", "guided"]'])
+    with Image.open(tmp_path / "pair.gif") as animation:
+        assert animation.n_frames > 10
+    with Image.open(tmp_path / "pair.png") as strip:
+        assert strip.width > strip.height > 100
+    assert {name.split("/")[0] for name in files_in(tmp_path)} == {"plain", "guided", "pair.gif", "pair.png"}
+
+
+def test_results_may_go_below_the_empty_folder(networks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["generate", PROMPT, "a person jumps", "--ckpt", str(networks["generator"]), "--steps", "2", "--out", "out"])
+    assert len(files_in(tmp_path)) == 2 and all(name.startswith("out/a-person-") for name in files_in(tmp_path))

@@ -1,0 +1,46 @@
+"""Every sweep file's point runs, by the very argument list that the W&B agent builds."""
+
+import json
+
+import pytest
+
+from lightning_realign.sweep import read_sweep
+from lightning_realign.sweep.search import search
+from tests.cli_bench import ROOT, files_in, one_error_line, realign
+
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+NAMES = [f"sweeps/{path.name}" for path in FILES]
+
+
+@pytest.fixture(params=NAMES)
+def sweep(request, cli_bench, checkout, monkeypatch):
+    """A sweep file's specification, its first point, and the arguments of that point on tiny data."""
+    spec = read_sweep(checkout / request.param)
+    point = next(search(spec))
+    words = spec.arguments(point)
+    args = words[words.index("train.py") + 1 :]
+    config = args[args.index("--config") + 1]
+    monkeypatch.setenv("REALIGN_SWEEP_POINT", json.dumps(point))
+    # As the local runner does: every point has a folder of its own.
+    return spec, point, [*args, *cli_bench.options(config, args[0]), f"--trainer.default_root_dir={checkout / 'point'}"]
+
+
+def test_a_point_measures_its_metric(sweep, checkout, monkeypatch):
+    spec, point, args = sweep
+    monkeypatch.setenv("REALIGN_RUN_DIR", str(checkout / "point"))
+    run = realign(*args)
+    record = json.loads((checkout / "point" / "metrics.json").read_text())
+    assert isinstance(record["metrics"][spec.metric], float)
+    for name, value in point.items():
+        section, _, setting = name.split(".")
+        assert section == "model" and run.model.hparams[setting] == pytest.approx(value)
+    assert all(file.startswith("point/") for file in files_in(checkout) if "/" in file)
+
+
+def test_a_point_that_another_argument_overrides_fails(sweep, capsys):
+    _, point, args = sweep
+    name, value = next(iter(point.items()))
+    with pytest.raises(SystemExit) as caught:
+        realign(*args, f"--{name}={0.5 * value + 0.1}")
+    assert caught.value.code == 2
+    assert f"sweep parameter {name}" in one_error_line(capsys)

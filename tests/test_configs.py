@@ -1,0 +1,105 @@
+"""Every configuration runs a step on tiny data, by the very launch lines in its header."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_realign.inference import GuidedGeneration
+from tests.cli_bench import ROOT, launch_lines, realign
+
+FOLDERS = ("reward", "generator", "guided", "demo")
+CONFIGS = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))
+GUIDED = [path for path in CONFIGS if "generator:" in path.read_text()]
+TRAINING = [path for path in CONFIGS if path not in GUIDED]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def stages(path: Path) -> list[str]:
+    return [line[0] for line in launch_lines(path)]
+
+
+def test_every_file_is_known_and_headed_by_its_launch_line():
+    fragments = {*(ROOT / "configs" / "data").glob("*.yaml"), ROOT / "configs" / "wandb.yaml"}
+    assert {*CONFIGS, *fragments} == set((ROOT / "configs").rglob("*.yaml"))
+    assert {(ROOT / "configs" / "data" / yaml.safe_load(path.read_text())["data"]).resolve() for path in CONFIGS} == {
+        path for path in fragments if path.parent.name == "data"
+    }
+    for path in CONFIGS:
+        for line in launch_lines(path):
+            assert line[1:3] == ["--config", name(path)], path
+    assert all(stages(path)[0] == "fit" for path in TRAINING)
+    assert all({"predict", "test"} == set(stages(path)) for path in GUIDED)
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_training_fits_and_is_tested_from_its_checkpoint(path, cli_bench, checkout):
+    fit, *others = launch_lines(path)
+    run = realign(*fit, *cli_bench.options(name(path), "fit"))
+    assert run.trainer.global_step == 1
+    folder = Path(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
+    (record,) = folder.glob("logs/version_0/metrics.json")
+    assert any(figure.startswith("val/") for figure in json.loads(record.read_text())["metrics"])
+    assert "model.class_path" in (folder / "logs/version_0/hparams.yaml").read_text()
+    checkpoints = sorted(folder.glob("*.ckpt"))
+    assert checkpoints
+    weights = torch.load(checkpoints[0], weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in weights.values())
+    test = others[0] if others else ["test", "--config", name(path), "--ckpt_path", str(checkpoints[0])]
+    assert Path(test[test.index("--ckpt_path") + 1]) in checkpoints
+    tested = realign(*test, *cli_bench.options(name(path), "test"))
+    # A handful of motions has no pool of 32.
+    figures = {figure: value for figure, value in tested.trainer.callback_metrics.items() if "pool32" not in figure}
+    assert figures and all(map(torch.isfinite, figures.values()))
+
+
+@pytest.mark.parametrize("path", GUIDED, ids=name)
+def test_guided_validates_tests_and_predicts(path, cli_bench, checkout):
+    lines = [*launch_lines(path), ["validate", "--config", name(path)]]
+    runs = {line[0]: realign(*line, *cli_bench.options(name(path), line[0])) for line in lines}
+    for stage, prefix in (("validate", "val"), ("test", "test")):
+        figures = runs[stage].trainer.callback_metrics
+        assert {f"{prefix}/{row}/oracle_accuracy" for row in ("real", "unguided", "guided")} <= figures.keys()
+        assert figures[f"{prefix}/guided/reward"] != figures[f"{prefix}/unguided/reward"]
+    folder = Path(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
+    assert len(list((folder / "motions").glob("*.npz"))) == 2
+    model = runs["test"].model
+    assert isinstance(model, GuidedGeneration) and model.guidance.active
+
+
+def test_the_kit_form_goes_through_a_whole_chain(cli_bench, checkout):
+    """VAE, denoiser and reward model fitted in KIT-ML's form, then motions generated from those very checkpoints."""
+    for config in ("generator/vae_synthetic_kit", "generator/mld_synthetic_kit", "reward/synthetic_kit"):
+        options = [
+            option for option in cli_bench.options(f"configs/{config}.yaml", "fit") if "init_args.vae" not in option
+        ]
+        realign("fit", "--config", f"configs/{config}.yaml", *options)
+    config = "configs/guided/synthetic_kit.yaml"
+    options = [option for option in cli_bench.options(config, "predict") if option not in cli_bench.networks("kit")]
+    run = realign("predict", "--config", config, *options)
+    assert run.model.pipeline.skeleton.name == "kit"
+    assert len(list(Path("runs/guided/synthetic_kit/motions").glob("*.npz"))) == 2
+
+
+def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checkout, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    config = "configs/guided/synthetic.yaml"
+    options = [*cli_bench.options(config, "test"), "--model.init_args.mu=2.75"]
+    run = realign("test", "--config", config, "--config", "configs/wandb.yaml", *options)
+    try:
+        assert [type(logger).__name__ for logger in run.trainer.loggers] == ["CSVLogger", "WandbLogger"]
+        experiment = run.trainer.loggers[1].experiment
+        assert experiment.config["model.init_args.mu"] == 2.75
+        assert experiment.summary["test/guided/reward"] == pytest.approx(
+            run.trainer.callback_metrics["test/guided/reward"].item()
+        )
+    finally:
+        wandb.finish()
+    assert list(Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb"))
+    assert list(Path("runs/guided/synthetic/logs").glob("version_0/metrics.csv"))

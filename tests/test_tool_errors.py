@@ -1,0 +1,45 @@
+"""Wrong input of `python -m lightning_realign TOOL` gets one line and exit code 2, and nothing is written."""
+
+import pytest
+
+from lightning_realign.__main__ import main
+from tests.cli_bench import files_in, one_error_line
+
+CASES = [
+    ("data build --joints nowhere --out made", "nowhere/joints: folder is missing"),
+    ("data build --joints nowhere", "data.build.out"),
+    ("data synth --out made --skeleton smpl", "skeleton is 'smpl'; choose one of humanml3d, kit"),
+    ("data synth --out made --train many", "train: expected int, not many"),
+    ("data", "data.action"),
+    ("generate EMPTY --ckpt GENERATOR --out made", "prompt 1 is empty"),
+    ("generate --ckpt GENERATOR --out made", "generate.prompt"),
+    ("generate jump --ckpt none.ckpt --out made", "none.ckpt: no such checkpoint file"),
+    ("generate jump --ckpt REWARD --out made", "is a 'reward' checkpoint"),
+    ("generate jump --ckpt GENERATOR --reward REWARD --eta 1 --out made", "eta needs the training set's index"),
+    ("generate jump --ckpt GENERATOR --mu 1 --out made", "reward is not set, but mu=1.0"),
+    ("generate jump --ckpt GENERATOR --seconds 1000 --out made", "give 0.2 to 9.8 seconds"),
+    ("generate jump --ckpt GENERATOR --seconds long --out made", "seconds: expected float, not long"),
+    ("generate jump --ckpt GENERATOR --scale big --out made", "scale: expected Literal['score'"),
+    ("render none.npz --out made.gif", "none.npz: the prediction file is missing"),
+    ("render none.npz --out made.xyz", "choose .gif, .mp4 or .png"),
+    ("render none.npz --out made.gif --fps 3", "unrecognized arguments: --fps 3"),
+    ("render none.npz --ou made.gif", "unrecognized arguments: --ou made.gif"),
+    ("sweep --file none.yaml", "none.yaml: the sweep file cannot be read"),
+    ("conjure", "invalid choice: 'conjure'"),
+    ("", 'expected "tool" to be one of'),
+]
+
+
+@pytest.mark.parametrize(("line", "fragment"), CASES, ids=[line for line, _ in CASES])
+def test_one_line(line, fragment, cli_bench, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    known = {
+        "EMPTY": " ",
+        "GENERATOR": str(cli_bench.generator["humanml3d"]),
+        "REWARD": str(cli_bench.reward["humanml3d"]),
+    }
+    with pytest.raises(SystemExit) as caught:
+        main([known.get(word, word) for word in line.split()])
+    assert caught.value.code == 2
+    assert fragment in one_error_line(capsys)
+    assert not files_in(tmp_path)
