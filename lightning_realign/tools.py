@@ -110,6 +110,25 @@ def render(files: list[Path], out: Path, titles: list[str] | None = None) -> Non
     run(files, out, titles=titles)
 
 
+def compare(unguided: Path, guided: Path, out: Path, data: Path | None = None) -> None:
+    """Draw one caption's motion without and with guidance side by side, a chosen example.
+
+    Args:
+        unguided: Folder of predictions made without guidance.
+        guided: Folder of predictions for the same ids made with guidance.
+        out: The animation (.gif or .mp4); a film strip of the same name and suffix .png is written beside it.
+        data: The data set's folder, whose oracle helps to choose where it has one.
+    """
+    from lightning_realign.report.compare import pick_pair
+    from lightning_realign.report.render import render as run
+
+    pair = pick_pair(unguided, guided, data)
+    files, titles = [pair.unguided, pair.guided], ["unguided", "guided"]
+    for target in (out, out.with_suffix(".png")):
+        print(run(files, target, titles=titles))
+    print(f"{pair.name}: {pair.reason}")
+
+
 def sweep(file: Path, out: Path | None = None) -> None:
     """Run a W&B sweep file without a server; ends in a table and a picture.
 
@@ -127,6 +146,7 @@ def sweep(file: Path, out: Path | None = None) -> None:
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "generate": (generate, "prompt"),
     "render": (render, "files"),
+    "compare": (compare, None),
     "sweep": (sweep, None),
 }
 DATA_TOOLS: Mapping[str, Callable[..., Any]] = {"synth": data_synth, "build": data_build}

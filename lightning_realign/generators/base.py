@@ -56,6 +56,12 @@ class Generator(Protocol):
     def features(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] of a clean state, in the data set's own units, zero beyond a sample's length."""
 
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the generator's own representation keeps of real motions [B, T, D], in the data set's own units.
+
+        The motions themselves where it works on features; decoded latents where it works on those.
+        """
+
 
 def convert_normalisation(x: Tensor, alpha_bar: float, source: Normaliser, target: Normaliser) -> Tensor:
     """Rewrite noisy features from one normalisation in another, at the same noise level.

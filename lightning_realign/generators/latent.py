@@ -116,6 +116,13 @@ class LatentDiffusionGenerator:
         """Decode a clean latent to features [B, T, D] in the data set's own units, zero beyond a sample's length."""
         return zero_padding(self.bundle.normaliser.denormalise(self._decode(x, lengths)), lengths)
 
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Encode and decode real motions [B, T, D], in the data set's own units: the best that any latent can do."""
+        vae, normaliser = self.bundle.vae, self.bundle.normaliser
+        normalised = zero_padding(normaliser.normalise(features), lengths)
+        decoded: Tensor = vae.decode(vae.encode(normalised, lengths).mean, lengths, features.shape[1])
+        return zero_padding(normaliser.denormalise(decoded), lengths)
+
     def _decode(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] in the generator's normalisation, T the longest sample's length."""
         latent = x * self.bundle.latent_scale.to(x) + self.bundle.latent_shift.to(x)

@@ -25,7 +25,8 @@ from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import recover_joints
 from lightning_realign.types import MotionTextBatch
 
-Row = Literal["real", "unguided", "guided"]
+Row = Literal["real", "reconstruction", "unguided", "guided"]
+MEASURED_ONCE = ("real", "reconstruction")
 FIGURES = ("oracle_accuracy", "reward", "denoiser_calls")
 
 
@@ -33,10 +34,10 @@ class GuidedGeneration(L.LightningModule):
     """Reward-guided generation for the texts of a data set (Algorithm 2 of arXiv 2511.19217).
 
     `predict` returns, per replication, the guided motions (for `callbacks.writer.PredictionWriter`). `validate` and
-    `test` measure real, unguided and guided motions: the mean clean reward R_phi(x, c), the oracle's verdict where the
-    data set has true attributes, and the cost; each with a 95% interval over the replications. Unguided and guided
-    motions start from the same noise. Networks are loaded from the given paths when a run begins; no checkpoint of this
-    module is needed, or made.
+    `test` measure real motions, their reconstructions by the generator's autoencoder, unguided and guided motions: the
+    mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, and the cost; each with
+    a 95% interval over the replications. Unguided and guided motions start from the same noise. Networks are loaded
+    from the given paths when a run begins; no checkpoint of this module is needed, or made.
 
     Args:
         generator: checkpoint of the generator.
@@ -101,7 +102,7 @@ class GuidedGeneration(L.LightningModule):
     def _chosen_rows(self, rows: list[Row] | None) -> tuple[Row, ...]:
         allowed: tuple[Row, ...] = get_args(Row)
         if rows is None:
-            return allowed if self.guidance.active else ("real", "unguided")
+            return allowed if self.guidance.active else allowed[:-1]
         unknown = [row for row in rows if row not in allowed]
         if not rows or unknown:
             raise ConfigError(f"GuidedGeneration.rows is {rows}; list one or more of {', '.join(allowed)}")
@@ -244,7 +245,7 @@ class GuidedGeneration(L.LightningModule):
     def _measure(self, batch: MotionTextBatch) -> None:
         """Add the batch to the figures of every row and replication; real motions are the same in each."""
         for row in self.rows:
-            for replication in range(1 if row == "real" else self.replications):
+            for replication in range(1 if row in MEASURED_ONCE else self.replications):
                 calls, started = self.pipeline.generator.calls, time.perf_counter()
                 features = self._motions(row, batch, replication)
                 if features.is_cuda:
@@ -258,6 +259,8 @@ class GuidedGeneration(L.LightningModule):
         """Features [B, T, D] of a row, in the data set's own units."""
         if row == "real":
             return batch.motion
+        if row == "reconstruction":
+            return self.pipeline.reconstruct(batch.motion, batch.lengths)
         guided = row == "guided"
         return self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, guided).features
 

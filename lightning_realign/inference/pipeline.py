@@ -129,6 +129,12 @@ class GuidedPipeline:
         return self._guided.sample(captions, lengths, ids, replication, self._references(captions))
 
     @torch.no_grad()
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the generator's representation keeps of real motions [B, T, D], in the data set's own units."""
+        reconstructed: Tensor = self.generator.reconstruct(features, lengths)
+        return reconstructed
+
+    @torch.no_grad()
     def clean_reward(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
         """R_phi(x, c) [B] of finished motions, at t = 0.
 

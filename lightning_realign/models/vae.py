@@ -136,8 +136,9 @@ class MotionVAE(nn.Module):
         embedded = self.skel_embedding(frames)
         if self.aligned:
             weights = stretch_weights(valid, len(frames), self.latent_tokens).to(embedded.dtype)
-            # Each latent has two tokens: one becomes its mean, one its logvar.
-            tokens = tokens + torch.einsum("bns,sbw->nbw", weights, embedded).repeat(2, 1, 1)
+            # The first half of the tokens becomes the means, the second the logvars.
+            means, logvars = tokens.chunk(2)
+            tokens = torch.cat((means + torch.einsum("bns,sbw->nbw", weights, embedded), logvars))
         sequence = self.query_pos_encoder(torch.cat((tokens, embedded)))
         padding = ~valid_mask(valid + len(tokens), len(sequence))
         encoded = self.encoder(sequence, padding)[: len(tokens)].transpose(0, 1)

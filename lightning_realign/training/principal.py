@@ -18,6 +18,10 @@ from lightning_realign.models import MotionVAE, StepAwareRewardModel
 from lightning_realign.models.blocks import group_frames
 from lightning_realign.motion.normaliser import Normaliser
 
+# Scale of position tables and global tokens beside the embedded frames, and the offset of the latents' logvars.
+SMALL = 0.1
+QUIET = 3.0
+
 
 @dataclass(frozen=True)
 class PrincipalComponents:
@@ -69,6 +73,35 @@ def start_from_components(embedding: nn.Linear, final: nn.Linear, components: Pr
     final.bias.copy_(components.mean)
 
 
+@torch.no_grad()
+def start_as_identity(vae: MotionVAE) -> None:
+    """Let an `aligned` VAE begin as a plain autoencoder of its embedded frames.
+
+    The residual branches start at zero and the skip connections unused, so that both transformers pass their tokens
+    on; the latents' means start as the leading channels of the frames of their stretch, with little noise. What the
+    transformers then learn is what a linear code misses.
+    """
+    for transformer in (vae.encoder, vae.decoder):
+        for name, parameter in transformer.named_parameters():
+            if name.endswith(("out_proj.weight", "out_proj.bias", "linear2.weight", "linear2.bias")):
+                parameter.zero_()
+        for joint in transformer.linear_blocks:
+            nn.init.eye_(joint.weight)
+            nn.init.zeros_(joint.bias)
+    for table in (vae.query_pos_encoder, vae.query_pos_decoder):
+        table.pe.mul_(SMALL)
+    channels = vae.latent_size
+    vae.global_motion_token.mul_(SMALL)
+    vae.global_motion_token[vae.latent_tokens :, :channels] -= 1.0
+    if vae.latent_pre is not None and vae.latent_post is not None:
+        nn.init.eye_(vae.latent_pre.weight)
+        nn.init.eye_(vae.latent_post.weight)
+        # Means and logvars share this layer: an offset lowers the noise, and the way back takes it from the means.
+        vae.latent_pre.bias.fill_(-QUIET)
+        vae.latent_post.bias.zero_()
+        vae.latent_post.bias[:channels] = QUIET
+
+
 def start_from_data(
     network: MotionVAE | StepAwareRewardModel, normaliser: Normaliser, data: MotionTextDataModule
 ) -> None:
@@ -80,3 +113,5 @@ def start_from_data(
     width = network.architecture.width
     components = principal_components(batches, network.patch, width)
     start_from_components(network.skel_embedding, network.final_layer, components)
+    if isinstance(network, MotionVAE) and network.aligned:
+        start_as_identity(network)

@@ -140,7 +140,7 @@ def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
 
 def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     table = run_test(bench, tmp_path)
-    assert table["rows"].keys() == {"real", "unguided", "guided"}
+    assert table["rows"].keys() == {"real", "reconstruction", "unguided", "guided"}
     guided, real = table["rows"]["guided"], table["rows"]["real"]
     values = np.array(guided["reward"]["values"])
     assert values.shape == (2,)
@@ -174,7 +174,7 @@ def test_without_reward_the_table_has_no_reward(bench, tmp_path):
     model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     rows = json.loads((tmp_path / "table.json").read_text())["rows"]
-    assert rows.keys() == {"real", "unguided"}
+    assert rows.keys() == {"real", "reconstruction", "unguided"}
     assert "reward" not in rows["unguided"]
 
 
@@ -213,7 +213,7 @@ def test_inference_mode_is_refused(bench, tmp_path):
         ({"replications": 0}, "replications is 0"),
         ({"rows": []}, "rows is"),
         ({"rows": ["guided"]}, "mu and eta are 0"),
-        ({"rows": ["wrong"]}, "list one or more of real, unguided, guided"),
+        ({"rows": ["wrong"]}, "list one or more of real, reconstruction, unguided, guided"),
         ({"every": 0}, "every=0"),
     ],
 )

@@ -30,8 +30,10 @@ def motions(lengths, size, dtype=torch.float64, seed=0):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("patch", [1, 4])
-def test_batch_equals_single(dtype, patch):
-    reward, vae = reward_model(dtype, patch=patch), vae_model(dtype, patch=patch)
+@pytest.mark.parametrize("ours", [False, True])
+def test_batch_equals_single(dtype, patch, ours):
+    reward = reward_model(dtype, patch=patch, norm_first=ours)
+    vae = vae_model(dtype, patch=patch, aligned=ours, norm_first=ours)
     motion, lengths = motions([13, 5, 8, 1], 13, dtype)
     t = torch.tensor([0, 500, 1000, 3])
     latent = vae.encode(motion, lengths).mean
@@ -49,9 +51,11 @@ def test_batch_equals_single(dtype, patch):
 
 
 @pytest.mark.parametrize("patch", [1, 4])
+@pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("filling", [1e6, float("nan"), float("inf")])
-def test_padding_influences_nothing(patch, filling):
-    reward, vae = reward_model(patch=patch), vae_model(patch=patch)
+def test_padding_influences_nothing(patch, ours, filling):
+    reward = reward_model(patch=patch, norm_first=ours)
+    vae = vae_model(patch=patch, aligned=ours, norm_first=ours)
     motion, lengths = motions([13, 5, 9], 13)
     dirty = motion.clone()
     for i, length in enumerate(lengths.tolist()):
