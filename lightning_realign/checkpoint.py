@@ -53,7 +53,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RewardBundle:
-    """A trained reward model, in eval mode and frozen, with all that using it needs."""
+    """A trained reward model, in eval mode and frozen, with all that using it needs.
+
+    omega, t_min, t_max: the noise levels it was trained at, see `trained_at`.
+    """
 
     network: StepAwareRewardModel
     normaliser: Normaliser
@@ -61,6 +64,13 @@ class RewardBundle:
     skeleton: str
     text_encoder: str
     fingerprint: str
+    omega: float
+    t_min: int
+    t_max: int
+
+    def trained_at(self, step: int) -> bool:
+        """Whether motions of this timestep, 0 for clean, occurred in training."""
+        return self.omega > 0 if step == 0 else self.omega < 1 and self.t_min <= step <= self.t_max
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,15 @@ class DiffusionBundle:
 
 
 def reward_spec(
-    network: StepAwareRewardModel, schedule: NoiseSchedule, *, skeleton: str, text_encoder: str, fingerprint: str
+    network: StepAwareRewardModel,
+    schedule: NoiseSchedule,
+    *,
+    skeleton: str,
+    text_encoder: str,
+    fingerprint: str,
+    omega: float,
+    t_min: int,
+    t_max: int,
 ) -> dict[str, Any]:
     """The entry that a reward model's LightningModule stores as `checkpoint[SPEC_KEY]`."""
     return {
@@ -105,6 +123,9 @@ def reward_spec(
         "architecture": asdict(network.architecture),
         "schedule": schedule.to_dict(),
         "fingerprint": fingerprint,
+        "omega": float(omega),
+        "t_min": t_min,
+        "t_max": t_max,
     }
 
 
@@ -165,6 +186,9 @@ def load_reward(path: str | Path) -> RewardBundle:
         file.field("skeleton", str),
         file.field("text_encoder", str),
         file.field("fingerprint", str),
+        file.field("omega", float),
+        file.field("t_min", int),
+        file.field("t_max", int),
     )
 
 

@@ -12,6 +12,7 @@ import lightning as L
 import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
@@ -87,7 +88,16 @@ class RealignCLI(LightningCLI):
             if not any(isinstance(entry, CSVLogger) for entry in loggers):
                 loggers = [CSVLogger(config["default_root_dir"] or ".", name="logs"), *loggers]
             kwargs["logger"] = loggers
+        # MPS has no float64, in which noise schedules and metrics are computed.
+        if config["accelerator"] == "auto" and MPSAccelerator.is_available():
+            kwargs["accelerator"] = "cpu"
         return super().instantiate_trainer(**kwargs)
+
+    def before_predict(self) -> None:
+        """Keep no motion in memory unless asked to: they are written as they come."""
+        settings = self.config_init["predict"]
+        if settings["return_predictions"] is None:
+            settings["return_predictions"] = False
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Attach the callback that stops a sweep point whose values are not the requested ones."""

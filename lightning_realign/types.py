@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+# What stands for no text in classifier-free guidance, in training as in sampling.
+UNCONDITIONAL_CAPTION = ""
+
 
 def valid_mask(lengths: Tensor, size: int) -> Tensor:
     """Boolean mask [B, size], true where the index lies below the sample's length. `lengths` is [B]."""
     return torch.arange(size, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """Set frames of x [B, T, D] at and beyond `lengths` [B] to exactly zero, even where they hold NaN.
+
+    No gradient flows through those.
+    """
+    return x.masked_fill(~valid_mask(lengths.to(x.device), x.shape[1])[..., None], 0.0)
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,6 @@ class TextFeatures:
             self.lengths.to(device=device),
             self.sentence.to(device=device, dtype=dtype),
         )
-
-    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> TextFeatures:
-        """Select captions along the batch axis."""
-        return TextFeatures(self.tokens[index], self.lengths[index], self.sentence[index])
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,10 @@ class Gaussian:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """A reparametrised draw, differentiable in mean and logvar."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.at(noise)
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw that standard normal noise [B, ...] stands for."""
         return self.mean + noise * (0.5 * self.logvar).exp()
 
 

@@ -8,14 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from lightning_realign.checkpoint import DiffusionBundle, RewardBundle
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.generators.base import convert_normalisation, zero_padding
+from lightning_realign.generators.base import convert_normalisation
+from lightning_realign.guidance.noise import SampleNoise
 from lightning_realign.models import LatentDenoiser, MotionVAE, StepAwareRewardModel
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.types import TextFeatures
+from lightning_realign.types import TextFeatures, zero_padding
 
 FEATURES, TOKEN, SENTENCE = 6, 8, 8
 
@@ -95,6 +97,32 @@ class FunctionReward:
         return evaluate
 
 
+@torch.no_grad()
+def plain_sampling(
+    generator: Any, texts: Sequence[str], lengths: Tensor, ids: Sequence[str], steps: int, name: Any = "ddim"
+) -> Tensor:
+    """Features [B, T, D] of the generator's own sampling, written out with diffusers' scheduler and nothing of ours.
+
+    DDPM is DDIM with eta = 1 whose last step goes to signal level 1.
+    """
+    own = generator.scheduler
+    scheduler = DDIMScheduler.from_config(own.config)
+    scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = own.alphas_cumprod, own.final_alpha_cumprod
+    if name == "ddpm":
+        scheduler.final_alpha_cumprod = torch.ones_like(scheduler.alphas_cumprod[0])
+    scheduler.set_timesteps(steps)
+    shapes = [generator.noise_shape(length) for length in lengths.tolist()]
+    noise = SampleNoise(1234, ids, 0, shapes, device=generator.device, dtype=generator.dtype)
+    x, cond = noise.draw(), generator.condition(texts)
+    for t in scheduler.timesteps.tolist():
+        output = generator.denoise(x, t, cond, lengths)
+        # DDPM's step to signal level 1 adds no noise.
+        stochastic = name == "ddpm" and t >= scheduler.config.num_train_timesteps // steps
+        fresh = noise.draw() if stochastic else None
+        x = scheduler.step(output, t, x, eta=float(stochastic), variance_noise=fresh).prev_sample
+    return generator.features(x, lengths)
+
+
 def toy_encoder(captions: Sequence[str]) -> TextFeatures:
     """Random features of each caption, a function of the caption alone; as many tokens as words, and one more."""
     lengths = [len(caption.split()) + 1 for caption in captions]
@@ -117,7 +145,9 @@ def tiny_reward(seed: int = 0, schedule: NoiseSchedule | None = None) -> RewardB
         torch.manual_seed(seed)
         network = StepAwareRewardModel(FEATURES, TOKEN, **_SMALL).eval()
     schedule = schedule if schedule is not None else NoiseSchedule()
-    return RewardBundle(network, normaliser_of(FEATURES, 3), schedule, "humanml3d", "toy", "0" * 16)
+    return RewardBundle(
+        network, normaliser_of(FEATURES, 3), schedule, "humanml3d", "toy", "0" * 16, 0.5, 1, schedule.steps
+    )
 
 
 def tiny_diffusion(seed: int = 1) -> DiffusionBundle:

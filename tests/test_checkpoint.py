@@ -44,7 +44,8 @@ def content(kind):
     vae = MotionVAE(D, **SMALL, latent_tokens=2, latent_size=4, patch=3)
     if kind == "reward":
         network = StepAwareRewardModel(D, E, **SMALL, patch=2)
-        spec = reward_spec(network, SCHEDULE, text_encoder="all-MiniLM-L6-v2", **names)
+        levels = {"omega": 0.25, "t_min": 2, "t_max": 90}
+        spec = reward_spec(network, SCHEDULE, text_encoder="all-MiniLM-L6-v2", **names, **levels)
         weights = prefixed(network=network, normaliser=normaliser())
     elif kind == "vae":
         spec, weights = vae_spec(vae, **names), prefixed(network=vae, normaliser=normaliser())

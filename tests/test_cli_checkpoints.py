@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
 
 from tests.cli_bench import TINY_REWARD, realign
 
@@ -31,6 +32,23 @@ def test_guided_runs_take_their_weights_from_the_command_line(cli_bench, checkou
     config = "configs/guided/synthetic.yaml"
     run = realign("predict", "--config", config, *cli_bench.options(config, "predict"), "--model.init_args.mu=7")
     assert run.model.mu == run.model.guidance.mu == 7
+
+
+def test_predict_keeps_no_motion_in_memory_unless_asked_to(cli_bench, checkout):
+    config = "configs/guided/synthetic.yaml"
+    options = ["--config", config, *cli_bench.options(config, "predict")]
+    loop = realign("predict", *options).trainer.predict_loop
+    assert not loop.return_predictions and not any(loop.predictions)
+    loop = realign("predict", *options, "--return_predictions=true").trainer.predict_loop
+    assert loop.return_predictions and any(loop.predictions)
+
+
+def test_a_machine_whose_gpu_has_no_float64_computes_on_the_cpu(cli_bench, checkout, monkeypatch):
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
+    config = "configs/guided/synthetic.yaml"
+    options = [*cli_bench.options(config, "predict"), "--trainer.accelerator=auto"]
+    run = realign("predict", "--config", config, *options)
+    assert isinstance(run.trainer.accelerator, CPUAccelerator)
 
 
 def test_a_fit_resumes(fitted):

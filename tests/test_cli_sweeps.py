@@ -3,6 +3,9 @@
 import json
 
 import pytest
+import wandb
+import yaml
+from lightning.pytorch.loggers import WandbLogger
 
 from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
@@ -22,13 +25,41 @@ def sweep(request, cli_bench, checkout, monkeypatch):
     config = args[args.index("--config") + 1]
     monkeypatch.setenv("REALIGN_SWEEP_POINT", json.dumps(point))
     # As the local runner does: every point has a folder of its own.
-    return spec, point, [*args, *cli_bench.options(config, args[0]), f"--trainer.default_root_dir={checkout / 'point'}"]
+    yield spec, point, [*args, *cli_bench.options(config, args[0]), f"--trainer.default_root_dir={checkout / 'point'}"]
+    wandb.finish()
 
 
-def test_a_point_measures_its_metric(sweep, checkout, monkeypatch):
+@pytest.fixture
+def agent(sweep, tmp_path_factory, monkeypatch):
+    """What the W&B agent sets for a run of the sweep; the run's id."""
+    _, point, _ = sweep
+    path = tmp_path_factory.mktemp("agent") / "config.yaml"
+    path.write_text(yaml.safe_dump({"wandb_version": 1, **{name: {"value": value} for name, value in point.items()}}))
+    settings = {
+        "WANDB_MODE": "offline",
+        "WANDB_SILENT": "true",
+        "WANDB_RUN_ID": "run0",
+        "WANDB_SWEEP_ID": "sweep0",
+        "WANDB_SWEEP_PARAM_PATH": str(path),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()  # what it read from the environment in an earlier run
+    yield "run0"
+    wandb.teardown()
+
+
+def test_a_point_measures_its_metric(sweep, agent, checkout, monkeypatch):
     spec, point, args = sweep
     monkeypatch.setenv("REALIGN_RUN_DIR", str(checkout / "point"))
     run = realign(*args)
+    (logger,) = (logger for logger in run.trainer.loggers if isinstance(logger, WandbLogger))
+    assert logger.experiment.id == agent
+    assert logger.experiment.summary[spec.metric] == pytest.approx(run.trainer.callback_metrics[spec.metric].item())
+    logger.experiment.finish()
+    wandb.teardown()  # once its writer has ended, the file is complete
+    (offline,) = (checkout / "point" / "wandb").glob(f"offline-run-*/run-{agent}.wandb")
+    assert spec.metric.encode() in offline.read_bytes()
     record = json.loads((checkout / "point" / "metrics.json").read_text())
     assert isinstance(record["metrics"][spec.metric], float)
     for name, value in point.items():

@@ -1,6 +1,7 @@
 """Sweep files: W&B's schema, the agent's command line, and the local runner."""
 
 import csv
+import itertools
 import json
 import os
 import sys
@@ -161,6 +162,52 @@ def test_finished_points_are_not_run_again(tmp_path):
     (tmp_path / "toy.py").write_text(TOY + "# changed\n")
     run_sweep(path, out)
     assert runs(out) == 19
+
+
+def test_changed_configurations_and_checkpoints_are_measured_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "main.yaml").write_text("model: {generator: net.ckpt, mu: [1, 2]}\ndata: data.yaml\n")
+    (tmp_path / "configs" / "data.yaml").write_text("root: nowhere\n")
+    for name in ("net.ckpt", "other.ckpt"):
+        (tmp_path / name).write_bytes(bytes(2 << 20))
+    command = ["${env}", "python", str(tmp_path / "toy.py"), "--config=configs/main.yaml", "${args}"]
+    path, out = write_sweep(tmp_path, command=command, parameters={"model.init_args.x": {"value": 2.0}}), Path("out")
+
+    def ran(*extra):
+        before = runs(out)
+        run_sweep(path, out, extra=extra)
+        return runs(out) - before
+
+    assert (ran(), ran()) == (1, 0)
+    (tmp_path / "configs" / "data.yaml").write_text("root: elsewhere\n")
+    assert (ran(), ran()) == (1, 0)
+    os.utime(tmp_path / "net.ckpt", ns=(1, 1))  # trained again
+    assert (ran(), ran()) == (1, 0)
+    assert (ran("--model.reward=other.ckpt"), ran("--model.reward=other.ckpt")) == (1, 0)
+    os.utime(tmp_path / "other.ckpt", ns=(1, 1))
+    assert (ran(), ran("--model.reward=other.ckpt")) == (0, 1)
+
+
+def test_the_reason_is_the_programs_last_word(tmp_path):
+    path = write_sweep(tmp_path, parameters={"model.init_args.x": {"value": 2.0}})
+    (tmp_path / "toy.py").write_text("print('error: no such thing\\nwandb: Find logs at: here')\nraise SystemExit(2)\n")
+    result = run_sweep(path, tmp_path / "out")
+    assert "exit code 2: error: no such thing (log" in result.failures[0].failure
+
+
+def test_guidance_is_swept_where_its_range_means_something():
+    for name in ("mu_eta", "mu_eta_bayes"):
+        content = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())
+        assert {"--model.init_args.scale=constant", "--model.init_args.location=x_prev"} <= set(content["command"])
+
+
+def test_every_sweep_reports_to_weights_and_biases():
+    for path in FILES:
+        command = yaml.safe_load(path.read_text())["command"]
+        assert [after for before, after in itertools.pairwise(command) if before == "--config"][1:] == [
+            "configs/wandb.yaml"
+        ]
 
 
 def test_failing_point_is_reported_and_retried(tmp_path, monkeypatch):

@@ -55,7 +55,8 @@ def _state(**parts: nn.Module) -> dict[str, torch.Tensor]:
 def write_reward(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", seed: int = 0) -> Path:
     torch.manual_seed(seed)
     network = StepAwareRewardModel(load_skeleton(skeleton).num_features, TEXT_SIZE, patch=4, **_SIZES)
-    spec = reward_spec(network, NoiseSchedule(), skeleton=skeleton, text_encoder=ENCODER, fingerprint="tiny")
+    names = {"skeleton": skeleton, "text_encoder": ENCODER, "fingerprint": "tiny"}
+    spec = reward_spec(network, NoiseSchedule(), **names, omega=0.5, t_min=1, t_max=1000)
     torch.save({"state_dict": _state(network=network, normaliser=normaliser), SPEC_KEY: spec}, path)
     return path
 

@@ -25,10 +25,10 @@ trap - EXIT
 say "the test split: real, reconstructed, unguided and guided, five replications"
 python train.py test --config configs/demo/guided.yaml
 say "guided and unguided motions of the test split"
-python train.py predict --config configs/demo/guided.yaml --model.init_args.replications=1
-python train.py predict --config configs/demo/guided.yaml --model.init_args.replications=1 \
+python train.py predict --config configs/demo/guided.yaml
+python train.py predict --config configs/demo/guided.yaml \
   --model.init_args.mu=0 --model.init_args.eta=0 --trainer.default_root_dir=runs/demo/unguided
 say "a picture of one pair"
 python -m lightning_realign compare runs/demo/unguided/motions runs/demo/guided/motions \
   --data runs/demo/data --out runs/demo/compare.gif
-say "done: runs/demo/guided/logs/*/table.json, runs/demo/compare.gif"
+say "done: runs/demo/guided/logs/*/table-test.json, runs/demo/compare.gif"

@@ -12,6 +12,7 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import DataError
@@ -25,6 +26,8 @@ class Prediction:
 
     motions: the B motions, their timesteps and rewards. ids, captions: B strings. skeleton: of the features.
     replication: index of this draw, of `replications` in all. mu, eta, seed: settings of the run.
+    references, reference_rewards: B ids of the retrieved training motions x^c and their clean rewards R_phi(x^c, c);
+    empty without eta.
     """
 
     motions: GeneratedMotions
@@ -36,6 +39,8 @@ class Prediction:
     seed: int
     replication: int = 0
     replications: int = 1
+    references: tuple[str, ...] = ()
+    reference_rewards: tuple[float, ...] = ()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Prediction:
         """Move the motions to a device (Lightning calls this where it keeps predictions)."""
@@ -63,7 +68,8 @@ def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
     """Write B motions, each atomically to a file of its own; loads with `numpy.load(..., allow_pickle=False)`.
 
     Fields: joints [T, J, 3] in the skeleton's unit, features [T, D] in the data set's own units, text, fps, skeleton,
-    timesteps [S], rewards [S] (NaN at a step without guidance), mu, eta, seed, replication.
+    timesteps [S], rewards [S] (NaN at a step without guidance), mu, eta, seed, replication, reference (the id of x^c),
+    reference_reward (R_phi(x^c, c) at t = 0); without eta those two are empty and NaN.
 
     Returns:
         The files, in the order of the batch.
@@ -85,6 +91,8 @@ def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
             "eta": np.array(prediction.eta, dtype=np.float64),
             "seed": np.array(prediction.seed, dtype=np.int64),
             "replication": np.array(prediction.replication, dtype=np.int64),
+            "reference": np.array(prediction.references[row] if prediction.references else ""),
+            "reference_reward": np.array(prediction.reference_rewards[row] if prediction.references else np.nan),
         }
         stem = file_stem(sample, prediction.replication, prediction.replications)
         buffer = io.BytesIO()
@@ -94,11 +102,29 @@ def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
     return paths
 
 
+def count_blown_up(prediction: Prediction) -> int:
+    """How many of the motions have joints that are NaN or infinite, as too strong a guidance makes them."""
+    motions = prediction.motions
+    kept = (row[: int(length)] for row, length in zip(motions.features, motions.lengths, strict=True))
+    return sum(not bool(recover_joints(features, prediction.skeleton).isfinite().all()) for features in kept)
+
+
+def warn_of_blown_up(count: int, total: int) -> None:
+    """Say once, on rank 0, that `count` of `total` motions cannot be used; nothing where there is none."""
+    if count:
+        rank_zero_warn(
+            f"{count} of {total} motions have joints that are NaN or infinite: the guidance is too strong; lower mu or "
+            "eta, or set max_norm",
+            category=RuntimeWarning,
+        )
+
+
 class PredictionWriter(BasePredictionWriter):
     """Writes every prediction to `folder` as soon as its batch is done.
 
     Each rank writes the samples it generated, and a file is named by its sample's id, so ranks share a file only where
-    they made the same motion, which then replaces itself atomically. Use with `return_predictions: false`.
+    they made the same motion, which then replaces itself atomically. Motions that came out NaN or infinite are written
+    too, and counted in a warning at the end. Use with `return_predictions: false`.
 
     Args:
         folder: where the files go; made when missing.
@@ -108,6 +134,11 @@ class PredictionWriter(BasePredictionWriter):
     def __init__(self, folder: str = "runs/predictions", write_interval: Literal["batch"] = "batch") -> None:
         super().__init__(write_interval)
         self.folder = Path(folder)
+        self._blown_up = self._total = 0
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to count."""
+        self._blown_up = self._total = 0
 
     def write_on_batch_end(
         self,
@@ -122,3 +153,11 @@ class PredictionWriter(BasePredictionWriter):
         """Write the replications of one batch."""
         for replication in prediction:
             write_predictions(replication, self.folder)
+            self._blown_up += count_blown_up(replication)
+            self._total += len(replication.ids)
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Warn of the motions of all ranks that came out NaN or infinite."""
+        counts = torch.tensor([self._blown_up, self._total], device=trainer.strategy.root_device)
+        blown_up, total = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
+        warn_of_blown_up(blown_up, total)

@@ -1,4 +1,4 @@
-"""Turn a folder of joint positions with captions into a HumanML3D-format data set."""
+"""Turn motions with captions into a HumanML3D-format data set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,21 +20,16 @@ from lightning_realign.data.formats import (
     SPLITS,
     TEXT_FOLDER,
     Metadata,
-    load_array,
-    read_captions,
-    read_metadata,
-    read_split,
     save_array_atomic,
     write_lines_atomic,
     write_text_atomic,
 )
-from lightning_realign.errors import DataError, FeatureSpecError
-from lightning_realign.motion import Skeleton, extract_features, feature_statistics, load_skeleton, recover_joints
+from lightning_realign.data.motion_source import UP_AXIS, JointFolder, MotionSource
+from lightning_realign.errors import DataError
+from lightning_realign.motion import Skeleton, extract_features, feature_statistics, recover_joints
 from lightning_realign.motion.kinematics import bone_lengths
 
-SOURCE_FOLDER = "joints"
 JOINT_FOLDER = "new_joints"
-_UP = "y"
 
 
 @dataclass(frozen=True)
@@ -53,17 +49,7 @@ def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, 
     """Build a data set in HumanML3D's layout from joint positions, captions and split lists.
 
     Read: `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`),
-    `train.txt`, `val.txt`, `test.txt`; optionally `metadata.json` and `labels.csv`.
-
-    Written: `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
-    published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`.
-
-    Two points differ from the published sets. Mean and Std are those of the *training* split, not of all motions, so
-    that validation and test stay unseen (metadata.json says so under "statistics"). And the source's minimum length
-    counts positions: a motion has one feature row less, so the data set's own minimum is one lower.
-
-    Motions that are missing, misshapen, not finite, too short, degenerate or without a valid caption are left out and
-    listed in `left_out.txt`, one `ID<tab>reason` per line. The data set appears under `out` only when complete.
+    `train.txt`, `val.txt`, `test.txt`; optionally `metadata.json` and `labels.csv`. Written: see `build_from_source`.
 
     Args:
         joints_dir: the source folder.
@@ -79,23 +65,48 @@ def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, 
         FeatureSpecError: if the source is for another skeleton, unit or up axis.
         ConfigError: if there is no skeleton of that name.
     """
-    joints_dir, out = Path(joints_dir), Path(out)
-    _check_folders(joints_dir, out)
-    metadata, spec = _source_metadata(joints_dir, skeleton)
-    splits = _read_splits(joints_dir)
+    return build_from_source(JointFolder(Path(joints_dir), skeleton), Path(out), progress)
+
+
+def build_from_source(source: MotionSource, out: Path, progress: bool = True) -> BuildReport:
+    """Build a data set in HumanML3D's layout from any source of motions.
+
+    Written: `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
+    published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`.
+
+    Two points differ from the published sets. Mean and Std are those of the *training* split, not of all motions, so
+    that validation and test stay unseen (metadata.json says so under "statistics"). And the source's minimum length
+    counts positions: a motion has one feature row less, so the data set's own minimum is one lower.
+
+    Motions that are missing, misshapen, not finite, too short, degenerate or without a valid caption are left out and
+    listed in `left_out.txt`, one `ID<tab>reason` per line. The data set appears under `out` only when complete.
+
+    Args:
+        source: the motions.
+        out: the folder to make; it must not exist, or be empty.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The counts, and what was left out.
+
+    Raises:
+        DataError: if a split would be empty, or `out` holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: output exists and is not an empty folder; remove it or choose another --out")
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
     try:
-        left_out = _convert_motions(joints_dir, partial, splits, spec, metadata.min_length, progress)
-        kept = _keep(splits, left_out, joints_dir)
+        left_out = _convert_motions(source, partial, progress)
+        kept = _keep(source.splits, left_out, source.where)
         _write_lists(partial, kept, left_out)
         training = (np.load(path, allow_pickle=False) for path in _motion_paths(partial, kept["train"]))
-        mean, std = feature_statistics(training, spec)
+        mean, std = feature_statistics(training, source.skeleton)
         save_array_atomic(partial / "Mean.npy", mean.astype(np.float32))
         save_array_atomic(partial / "Std.npy", std.astype(np.float32))
-        _write_metadata(partial, metadata, spec, kept, left_out)
-        if (joints_dir / "labels.csv").is_file():
-            shutil.copyfile(joints_dir / "labels.csv", partial / "labels.csv")
+        _write_metadata(partial, source.metadata, source.skeleton, kept, left_out)
+        if source.labels is not None:
+            shutil.copyfile(source.labels, partial / "labels.csv")
         partial.chmod(0o755)
         partial.replace(out)
     except BaseException:
@@ -104,76 +115,28 @@ def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, 
     return BuildReport(out, {split: len(ids) for split, ids in kept.items()}, tuple(left_out.items()))
 
 
-def _check_folders(joints_dir: Path, out: Path) -> None:
-    for folder in (SOURCE_FOLDER, TEXT_FOLDER):
-        if not (joints_dir / folder).is_dir():
-            raise DataError(
-                f"{joints_dir / folder}: folder is missing; a source has {SOURCE_FOLDER}/ and {TEXT_FOLDER}/"
-            )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: output exists and is not an empty folder; remove it or choose another --out")
-
-
-def _source_metadata(joints_dir: Path, name: str | None) -> tuple[Metadata, Skeleton]:
-    wanted = load_skeleton(name or "humanml3d")
-    default = Metadata(joints_dir.resolve().name, wanted.fps, wanted.name, wanted.min_length)
-    metadata = read_metadata(joints_dir, default)
-    path = joints_dir / "metadata.json"
-    if name is not None and metadata.skeleton != name:
-        raise FeatureSpecError(f"{path}: skeleton is {metadata.skeleton!r}, not {name!r}; leave --skeleton out")
-    spec = load_skeleton(metadata.skeleton)
-    for field, expected in (("unit", spec.unit), ("up", _UP)):
-        if metadata.extra.get(field, expected) != expected:
-            raise FeatureSpecError(
-                f"{path}: {field} is {metadata.extra[field]!r}; convert the joints, as skeleton {spec.name!r} needs "
-                f"{expected!r}"
-            )
-    return metadata, spec
-
-
-def _read_splits(joints_dir: Path) -> dict[str, list[str]]:
-    splits = {split: read_split(joints_dir / f"{split}.txt") for split in SPLITS}
-    seen: dict[str, str] = {}
-    for split, ids in splits.items():
-        for motion_id in ids:
-            path = joints_dir / f"{split}.txt"
-            if Path(motion_id).name != motion_id:
-                raise DataError(f"{path}: id {motion_id!r} is not a plain file name; rename the motion")
-            if motion_id in seen:
-                raise DataError(f"{path}: id {motion_id!r} is also in {seen[motion_id]}.txt; keep it in one of them")
-            seen[motion_id] = split
-    return splits
-
-
-def _convert_motions(
-    joints_dir: Path, out: Path, splits: Mapping[str, Sequence[str]], spec: Skeleton, min_length: int, progress: bool
-) -> dict[str, str]:
+def _convert_motions(source: MotionSource, out: Path, progress: bool) -> dict[str, str]:
     """Write features, joints and captions of every usable motion; return the reasons of the others by id."""
     for folder in (MOTION_FOLDER, JOINT_FOLDER, TEXT_FOLDER):
         (out / folder).mkdir()
     left_out = {}
-    listed = [motion_id for split in SPLITS for motion_id in splits[split]]
+    listed = [motion_id for split in SPLITS for motion_id in source.splits[split]]
     for motion_id in tqdm(listed, desc="motions", unit="motion", disable=not progress):
-        text_path = joints_dir / TEXT_FOLDER / f"{motion_id}.txt"
         try:
-            if not read_captions(text_path):
-                raise DataError(f"{text_path}: no caption; write at least one line")
-            joints = _load_joints(joints_dir / SOURCE_FOLDER / f"{motion_id}.npy", spec, min_length)
-            features = _features(joints, spec, motion_id)
+            captions = source.captions(motion_id)
+            joints = _checked(*source.joints(motion_id), source.skeleton, source.metadata.min_length)
+            features = _features(joints, source.skeleton, motion_id)
         except DataError as error:
             left_out[motion_id] = str(error)
             continue
         # The folder as a whole is renamed in the end, so its files need no temporary names.
         np.save(out / MOTION_FOLDER / f"{motion_id}.npy", features.numpy())
-        np.save(out / JOINT_FOLDER / f"{motion_id}.npy", recover_joints(features, spec).numpy())
-        shutil.copyfile(text_path, out / TEXT_FOLDER / f"{motion_id}.txt")
-    for motion_id in sorted({path.stem for path in (joints_dir / SOURCE_FOLDER).glob("*.npy")}.difference(listed)):
-        left_out[motion_id] = "listed in no split; add it to train.txt, val.txt or test.txt"
-    return left_out
+        np.save(out / JOINT_FOLDER / f"{motion_id}.npy", recover_joints(features, source.skeleton).numpy())
+        (out / TEXT_FOLDER / f"{motion_id}.txt").write_bytes(captions)
+    return left_out | dict(source.surplus())
 
 
-def _load_joints(path: Path, spec: Skeleton, min_length: int) -> torch.Tensor:
-    array: NDArray[np.generic] = load_array(path, "joint positions")
+def _checked(path: Path, array: NDArray[Any], spec: Skeleton, min_length: int) -> torch.Tensor:
     if array.ndim != 3 or array.shape[1:] != (spec.num_joints, 3):
         raise DataError(
             f"{path}: joints have shape {array.shape}, skeleton {spec.name!r} needs (T, {spec.num_joints}, 3)"
@@ -229,7 +192,7 @@ def _write_metadata(
         "name": metadata.name,
         "fps": metadata.fps,
         "unit": spec.unit,
-        "up": _UP,
+        "up": UP_AXIS,
         "skeleton": spec.name,
         "min_length": metadata.min_length,
         "max_length": metadata.max_length,

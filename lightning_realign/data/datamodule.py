@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +15,20 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from lightning_realign.data.dataset import CROP_UNIT, LeftOut, MotionTextDataset, Split, collate, load_split
-from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata, read_split
+from lightning_realign.data.clips import LeftOut
+from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Split, collate, load_split
+from lightning_realign.data.fingerprint import dataset_fingerprint
+from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata
+from lightning_realign.data.loader import TrainingLoader
 from lightning_realign.data.sampler import BucketSampler
-from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.normaliser import Normaliser
 
 logger = logging.getLogger(__name__)
 
 Loader = DataLoader[Any]
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
@@ -70,6 +73,8 @@ class MotionTextDataModule(L.LightningDataModule):
         self.min_length, self.max_length, self.bucket = min_length, max_length, bucket
         self.left_out: dict[str, tuple[LeftOut, ...]] = {}
         self._splits: dict[str, Split] = {}
+        self._training_loader: TrainingLoader | None = None
+        self._resume: dict[str, int] = {}
         limits = {"batch_size": 1, "num_workers": 0, "seed": 0, "max_length": CROP_UNIT + 1, "min_length": CROP_UNIT}
         for name, least in limits.items():
             value = getattr(self, name)
@@ -81,7 +86,9 @@ class MotionTextDataModule(L.LightningDataModule):
 
         Raises:
             DataError: if the folder, a split, a caption or the statistics cannot be used.
+            ConfigError: if the trainer's precision has half or double weights.
         """
+        self._check_precision()
         _ = self.metadata, self.normaliser, self._attributes
         for name in SPLITS if stage is None else _STAGE_SPLITS[stage]:
             self._split(name)
@@ -92,6 +99,7 @@ class MotionTextDataModule(L.LightningDataModule):
 
         Raises:
             DataError: if the folder is missing, or is a data set of another skeleton.
+            FeatureSpecError: if its frame rate is not the skeleton's.
         """
         if not self.root.is_dir():
             self._fail(f"{self.root} is not a folder; give the folder that holds new_joint_vecs/, texts/ and Mean.npy")
@@ -103,6 +111,11 @@ class MotionTextDataModule(L.LightningDataModule):
             self._fail(
                 f"{self.root / 'metadata.json'} says skeleton {metadata.skeleton!r}, this data module reads "
                 f"{skeleton.name!r}; use the data module of that skeleton"
+            )
+        if metadata.fps != skeleton.fps:
+            raise FeatureSpecError(
+                f"{type(self).__name__}.root: {self.root / 'metadata.json'} says {metadata.fps:g} fps, skeleton "
+                f"{skeleton.name!r} has {skeleton.fps:g}; resample the motions to it and build the data set again"
             )
         least = max(metadata.min_length, CROP_UNIT) if self.min_length is None else self.min_length
         most = min(metadata.max_length, self.max_length)
@@ -125,19 +138,32 @@ class MotionTextDataModule(L.LightningDataModule):
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of the split lists, the length limits and Mean/Std: equal for the same data set only."""
-        digest = hashlib.sha256(f"{self.skeleton.name} {self.metadata.min_length} {self.metadata.max_length}".encode())
-        for name in SPLITS:
-            path = self.root / f"{name}.txt"
-            ids = read_split(path) if path.is_file() else []
-            digest.update("\n".join([f"\n{name}", *ids]).encode())
-        for name in ("Mean", "Std"):
-            digest.update(np.ascontiguousarray(self._statistics(name)).tobytes())
-        return digest.hexdigest()[:16]
+        """A short hash, equal for the same data set only; see `dataset_fingerprint`."""
+        metadata, statistics = self.metadata, [self._statistics(name) for name in ("Mean", "Std")]
+        with self._named():
+            return dataset_fingerprint(self.root, metadata, statistics)
 
     def train_dataloader(self) -> Loader:
         """Random captions and crops, shuffled and bucketed; full batches only."""
-        return self._loader("train", training=True)
+        loader = self._loader("train", training=True)
+        if isinstance(loader, TrainingLoader):
+            self._training_loader = loader
+            if self._resume:
+                loader.load_state_dict(self._resume)
+                self._resume = {}
+        return loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training is in the epoch; Lightning keeps it in checkpoints."""
+        return self._resume if self._training_loader is None else self._training_loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Let the next training loader go on where the checkpoint's was.
+
+        Lightning restores the loader's own state only if nothing has asked for the loader before, which the
+        learning rate's schedule does for the number of steps.
+        """
+        self._resume = dict(state_dict)
 
     def val_dataloader(self) -> Loader:
         """The validation split: first captions, fixed crops, every motion once."""
@@ -184,7 +210,8 @@ class MotionTextDataModule(L.LightningDataModule):
         dataset = MotionTextDataset(
             entries, training=training, max_frames=max_frames, seed=self.seed, attributes=self._attributes
         )
-        return DataLoader(
+        kind = TrainingLoader if training else DataLoader
+        return kind(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
@@ -203,6 +230,12 @@ class MotionTextDataModule(L.LightningDataModule):
                 "batch_size %d lowered to %d: the training split has %d motions", self.batch_size, size, count
             )
         return size
+
+    def _check_precision(self) -> None:
+        # Statistics, root paths and features are float32 throughout; autocast keeps them so, "true" precisions do not.
+        precision = str(self.trainer.precision) if self.trainer is not None else "32-true"
+        if precision not in PRECISIONS:
+            raise ConfigError(f"trainer.precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
 
     def _ranks(self) -> tuple[int, int]:
         """World size and this process's rank, with or without a trainer."""

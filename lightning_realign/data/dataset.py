@@ -14,15 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from lightning_realign.data.formats import (
-    MOTION_FOLDER,
-    TEXT_FOLDER,
-    Caption,
-    Metadata,
-    load_motion,
-    read_captions,
-    read_split,
-)
+from lightning_realign.data.clips import Clip, LeftOut, read_clips
+from lightning_realign.data.formats import TEXT_FOLDER, Caption, Metadata
+from lightning_realign.data.packed import has_packed, read_packed
 from lightning_realign.errors import DataError
 from lightning_realign.types import MotionTextBatch
 
@@ -44,15 +38,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A listed motion, or a sub-caption of it, that is not used. kind: missing, unreadable, too short, too long, ..."""
-
-    id: str
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Split:
     """The usable entries of a split, and what was left out."""
 
@@ -71,59 +56,50 @@ class Sample:
 
 
 def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> Split:
-    """Read the motions and captions that `<name>.txt` lists.
+    """Read the motions and captions that `<name>.txt` lists, from packed files where there are any.
 
-    Motions that are missing, unreadable, not [T, num_features], not finite, or outside
+    Motions that are quarantined, missing, unreadable, not [T, num_features], not finite, or outside
     `metadata.min_length <= T < metadata.max_length` are left out, counted in one warning and listed at debug level.
     A caption with start/end tags becomes an entry of its own, cropped to them and held to the same limits, named
     `<letter>_<id>` as in the published loaders (there the letter is random; here it counts).
 
     Raises:
-        DataError: if a folder or the list is missing or empty, a caption line is malformed, or nothing is usable.
+        DataError: if a folder or the list is missing or empty, a caption line is malformed, the packed files are stale
+            or damaged, or nothing is usable.
     """
-    names = read_split(root / f"{name}.txt")
-    for folder in (MOTION_FOLDER, TEXT_FOLDER):
-        if not (root / folder).is_dir():
-            raise DataError(f"{root / folder} is not a folder; a data set has {MOTION_FOLDER}/ and {TEXT_FOLDER}/")
+    lengths = range(metadata.min_length, metadata.max_length)
+    packed = has_packed(root, name)
+    clips = read_packed(root, name, num_features) if packed else read_clips(root, name, num_features, lengths)
+    listed = 0
     entries: list[Entry] = []
     left_out: list[LeftOut] = []
-    for motion_id in names:
-        for item in _read_entries(root, motion_id, metadata, num_features):
+    for clip in clips:
+        listed += 1
+        for item in [clip] if isinstance(clip, LeftOut) else _entries(root, clip, metadata):
             if isinstance(item, Entry):
                 entries.append(item)
             else:
                 left_out.append(item)
-    _report(root / f"{name}.txt", len(names), entries, left_out)
+    _report(root / f"{name}.txt", listed, entries, left_out)
     return Split(tuple(entries), tuple(left_out))
 
 
-def _read_entries(root: Path, motion_id: str, metadata: Metadata, num_features: int) -> Iterator[Entry | LeftOut]:
-    """The entries of one listed id, or the reasons why there are none."""
-    motion_path = root / MOTION_FOLDER / f"{motion_id}.npy"
-    text_path = root / TEXT_FOLDER / f"{motion_id}.txt"
-    for path in (motion_path, text_path):
-        if not path.is_file():
-            yield LeftOut(motion_id, "missing", f"{path} is missing")
-            return
-    try:
-        motion = load_motion(motion_path, num_features)
-    except DataError as error:
-        yield LeftOut(motion_id, "unreadable", str(error))
-        return
+def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Entry | LeftOut]:
+    """The entries of one motion, or the reasons why there are none."""
     # The published loaders hold the whole motion to the limits before they cut sub-captions out of it.
-    if problem := _length_problem(motion_id, len(motion), metadata):
+    if problem := _length_problem(clip.id, len(clip.motion), metadata):
         yield problem
         return
-    captions = read_captions(text_path)
-    if not captions:
-        yield LeftOut(motion_id, "without captions", f"{text_path} has no captions")
-    whole = tuple(caption for caption in captions if caption.is_whole)
+    if not clip.captions:
+        path = root / TEXT_FOLDER / f"{clip.id}.txt"
+        yield LeftOut(clip.id, "without captions", f"{path} has no captions")
+    whole = tuple(caption for caption in clip.captions if caption.is_whole)
     if whole:
-        yield Entry(motion_id, motion, whole)
-    parts = [caption for caption in captions if not caption.is_whole]
+        yield Entry(clip.id, clip.motion, whole)
+    parts = [caption for caption in clip.captions if not caption.is_whole]
     for number, caption in enumerate(parts):
-        part_id = f"{_letters(number)}_{motion_id}"
-        part = motion[int(caption.start * metadata.tag_fps) : int(caption.end * metadata.tag_fps)]
+        part_id = f"{_letters(number)}_{clip.id}"
+        part = clip.motion[int(caption.start * metadata.tag_fps) : int(caption.end * metadata.tag_fps)]
         yield _length_problem(part_id, len(part), metadata) or Entry(part_id, part, (caption,))
 
 
@@ -225,11 +201,12 @@ class MotionTextDataset(Dataset[Sample]):
 def collate(samples: Sequence[Sample]) -> MotionTextBatch:
     """Stack samples to a batch, zero-padded to its longest motion."""
     lengths = [len(sample.motion) for sample in samples]
-    motion = torch.zeros(len(samples), max(lengths), samples[0].motion.shape[1])
+    # Filled in numpy: torch warns of the read-only arrays that packed files are mapped to.
+    motion = np.zeros((len(samples), max(lengths), samples[0].motion.shape[1]), dtype=np.float32)
     for row, sample in enumerate(samples):
-        motion[row, : lengths[row]] = torch.from_numpy(sample.motion)
+        motion[row, : lengths[row]] = sample.motion
     return MotionTextBatch(
-        motion=motion,
+        motion=torch.from_numpy(motion),
         lengths=torch.tensor(lengths, dtype=torch.int64),
         ids=tuple(sample.id for sample in samples),
         captions=tuple(sample.caption for sample in samples),

@@ -24,6 +24,7 @@ from lightning_realign.errors import DataError
 MOTION_FOLDER = "new_joint_vecs"
 TEXT_FOLDER = "texts"
 SPLITS = ("train", "val", "test")
+QUARANTINE_FILE = "quarantine.txt"
 # Sub-caption tags are seconds; the published loaders cut them at 20 fps whatever the data set.
 PUBLISHED_TAG_FPS = 20.0
 
@@ -143,6 +144,19 @@ def read_split(path: Path) -> list[str]:
         twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise DataError(f"{path}: id {twice!r} is listed twice; list every motion once")
     return names
+
+
+def read_quarantine(root: Path) -> dict[str, str]:
+    """The motions that `quarantine.txt` excludes, one `ID<tab>reason` a line, and why; empty without that file.
+
+    Raises:
+        DataError: if the file is not text.
+    """
+    path = root / QUARANTINE_FILE
+    if not path.is_file():
+        return {}
+    lines = (line.strip().partition("\t") for line in _read_text(path, "quarantine list").splitlines())
+    return {name: reason or f"listed in {path}" for name, _, reason in lines if name}
 
 
 def load_array(path: Path, what: str) -> NDArray[Any]:

@@ -51,6 +51,8 @@ class BucketSampler(DistributedSampler[int | tuple[int, int]]):
         self.batch_size = batch_size
         self.training = training
         self.bucket = bucket
+        # Samples that the next iteration leaves out at its beginning, for a run that resumes within an epoch.
+        self.skip = 0
 
     def __len__(self) -> int:
         count = len(self.lengths)
@@ -60,6 +62,7 @@ class BucketSampler(DistributedSampler[int | tuple[int, int]]):
 
     def __iter__(self) -> Iterator[int | tuple[int, int]]:
         order = self._training_order() if self.training else self._evaluation_order()
+        order, self.skip = order[self.skip :], 0
         for index in order.tolist():
             yield (self.epoch, index) if self.training else index
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from lightning_realign.types import valid_mask
-
 if TYPE_CHECKING:
     from lightning_realign.motion.normaliser import Normaliser
 
@@ -81,8 +79,3 @@ def convert_normalisation(x: Tensor, alpha_bar: float, source: Normaliser, targe
     """
     std, mean = target.std.to(x), target.mean.to(x)
     return x * (source.std.to(x) / std) + math.sqrt(alpha_bar) * (source.mean.to(x) - mean) / std
-
-
-def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
-    """Features [B, T, D] with every frame beyond a sample's length set to zero; no gradient flows through those."""
-    return x.masked_fill(~valid_mask(lengths.to(x.device), x.shape[1])[..., None], 0.0)

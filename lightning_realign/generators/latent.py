@@ -13,14 +13,12 @@ from torch import Tensor
 
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import convert_normalisation, zero_padding
-from lightning_realign.types import TextFeatures
+from lightning_realign.generators.base import convert_normalisation
+from lightning_realign.types import UNCONDITIONAL_CAPTION, TextFeatures, zero_padding
 
 if TYPE_CHECKING:
     from lightning_realign.checkpoint import DiffusionBundle
     from lightning_realign.motion.normaliser import Normaliser
-
-UNCONDITIONAL_CAPTION = ""
 
 
 class LatentDiffusionGenerator:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_realign.hashing import stable_key
+
 
 def prompt_id(text: str, length: int, occurrence: int = 0) -> str:
     """The id of a bare prompt: a hash of its text, its length in frames, and how often the pair came before."""
@@ -28,9 +30,8 @@ def prompt_ids(texts: Sequence[str], lengths: Sequence[int]) -> tuple[str, ...]:
 
 def sample_generator(seed: int, sample_id: str, replication: int = 0) -> torch.Generator:
     """A CPU generator of one sample, seeded from a hash of (seed, sample id, replication)."""
-    digest = hashlib.sha256(json.dumps([int(seed), sample_id, int(replication)]).encode()).digest()
     generator = torch.Generator(device="cpu")
-    generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)  # 63 bits: manual_seed takes a signed integer
+    generator.manual_seed(stable_key(json.dumps([int(seed), sample_id, int(replication)])))
     return generator
 
 

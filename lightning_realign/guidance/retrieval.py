@@ -11,11 +11,12 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Sized
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -120,8 +121,8 @@ def index_folder(folder: Path | str | None = None) -> Path:
 
 
 def reward_fingerprint(bundle: RewardBundle) -> str:
-    """A short hash of the reward's weights and statistics: what its embeddings depend on."""
-    digest = hashlib.sha256()
+    """A short hash of the reward's architecture, weights and statistics: what its embeddings depend on."""
+    digest = hashlib.sha256(json.dumps(asdict(bundle.network.architecture), sort_keys=True).encode())
     for part in (bundle.network, bundle.normaliser):
         for name, value in sorted(part.state_dict().items()):
             content = value.detach().cpu().contiguous()
@@ -133,6 +134,29 @@ def reward_fingerprint(bundle: RewardBundle) -> str:
 def index_path(fingerprint: str, datamodule: Any, folder: Path | str | None = None) -> Path:
     """The cache file of an index, named by the reward's fingerprint and the data set's."""
     return index_folder(folder) / f"{datamodule.skeleton.name}-{fingerprint}-{datamodule.fingerprint}.safetensors"
+
+
+def find_index(fingerprint: str, folder: Path | str | None = None) -> Path:
+    """The one cached index that a reward made.
+
+    Args:
+        fingerprint: of the reward.
+        folder: cache folder, see `index_folder`.
+
+    Raises:
+        ConfigError: there is none, or one for each of several data sets.
+    """
+    searched = index_folder(folder)
+    found = sorted(searched.glob(f"*-{fingerprint}-*.safetensors"))
+    if not found:
+        raise ConfigError(
+            f"{searched}: no index of reward {fingerprint}, from whose training set eta retrieves motions; run guided "
+            "predict or test with eta once to make it, give the index's file, or set eta to 0"
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise ConfigError(f"{searched}: reward {fingerprint} has an index of several data sets ({names}); give one")
+    return found[0]
 
 
 @torch.no_grad()
@@ -190,5 +214,5 @@ def load_or_build_index(
             _log.warning("%s", error)
     index = build_index(bundle, datamodule.gallery_dataloader(), device, progress)
     index.save(path)
-    _log.info("retrieval index of %d motions written to %s", len(index), path)
+    rank_zero_info("retrieval index of %d motions written to %s", len(index), path)
     return index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from lightning_realign.types import TextFeatures
 if TYPE_CHECKING:
     from lightning_realign.checkpoint import RewardBundle
     from lightning_realign.motion.normaliser import Normaliser
+
+logger = logging.getLogger(__name__)
 
 BatchReward = Callable[[Tensor, Tensor, float], Tensor]
 """(motion [B, T, D] in the reward's normalisation, lengths [B], alpha_bar of that motion) -> rewards [B]."""
@@ -41,6 +44,7 @@ class PreparedReward:
     """The dual reward of B fixed texts.
 
     text, references: [B, W] latents of the captions and of the retrieved motions x^c; None where the weight is 0.
+    check_step: told the step token of every motion.
     """
 
     bundle: RewardBundle
@@ -48,6 +52,7 @@ class PreparedReward:
     references: Tensor | None
     mu: float
     eta: float
+    check_step: Callable[[int], None]
 
     def __call__(self, motion: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
         """R(x_t, c) [B], with one encoding of the motion [B, T, D].
@@ -56,6 +61,7 @@ class PreparedReward:
         the motion was noised with.
         """
         step = int(self.bundle.schedule.nearest_timestep(alpha_bar))
+        self.check_step(step)
         timesteps = torch.full((len(motion),), step, dtype=torch.long, device=motion.device)
         network = self.bundle.network
         latent = network.encode_motion(motion, lengths.to(motion.device), timesteps).mean
@@ -86,11 +92,14 @@ class DualAlignmentReward:
         self.bundle = bundle
         self._encode = encode
         self._cache_dir = cache_dir
+        self._latest: tuple[tuple[str, ...], Tensor] | None = None
+        self._warned = False
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the weights and statistics, in place, to a device and a precision."""
         self.bundle.network.to(device=device, dtype=dtype)
         self.bundle.normaliser.to(device=device, dtype=dtype)
+        self._latest = None
         return self
 
     @property
@@ -105,10 +114,16 @@ class DualAlignmentReward:
 
     @torch.no_grad()
     def text_latents(self, captions: Sequence[str]) -> Tensor:
-        """Mean text latents [B, W] of B captions; also the query for the retrieval of x^c."""
+        """Mean text latents [B, W] of B captions; also the query for the retrieval of x^c.
+
+        Those of the last batch are kept: retrieval, guidance and scoring, and every replication, ask for the same.
+        """
+        if self._latest is not None and self._latest[0] == tuple(captions):
+            return self._latest[1]
         weight = next(self.bundle.network.parameters())
         text = self._text_encoder()(captions).to(weight.device, weight.dtype)
         latents: Tensor = self.bundle.network.encode_text(text.tokens, text.lengths).mean
+        self._latest = tuple(captions), latents
         return latents
 
     def prepare(
@@ -127,7 +142,7 @@ class DualAlignmentReward:
         """
         text = self.text_latents(captions) if mu != 0 else None
         if eta == 0:
-            return PreparedReward(self.bundle, text, None, mu, eta)
+            return PreparedReward(self.bundle, text, None, mu, eta, self._check_step)
         if references is None:
             raise ConfigError(f"guidance eta={eta} needs retrieved motions x^c; give their latents, or set eta to 0")
         if references.ndim != 2 or len(references) != len(captions):
@@ -136,7 +151,23 @@ class DualAlignmentReward:
                 f"{len(captions)} captions"
             )
         weight = next(self.bundle.network.parameters())
-        return PreparedReward(self.bundle, text, references.detach().to(weight.device, weight.dtype), mu, eta)
+        references = references.detach().to(weight.device, weight.dtype)
+        return PreparedReward(self.bundle, text, references, mu, eta, self._check_step)
+
+    def _check_step(self, step: int) -> None:
+        """Warn once of a step token that the reward has never seen: its embedding is an extrapolation."""
+        bundle = self.bundle
+        if self._warned or not bundle.network.step_aware or bundle.trained_at(step):
+            return
+        self._warned = True
+        logger.warning(
+            "guidance asks the reward at timestep %d, but it was trained with omega %g, t_min %d and t_max %d only; "
+            "guide at fewer steps, or give a reward that was trained on all of them",
+            step,
+            bundle.omega,
+            bundle.t_min,
+            bundle.t_max,
+        )
 
     def _text_encoder(self) -> Callable[[Sequence[str]], TextFeatures]:
         if self._encode is None:

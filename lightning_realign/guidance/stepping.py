@@ -90,11 +90,7 @@ class Walk:
         predicts.
         """
         signal = self.alpha_bar[index]
-        factor = {
-            "epsilon": -math.sqrt(1 - signal),
-            "sample": (1 - signal) / math.sqrt(signal),
-            "v_prediction": -math.sqrt((1 - signal) / signal),
-        }[self._prediction]
+        factor = {"epsilon": -math.sqrt(1 - signal), "sample": (1 - signal) / math.sqrt(signal)}[self._prediction]
         return output + factor * gradient
 
     def timestep_tensor(self) -> Tensor:

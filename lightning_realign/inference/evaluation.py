@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.hashing import stable_key
 from lightning_realign.report.table import format_table
 
 
@@ -47,11 +47,6 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, width, tuple(values))
 
 
-def sample_key(sample: str) -> int:
-    """A number in [0, 2^63) for a sample id, the same in every process."""
-    return int.from_bytes(hashlib.sha256(sample.encode()).digest()[:8], "big") >> 1
-
-
 class ReplicatedMean(Metric):
     """The mean over samples of a value, for each replication on its own.
 
@@ -73,7 +68,7 @@ class ReplicatedMean(Metric):
 
     def update(self, values: Tensor, ids: Sequence[str], replication: int) -> None:
         """Add the values [B] of the samples `ids` in one replication; B may be 0."""
-        keys = torch.tensor([sample_key(sample) for sample in ids], dtype=torch.int64, device=self.device)
+        keys = torch.tensor([stable_key(sample) for sample in ids], dtype=torch.int64, device=self.device)
         self.sample_keys.append(torch.stack([keys, torch.full_like(keys, replication)], dim=1))
         self.sample_values.append(values.detach().to(device=self.device, dtype=torch.float64))
 
@@ -85,6 +80,43 @@ class ReplicatedMean(Metric):
         for (replication, _), value in sorted(samples.items()):
             groups.setdefault(replication, []).append(value)
         return torch.tensor([math.fsum(group) / len(group) for group in groups.values()], dtype=torch.float64)
+
+
+class FigureBoard(nn.Module):
+    """A `ReplicatedMean` for every row and figure of a table.
+
+    Args:
+        rows: names of the rows.
+        figures: names of the figures.
+    """
+
+    def __init__(self, rows: Sequence[str], figures: Sequence[str]) -> None:
+        super().__init__()
+        self._rows, self._figures = tuple(rows), tuple(figures)
+        self.means = nn.ModuleDict({f"{row}_{figure}": ReplicatedMean() for row in rows for figure in figures})
+
+    def update(self, row: str, figure: str, values: Tensor, ids: Sequence[str], replication: int) -> None:
+        """Add the values [B] of the samples `ids` in one replication; B may be 0."""
+        self._mean(row, figure).update(values, ids, replication)
+
+    def reset(self) -> None:
+        """Forget all values."""
+        for metric in self.means.values():
+            cast(ReplicatedMean, metric).reset()
+            # A rank without samples of its own must have a state of the right shape to gather.
+            cast(ReplicatedMean, metric).update(torch.empty(0), [], 0)
+
+    def compute(self) -> dict[str, dict[str, Interval]]:
+        """The table, without the figures that have no value; a collective call, so every rank computes every figure."""
+        table: dict[str, dict[str, Interval]] = {}
+        for row in self._rows:
+            # torchmetrics turns a single replication's [1] into a scalar
+            found = {figure: self._mean(row, figure).compute().flatten().tolist() for figure in self._figures}
+            table[row] = {figure: interval(values) for figure, values in found.items() if values}
+        return table
+
+    def _mean(self, row: str, figure: str) -> ReplicatedMean:
+        return cast(ReplicatedMean, self.means[f"{row}_{figure}"])
 
 
 Table = Mapping[str, Mapping[str, Interval]]

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
-from torchmetrics import SumMetric
+from torch import Tensor
 
+from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.data.synthetic import judge
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
-from lightning_realign.inference.evaluation import Interval, ReplicatedMean, interval, table_text, write_table
+from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import recover_joints
 from lightning_realign.types import MotionTextBatch
 
 Row = Literal["real", "reconstruction", "unguided", "guided"]
 MEASURED_ONCE = ("real", "reconstruction")
-FIGURES = ("oracle_accuracy", "reward", "denoiser_calls")
+FIGURES = ("oracle_accuracy", "reward", "denoiser_calls", "seconds")
 
 
 class GuidedGeneration(L.LightningModule):
@@ -35,9 +34,11 @@ class GuidedGeneration(L.LightningModule):
 
     `predict` returns, per replication, the guided motions (for `callbacks.writer.PredictionWriter`). `validate` and
     `test` measure real motions, their reconstructions by the generator's autoencoder, unguided and guided motions: the
-    mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, and the cost; each with
-    a 95% interval over the replications. Unguided and guided motions start from the same noise. Networks are loaded
-    from the given paths when a run begins; no checkpoint of this module is needed, or made.
+    mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, and per motion the
+    network evaluations of the denoiser (2 per step with classifier-free guidance) and the compute time in seconds; each
+    as a mean with a 95% interval over the replications. They are logged, and written to `table-val.json` or
+    `table-test.json` beside the run's metrics. Unguided and guided motions start from the same noise. Networks are
+    loaded from the given paths when a run begins; no checkpoint of this module is needed, or made.
 
     Args:
         generator: checkpoint of the generator.
@@ -54,7 +55,9 @@ class GuidedGeneration(L.LightningModule):
         scheduler: `ddim` or `ddpm`.
         cfg_scale: scale of classifier-free guidance; 1 is purely conditional.
         seed: with a sample's id and the replication, it determines the sample's noise.
-        replications: independent draws of every motion.
+        replications: independent draws of every motion that `validate` and `test` measure.
+        predict_replications: independent draws of every motion that `predict` returns; 1 names a file by the id alone.
+        ddim_eta: stochasticity of DDIM, 0 to 1; above 0 it has the noise that the scale `posterior` needs.
         family: name of the generator's adapter.
         text_cache: folder of cached text features; null for the usual one.
         index_cache: folder of cached retrieval indexes; null for the usual one.
@@ -81,6 +84,8 @@ class GuidedGeneration(L.LightningModule):
         cfg_scale: float = 7.5,
         seed: int = 1234,
         replications: int = 1,
+        predict_replications: int = 1,
+        ddim_eta: float = 0.0,
         family: str = "latent",
         text_cache: str | None = None,
         index_cache: str | None = None,
@@ -90,13 +95,13 @@ class GuidedGeneration(L.LightningModule):
         self.save_hyperparameters()
         self.guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
         require_reward(self.guidance, reward)
-        if replications < 1:
-            raise ConfigError(f"GuidedGeneration.replications is {replications}; set it to 1 or more")
-        self.mu, self.eta, self.seed, self.replications = mu, eta, seed, replications
+        for name, count in (("replications", replications), ("predict_replications", predict_replications)):
+            if count < 1:
+                raise ConfigError(f"GuidedGeneration.{name} is {count}; set it to 1 or more")
+        self.mu, self.eta, self.seed = mu, eta, seed
+        self.replications, self.predict_replications = replications, predict_replications
         self.rows = self._chosen_rows(rows)
-        names = [f"{row}_{figure}" for row in self.rows for figure in FIGURES]
-        self.figures = nn.ModuleDict({name: ReplicatedMean() for name in names})
-        self.seconds = nn.ModuleDict({row: SumMetric() for row in self.rows})
+        self.figures = FigureBoard(self.rows, FIGURES)
         self._pipeline: GuidedPipeline | None = None
 
     def _chosen_rows(self, rows: list[Row] | None) -> tuple[Row, ...]:
@@ -169,6 +174,7 @@ class GuidedGeneration(L.LightningModule):
             seed=self.seed,
             cfg_scale=settings["cfg_scale"],
             text_cache=settings["text_cache"],
+            ddim_eta=settings["ddim_eta"],
             device=self.trainer.strategy.root_device,
         )
 
@@ -203,6 +209,7 @@ class GuidedGeneration(L.LightningModule):
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
         """The batch's motions, guided where mu or eta is not 0; one entry per replication."""
+        matches = self.pipeline.matches(batch.captions)
         return [
             Prediction(
                 self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication),
@@ -213,9 +220,11 @@ class GuidedGeneration(L.LightningModule):
                 self.eta,
                 self.seed,
                 replication,
-                self.replications,
+                self.predict_replications,
+                () if matches is None else matches.ids,
+                () if matches is None else tuple(matches.rewards.tolist()),
             )
-            for replication in range(self.replications)
+            for replication in range(self.predict_replications)
         ]
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
@@ -228,11 +237,11 @@ class GuidedGeneration(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Forget earlier figures."""
-        self._reset()
+        self.figures.reset()
 
     def on_test_epoch_start(self) -> None:
         """Forget earlier figures."""
-        self._reset()
+        self.figures.reset()
 
     def on_validation_epoch_end(self) -> None:
         """Gather, log and write the table."""
@@ -250,9 +259,12 @@ class GuidedGeneration(L.LightningModule):
                 features = self._motions(row, batch, replication)
                 if features.is_cuda:
                     torch.cuda.synchronize(features.device)
-                self._seconds(row).update(time.perf_counter() - started)
-                spent = torch.full((len(batch),), float(self.pipeline.generator.calls - calls))
-                self._figure(row, "denoiser_calls").update(spent, batch.ids, replication)
+                costs = {
+                    "seconds": (time.perf_counter() - started) / len(batch),
+                    "denoiser_calls": float(self.pipeline.generator.calls - calls),
+                }
+                for figure, cost in costs.items():
+                    self.figures.update(row, figure, torch.full((len(batch),), cost), batch.ids, replication)
                 self._score(row, features, batch, replication)
 
     def _motions(self, row: Row, batch: MotionTextBatch, replication: int) -> Tensor:
@@ -267,7 +279,7 @@ class GuidedGeneration(L.LightningModule):
     def _score(self, row: Row, features: Tensor, batch: MotionTextBatch, replication: int) -> None:
         if self.pipeline.reward is not None:
             rewards = self.pipeline.clean_reward(features, batch.lengths, batch.captions)
-            self._figure(row, "reward").update(rewards, batch.ids, replication)
+            self.figures.update(row, "reward", rewards, batch.ids, replication)
         lengths = batch.lengths.tolist()
         verdicts: dict[str, float] = {}
         for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
@@ -276,41 +288,18 @@ class GuidedGeneration(L.LightningModule):
                 # Strong guidance can blow a motion up; such a motion does nothing that was asked for.
                 finite = bool(joints.isfinite().all())
                 verdicts[sample] = float(finite and judge(joints, self.pipeline.skeleton, attributes))
-        self._figure(row, "oracle_accuracy").update(torch.tensor(list(verdicts.values())), list(verdicts), replication)
-
-    def _reset(self) -> None:
-        for row in self.rows:
-            self._seconds(row).reset()
-            for figure in FIGURES:
-                self._figure(row, figure).reset()
-                # A rank without samples of its own must have a state of the right shape to gather.
-                self._figure(row, figure).update(torch.empty(0), [], 0)
-
-    def _figure(self, row: Row, figure: str) -> ReplicatedMean:
-        return cast(ReplicatedMean, self.figures[f"{row}_{figure}"])
-
-    def _seconds(self, row: Row) -> SumMetric:
-        return cast(SumMetric, self.seconds[row])
-
-    def _compute(self) -> dict[str, dict[str, Interval]]:
-        """The table; a collective call, so every rank computes every figure."""
-        table: dict[str, dict[str, Interval]] = {}
-        for row in self.rows:
-            # torchmetrics turns a single replication's [1] into a scalar
-            found = {figure: self._figure(row, figure).compute().flatten().tolist() for figure in FIGURES}
-            table[row] = {figure: interval(values) for figure, values in found.items() if values}
-            table[row]["seconds"] = interval([float(self._seconds(row).compute())])
-        return table
+        values = torch.tensor(list(verdicts.values()))
+        self.figures.update(row, "oracle_accuracy", values, list(verdicts), replication)
 
     def _report(self, prefix: str) -> None:
-        table = self._compute()
+        table = self.figures.compute()
         for row, figures in table.items():
             for figure, value in figures.items():
                 self._log(f"{prefix}/{row}/{figure}", value)
-        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)  # a collective call
+        path = run_folder(self.trainer) / f"table-{prefix}.json"  # a collective call
         if self.trainer.is_global_zero:
-            write_table(folder / "table.json", table, self._settings(prefix))
-            rank_zero_info("%s\n%s", folder / "table.json", table_text(table))
+            write_table(path, table, self._settings(prefix))
+            rank_zero_info("%s\n%s", path, table_text(table))
 
     def _log(self, name: str, value: Interval) -> None:
         # Every rank has the same figure, and the average over ranks that Lightning takes leaves it.

@@ -14,7 +14,7 @@ from lightning_realign.checkpoint import RewardBundle, load_reward
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import Generator, load_generator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, SchedulerName
-from lightning_realign.guidance.retrieval import RewardIndex
+from lightning_realign.guidance.retrieval import Matches, RewardIndex
 from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.types import GeneratedMotions, valid_mask
 
@@ -25,12 +25,17 @@ _TEXT_BATCH = 256
 class CountingGenerator:
     """A generator that counts its denoiser's evaluations; otherwise the generator it wraps.
 
+    Args:
+        generator: the generator.
+        per_step: evaluations of the network per motion and call of `denoise`.
+
     Attributes:
-        calls: number of calls of `denoise` so far, each for a whole batch.
+        calls: network evaluations per motion so far, over all batches.
     """
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generator, per_step: int = 1) -> None:
         self._generator = generator
+        self._per_step = per_step
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -38,7 +43,7 @@ class CountingGenerator:
 
     def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
         """The wrapped generator's `denoise`."""
-        self.calls += 1
+        self.calls += self._per_step
         return self._generator.denoise(x, t, cond, lengths)
 
 
@@ -59,6 +64,7 @@ class GuidedPipeline:
         steps, scheduler, seed: of the sampler.
         cfg_scale: scale of classifier-free guidance.
         text_cache: folder of cached text features; None for the usual one.
+        ddim_eta: stochasticity of DDIM.
         device: where to compute.
 
     Attributes:
@@ -82,11 +88,13 @@ class GuidedPipeline:
         seed: int = 1234,
         cfg_scale: float = 7.5,
         text_cache: Path | str | None = None,
+        ddim_eta: float = 0.0,
         device: torch.device | str = "cpu",
     ) -> None:
         require_reward(guidance, reward)
         loaded = load_generator(family, generator, cfg_scale, device=device, text_cache=text_cache)
-        self.generator = CountingGenerator(loaded)
+        # Classifier-free guidance evaluates the network with and without the text, in one doubled batch.
+        self.generator = CountingGenerator(loaded, 1 if cfg_scale == 1 else 2)
         self.guidance = guidance
         self.reward: DualAlignmentReward | None = None
         if reward is not None:
@@ -98,8 +106,10 @@ class GuidedPipeline:
                 )
         self.skeleton: Skeleton = load_skeleton(loaded.skeleton)
         self.index: RewardIndex | None = None
-        self._plain = RewardGuidedSampler(self.generator, steps, scheduler, seed)
-        self._guided = RewardGuidedSampler(self.generator, steps, scheduler, seed, guidance, self.reward)
+        self._plain = RewardGuidedSampler(self.generator, steps, scheduler, seed, ddim_eta=ddim_eta)
+        self._guided = RewardGuidedSampler(
+            self.generator, steps, scheduler, seed, guidance, self.reward, ddim_eta=ddim_eta
+        )
 
     def prepare_text(self, captions: Sequence[str]) -> None:
         """Encode captions ahead of sampling, so that they are in the cache."""
@@ -126,7 +136,8 @@ class GuidedPipeline:
         """
         if not guided or not self.guidance.active:
             return self._plain.sample(captions, lengths, ids, replication)
-        return self._guided.sample(captions, lengths, ids, replication, self._references(captions))
+        matches = self.matches(captions)
+        return self._guided.sample(captions, lengths, ids, replication, None if matches is None else matches.latents)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -152,15 +163,19 @@ class GuidedPipeline:
         motion = self.reward.normaliser.normalise(features).masked_fill(~mask, 0.0)
         return self.reward.prepare(captions, mu=1.0, eta=0.0)(motion, lengths, 1.0)
 
-    def _references(self, captions: Sequence[str]) -> Tensor | None:
-        """Embeddings [B, W] of the x^c of B captions; None without motion reward."""
+    def matches(self, captions: Sequence[str]) -> Matches | None:
+        """The x^c of B captions; None where eta is 0.
+
+        Raises:
+            ConfigError: eta is not 0 and there is no index.
+        """
         if self.guidance.eta == 0 or self.reward is None:
             return None
         if self.index is None:
             raise ConfigError(
                 f"eta is {self.guidance.eta}: eta needs the training set's index; give the index, or set eta to 0"
             )
-        return self.index.query(self.reward.text_latents(captions)).latents
+        return self.index.query(self.reward.text_latents(captions))
 
 
 def require_reward(guidance: GuidanceConfig, reward: Path | str | None) -> None:

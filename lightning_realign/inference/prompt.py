@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from lightning_realign.callbacks.writer import Prediction, write_predictions
+from lightning_realign.callbacks.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName, prompt_ids
-from lightning_realign.guidance.retrieval import RewardIndex, reward_fingerprint
+from lightning_realign.guidance.retrieval import RewardIndex, find_index, reward_fingerprint
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import Skeleton
 
@@ -68,13 +68,18 @@ def generate(
     eta: float = 0.0,
     scale: Scale = "score",
     location: Location = "x_t",
+    start: float = 1.0,
+    stop: float = 0.0,
+    every: int = 1,
+    max_norm: float | None = None,
     steps: int = 50,
     cfg_scale: float = 7.5,
     seed: int = 1234,
     index: Path | None = None,
     scheduler: SchedulerName = "ddim",
+    ddim_eta: float = 0.0,
     family: str = "latent",
-    device: str = "cpu",
+    device: str = "auto",
 ) -> list[Path]:
     """Generate motions from prompts and write one `.npz` for each, as `callbacks.writer.write_predictions` does.
 
@@ -92,13 +97,19 @@ def generate(
         eta: weight of the reward towards the retrieved training motion.
         scale: how the gradient enters the step.
         location: the tensor at which the gradient is taken.
+        start: beginning of the guided window, as the fraction of the trajectory still ahead.
+        stop: its end, likewise.
+        every: guide every k-th step of the window.
+        max_norm: largest norm of one motion's gradient; None for no limit.
         steps: sampling steps.
         cfg_scale: scale of classifier-free guidance.
         seed: seed of all noise.
-        index: file of the training split's embeddings, made by a guided run with eta over the data set.
+        index: file of the training split's embeddings, made by a guided run with eta over the data set; None for the
+            one that is in the index cache for this reward.
         scheduler: `ddim` or `ddpm`.
+        ddim_eta: stochasticity of DDIM.
         family: name of the generator's adapter.
-        device: where to compute.
+        device: where to compute; `auto` is the GPU where there is one that CUDA knows, else the CPU.
 
     Returns:
         The files, by prompt and then by sample.
@@ -110,13 +121,8 @@ def generate(
     texts = check_prompts(prompt)
     if samples < 1:
         raise ConfigError(f"samples is {samples}; set it to 1 or more")
-    guidance = GuidanceConfig(mu, eta, scale, location)
+    guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
     require_reward(guidance, reward)
-    if eta != 0 and index is None:
-        raise ConfigError(
-            f"eta is {eta}: eta needs the training set's index: give the file that guided predict or test with eta "
-            "wrote to its index cache, or set eta to 0"
-        )
     pipeline = GuidedPipeline(
         ckpt,
         reward,
@@ -126,24 +132,63 @@ def generate(
         scheduler=scheduler,
         seed=seed,
         cfg_scale=cfg_scale,
-        device=device,
+        ddim_eta=ddim_eta,
+        device=_chosen_device(device),
     )
-    if index is not None and eta != 0 and pipeline.reward is not None:
-        pipeline.index = RewardIndex.load(index, reward_fingerprint(pipeline.reward.bundle))
+    if eta != 0 and pipeline.reward is not None:
+        fingerprint = reward_fingerprint(pipeline.reward.bundle)
+        pipeline.index = RewardIndex.load(index or find_index(fingerprint), fingerprint)
     frames = frames_of(seconds, pipeline.skeleton)
+    return _write_all(pipeline, texts, frames, samples, (mu, eta, seed), out)
+
+
+def _write_all(
+    pipeline: GuidedPipeline,
+    texts: Sequence[str],
+    frames: int,
+    samples: int,
+    settings: tuple[float, float, int],
+    out: Path,
+) -> list[Path]:
+    """Sample and write batch by batch; `settings` are mu, eta and the seed, as the files record them."""
     files: list[list[Path]] = [[] for _ in texts]
     ids = prompt_ids(texts, [frames] * len(texts))
     names = tuple(f"{_slug(text)}-{identity[:8]}" for text, identity in zip(texts, ids, strict=True))
+    blown_up = 0
     for first, replication in product(range(0, len(texts), _BATCH), range(samples)):
         part = slice(first, first + _BATCH)
-        lengths = torch.full((len(texts[part]),), frames)
-        motions = pipeline.sample(texts[part], lengths, ids[part], replication)
+        matches = pipeline.matches(texts[part])
         prediction = Prediction(
-            motions, names[part], texts[part], pipeline.skeleton, mu, eta, seed, replication, samples
+            pipeline.sample(texts[part], torch.full((len(texts[part]),), frames), ids[part], replication),
+            names[part],
+            tuple(texts[part]),
+            pipeline.skeleton,
+            *settings,
+            replication,
+            samples,
+            () if matches is None else matches.ids,
+            () if matches is None else tuple(matches.rewards.tolist()),
         )
+        blown_up += count_blown_up(prediction)
         for written, path in zip(files[part], write_predictions(prediction, out), strict=True):
             written.append(path)
+    warn_of_blown_up(blown_up, len(texts) * samples)
     return list(chain.from_iterable(files))
+
+
+def _chosen_device(name: str) -> torch.device:
+    """The device of that name; `auto` is CUDA's where there is one, else the CPU.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device is {name!r}, which torch cannot use here ({reason}); use auto or cpu") from None
 
 
 def _slug(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,13 +10,13 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
+from lightning_realign.hashing import stable_key
 from lightning_realign.metrics.functional import RECALLS, retrieval_scores
 
 
 def id_keys(ids: Sequence[str]) -> Tensor:
-    """A 64-bit key per sample id, int64 [B]: strings cannot be gathered between processes, these can."""
-    digests = (hashlib.sha256(sample_id.encode()).digest() for sample_id in ids)
-    return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], dtype=torch.int64)
+    """A 63-bit key per sample id, int64 [B]: strings cannot be gathered between processes, these can."""
+    return torch.tensor([stable_key(sample_id) for sample_id in ids], dtype=torch.int64)
 
 
 class RetrievalMetrics(Metric):

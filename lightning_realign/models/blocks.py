@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.types import valid_mask
+from lightning_realign.types import valid_mask, zero_padding
 
 
 class TransformerSizes(Protocol):
@@ -182,11 +182,6 @@ class StepEmbedding(nn.Module):
         """Embed t [B]."""
         embedded: Tensor = self.linear_2(F.silu(self.linear_1(sinusoid(t, self.size).to(self.linear_1.weight.dtype))))
         return embedded
-
-
-def zero_padding(motion: Tensor, lengths: Tensor) -> Tensor:
-    """Set frames at and beyond `lengths` [B] to exactly zero, even where they hold NaN. `motion` is [B, T, D]."""
-    return motion.masked_fill(~valid_mask(lengths, motion.shape[1])[..., None], 0.0)
 
 
 def group_frames(motion: Tensor, lengths: Tensor, patch: int) -> tuple[Tensor, Tensor]:

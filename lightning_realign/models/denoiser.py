@@ -23,6 +23,7 @@ class DenoiserArchitecture:
     text_relu: bool = True
     max_tokens: int = 500
     norm_first: bool = False
+    text_scale: float = 1.0
 
 
 class LatentDenoiser(nn.Module):
@@ -44,6 +45,8 @@ class LatentDenoiser(nn.Module):
         max_tokens: rows of the position table.
         norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
             for short trainings. No weights are added; False is the published form.
+        text_scale: factor on the text embedding. One of unit length has tiny channels, which a short training hardly
+            hears; sqrt(text_size) gives them unit variance. 1 is the published form.
 
     Raises:
         ConfigError: sizes that no network can be built from.
@@ -63,11 +66,13 @@ class LatentDenoiser(nn.Module):
         text_relu: bool = True,
         max_tokens: int = 500,
         norm_first: bool = False,
+        text_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.latent_tokens, self.latent_size, self.text_size = latent_tokens, latent_size, text_size
+        self.text_scale = text_scale
         self.architecture = DenoiserArchitecture(
-            width, layers, heads, feedforward, dropout, text_relu, max_tokens, norm_first
+            width, layers, heads, feedforward, dropout, text_relu, max_tokens, norm_first, text_scale
         )
         check_sizes(self.architecture, latent_tokens=latent_tokens, latent_size=latent_size)
         if text_size < 2 or text_size % 2:
@@ -103,7 +108,7 @@ class LatentDenoiser(nn.Module):
             )
         tokens = latent if self.latent_pre is None else self.latent_pre(latent)
         step = self.time_embedding(t.reshape(-1).expand(len(latent)))
-        sequence = torch.cat((tokens.transpose(0, 1), step[None], self.emb_proj(text)[None]))
+        sequence = torch.cat((tokens.transpose(0, 1), step[None], self.emb_proj(self.text_scale * text)[None]))
         padding = torch.zeros(len(latent), len(sequence), dtype=torch.bool, device=latent.device)
         encoded = self.encoder(self.query_pos(sequence), padding)[: self.latent_tokens].transpose(0, 1)
         result: Tensor = encoded if self.latent_post is None else self.latent_post(encoded)

@@ -19,9 +19,8 @@ from lightning_realign.models.blocks import (
     group_frames,
     skip_decoder,
     skip_encoder,
-    zero_padding,
 )
-from lightning_realign.types import Gaussian, valid_mask
+from lightning_realign.types import Gaussian, valid_mask, zero_padding
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.errors import ConfigError
 from lightning_realign.report.plots import heat_map, line_plot
 from lightning_realign.report.table import format_table
+from lightning_realign.sweep.inputs import files_behind
 from lightning_realign.sweep.search import search
 from lightning_realign.sweep.spec import SweepSpec, read_sweep
 
@@ -66,12 +67,13 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def point_folder(spec: SweepSpec, point: Mapping[str, Any], extra: Sequence[str], out: Path) -> Path:
-    """The folder of a point: readable, and another one as soon as its command or a file named in it changes."""
+    """The folder of a point: readable, and another one as soon as its command changes, or a file that it reads."""
     digest = hashlib.sha256()
-    for part in (*spec.arguments(point), *extra):
+    arguments = (*spec.arguments(point), *extra)
+    for part in arguments:
         digest.update(part.encode() + b"\0")
-        if Path(part).is_file():
-            digest.update(Path(part).read_bytes())
+    for identity in files_behind(arguments):
+        digest.update(identity + b"\0")
     names = short_names(list(point))
     varying = {parameter.name for parameter in spec.parameters if parameter.varies}
     label = ",".join(f"{names[name]}={_shown(value)}" for name, value in point.items() if name in varying)
@@ -112,7 +114,9 @@ def _finished(folder: Path, metric: str) -> tuple[float, float] | None:
 
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no output"
+    # W&B has its say after the program's error.
+    told = [line for line in lines if not line.startswith("wandb:")]
+    return (told or lines or ["no output"])[-1][:300]
 
 
 def _run(spec: SweepSpec, point: Mapping[str, Any], extra: Sequence[str], folder: Path) -> Outcome:
@@ -194,7 +198,8 @@ def run_sweep(
     Each point runs the argument list that the W&B agent would run, in the current folder, followed by `extra` and
     `--trainer.default_root_dir=<point's folder>`; its environment names the values asked for, so that `SweepGuard`
     can check them, and the folder, where `RunRecord` writes metrics.json. A point that ended well is not run again, as
-    long as its command and the files named in it are the same (files that those include are not looked at).
+    long as its command is the same, the configurations and checkpoints behind it are, and the program itself; folders
+    of data are not looked at.
 
     Args:
         file: the sweep file; grid, random and bayes (Optuna's TPE) are supported, early termination is ignored.

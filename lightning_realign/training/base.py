@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import PurePath
@@ -12,16 +11,17 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_realign.checkpoint import SPEC_KEY
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.hashing import stable_key
 from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.optim import adamw_with_schedule
-from lightning_realign.types import MotionTextBatch, valid_mask
+from lightning_realign.types import MotionTextBatch, zero_padding
 
 T = TypeVar("T")
 Stage = Literal["fit", "validate", "test", "predict"]
@@ -50,8 +50,11 @@ def primitive(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def derived_seed(*parts: int | str) -> int:
     """A seed in [0, 2^63) from the parts, the same in every process and on every machine."""
-    digest = hashlib.sha256(":".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    return stable_key(":".join(map(str, parts)))
+
+
+def _note_weights(module: nn.Module, _: object) -> None:
+    module.has_weights = True  # type: ignore[assignment]
 
 
 class TrainingModule(L.LightningModule):
@@ -86,6 +89,8 @@ class TrainingModule(L.LightningModule):
         self.fingerprint = ""
         self.learning_rate, self.warmup_steps, self.weight_decay = learning_rate, warmup_steps, weight_decay
         self.seed = seed
+        self.has_weights = False
+        self.register_load_state_dict_post_hook(_note_weights)  # type: ignore[no-untyped-call]
 
     def setup(self, stage: str) -> None:
         """Take the data set's statistics (fit only) and make sure that its features are the expected ones.
@@ -106,6 +111,30 @@ class TrainingModule(L.LightningModule):
             self.fingerprint = data.fingerprint
             self.adopt(data)
             self.renew_averages()
+
+    def on_fit_start(self) -> None:
+        """Bring fresh weights to where they start from, see `start`; weights of a checkpoint stay as they are."""
+        if not self.has_weights:
+            self.start()
+        self.has_weights = True
+
+    def start(self) -> None:
+        """Change the fresh weights by what the data set tells, before the first step of a fit; here nothing."""
+
+    def on_validation_start(self) -> None:
+        """Refuse to measure weights that were never trained."""
+        self._require_weights("validate")
+
+    def on_test_start(self) -> None:
+        """Refuse to measure weights that were never trained."""
+        self._require_weights("test")
+
+    def _require_weights(self, command: str) -> None:
+        if not self.has_weights:
+            raise ConfigError(
+                f"{type(self).__name__} has random weights, which {command} would measure: give the checkpoint of a "
+                "trained one with --ckpt_path"
+            )
 
     def adopt(self, data: MotionTextDataModule) -> None:
         """Take from the data set what the networks need, before the first step of a fit."""
@@ -129,9 +158,7 @@ class TrainingModule(L.LightningModule):
 
     def normalised(self, batch: MotionTextBatch) -> Tensor:
         """The batch's features normalised, [B, T, D], zero beyond each length."""
-        valid = valid_mask(batch.lengths, batch.motion.shape[1])[..., None]
-        normalised: Tensor = self.normaliser.normalise(batch.motion)
-        return normalised.masked_fill(~valid, 0.0)
+        return zero_padding(self.normaliser.normalise(batch.motion), batch.lengths)
 
     def prepare_text(self, encoder: CachedTextEncoder, stage: str, more: Sequence[str] = ()) -> None:
         """Encode the stage's captions (and `more`), once per machine; the other ranks then read the cache."""

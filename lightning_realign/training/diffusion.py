@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +20,10 @@ from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, MotionVAE, VAEArchitecture
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
-from lightning_realign.types import MotionTextBatch
+from lightning_realign.types import UNCONDITIONAL_CAPTION, Gaussian, MotionTextBatch
 
 PUBLISHED_NETWORK = DenoiserArchitecture()
 PUBLISHED_SCHEDULE = NoiseSchedule()
-UNCONDITIONAL_CAPTION = ""
 # A latent channel that the VAE leaves unused hardly varies; standardised in full it would be all noise.
 LEAST_RELATIVE_SCALE = 0.05
 
@@ -44,6 +43,8 @@ class DiffusionTraining(TrainingModule):
         prediction: what the denoiser predicts: the noise, or the clean latent.
         text_drop: probability that a caption is replaced by the empty one, for classifier-free guidance.
         sample_latents: train on samples of the VAE's Gaussians; off, on their means.
+        cache_latents: encode every training motion once, in its fixed crop, rather than a new crop in every step;
+            nearly twice as fast where the denoiser is as small as the VAE.
         learning_rate: peak of the cosine schedule.
         warmup_steps: linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.
@@ -67,6 +68,7 @@ class DiffusionTraining(TrainingModule):
         prediction: Prediction = "epsilon",
         text_drop: float = 0.1,
         sample_latents: bool = True,
+        cache_latents: bool = False,
         learning_rate: float = 1e-4,
         warmup_steps: int = 1000,
         weight_decay: float = 0.0,
@@ -84,7 +86,8 @@ class DiffusionTraining(TrainingModule):
         self.architecture = as_dataclass(DenoiserArchitecture, denoiser)
         self.prediction = prediction
         self.vae_path, self.text_encoder = vae, text_encoder
-        self.text_drop, self.sample_latents = text_drop, sample_latents
+        self.text_drop, self.sample_latents, self.cache_latents = text_drop, sample_latents, cache_latents
+        self._cached: dict[str, Gaussian] = {}
         self.text = CachedTextEncoder(text_encoder, text_cache)
         self.vae: MotionVAE | None = None
         self.denoiser: LatentDenoiser | None = None
@@ -107,9 +110,16 @@ class DiffusionTraining(TrainingModule):
 
     def on_fit_start(self) -> None:
         """Measure the latents on the training split, unless a checkpoint has brought their statistics."""
+        super().on_fit_start()
+        vae, _ = self.networks
+        if self.cache_latents:
+            self._cached = {
+                sample: Gaussian(mean, logvar)
+                for batch, latent in self._training_latents(vae, self.data)
+                for sample, mean, logvar in zip(batch.ids, latent.mean, latent.logvar, strict=True)
+            }
         if self._standardised:
             return
-        vae, _ = self.networks
         shift, scale = self.trainer.strategy.broadcast(self._measure_latents(vae, self.data))
         self.latent_shift.copy_(shift)
         self.latent_scale.copy_(scale)
@@ -125,10 +135,8 @@ class DiffusionTraining(TrainingModule):
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """One step of denoising; timestep, noise and dropped captions are drawn per sample."""
-        vae, _ = self.networks
-        with torch.no_grad():
-            latent = vae.encode(self.normalised(batch), batch.lengths)
-            z = latent.sample() if self.sample_latents else latent.mean
+        latent = self._latents(batch)
+        z = latent.sample() if self.sample_latents else latent.mean
         index = torch.randint(self.schedule.steps, (len(batch),), device=self.device)
         dropped = torch.rand(len(batch), device=self.device) < self.text_drop
         loss = self.denoising_loss(z, index, torch.randn_like(z), self._sentences(batch, dropped)).mean()
@@ -212,12 +220,27 @@ class DiffusionTraining(TrainingModule):
         self.register_buffer("latent_scale", torch.ones(sizes))
 
     @torch.no_grad()
+    def _latents(self, batch: MotionTextBatch) -> Gaussian:
+        """The batch's latents [B, n, d], from the cache where there is one."""
+        if self._cached:
+            found = [self._cached[sample] for sample in batch.ids]
+            return Gaussian(torch.stack([one.mean for one in found]), torch.stack([one.logvar for one in found]))
+        vae, _ = self.networks
+        return vae.encode(self.normalised(batch), batch.lengths)
+
+    @torch.no_grad()
+    def _training_latents(
+        self, vae: MotionVAE, data: MotionTextDataModule
+    ) -> Iterator[tuple[MotionTextBatch, Gaussian]]:
+        """All motions of the training split in their fixed crops, each once, with their latents."""
+        for batch in data.gallery_dataloader():
+            moved = batch.to(self.device)
+            yield moved, vae.encode(self.normalised(moved), moved.lengths)
+
     def _measure_latents(self, vae: MotionVAE, data: MotionTextDataModule) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [n, d] of the training split's latents, as training will draw them."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for batch in data.gallery_dataloader():
-            moved = batch.to(self.device)
-            latent = vae.encode(self.normalised(moved), moved.lengths)
+        for _, latent in self._training_latents(vae, data):
             mean, variance = latent.mean.double().cpu(), latent.logvar.exp().double().cpu()
             count += len(mean)
             total = total + mean.sum(dim=0)

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.errors import DataError
 from lightning_realign.models import MotionVAE, StepAwareRewardModel
 from lightning_realign.models.blocks import group_frames
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.training.base import TrainingModule
 
 # Scale of position tables and global tokens beside the embedded frames, and the offset of the latents' logvars.
 SMALL = 0.1
@@ -41,17 +43,20 @@ def principal_components(motions: Iterable[tuple[Tensor, Tensor]], patch: int, c
         count: K, cut to what the data can tell apart.
 
     Raises:
-        ValueError: there are fewer than two whole patches.
+        DataError: there are fewer than two whole patches.
     """
     number, total, products = 0, torch.zeros(()), torch.zeros(())
     for motion, lengths in motions:
         tokens, _ = group_frames(motion, lengths, patch)
         whole = torch.arange(len(tokens), device=lengths.device)[:, None] < (lengths // patch)[None]
-        rows = tokens[whole].double().cpu()
+        rows = tokens[whole].cpu().double()
         number += len(rows)
         total, products = total + rows.sum(dim=0), products + rows.T @ rows
     if number < 2:
-        raise ValueError(f"principal components need two whole patches of {patch} frames, found {number}")
+        raise DataError(
+            f"principal components need two patches of {patch} frames, the training split has {number}: add motions, "
+            "lower network.patch, or set principal_init to false"
+        )
     mean = total / number
     variance, basis = torch.linalg.eigh(products / number - torch.outer(mean, mean))
     variance, basis = variance.flip(0), basis.flip(1)
@@ -86,8 +91,8 @@ def start_as_identity(vae: MotionVAE) -> None:
             if name.endswith(("out_proj.weight", "out_proj.bias", "linear2.weight", "linear2.bias")):
                 parameter.zero_()
         for joint in transformer.linear_blocks:
-            nn.init.eye_(joint.weight)
-            nn.init.zeros_(joint.bias)
+            nn.init.eye_(joint.get_parameter("weight"))
+            nn.init.zeros_(joint.get_parameter("bias"))
     for table in (vae.query_pos_encoder, vae.query_pos_decoder):
         table.pe.mul_(SMALL)
     channels = vae.latent_size
@@ -109,9 +114,23 @@ def start_from_data(
 
     The result does not depend on ranks: every rank reads the whole split in one order.
     """
-    batches = ((normaliser.normalise(batch.motion), batch.lengths) for batch in data.gallery_dataloader())
+    moved = (batch.to(normaliser.mean.device) for batch in data.gallery_dataloader())
+    batches = ((normaliser.normalise(batch.motion), batch.lengths) for batch in moved)
     width = network.architecture.width
     components = principal_components(batches, network.patch, width)
     start_from_components(network.skel_embedding, network.final_layer, components)
     if isinstance(network, MotionVAE) and network.aligned:
         start_as_identity(network)
+
+
+class PrincipalStart(TrainingModule):
+    """A training that can start its `network` from the training split's principal components."""
+
+    network: MotionVAE | StepAwareRewardModel
+    principal_init: bool
+
+    def start(self) -> None:
+        """Start the frame embedding from the components, where `principal_init` asks for it."""
+        if self.principal_init:
+            start_from_data(self.network, self.normaliser, self.data)
+            self.renew_averages()

@@ -14,17 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from lightning_realign.checkpoint import reward_spec
-from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.metrics import RetrievalByLevel
 from lightning_realign.models import RewardArchitecture, StepAwareRewardModel
 from lightning_realign.text import CachedTextEncoder
-from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
+from lightning_realign.training.base import as_dataclass, primitive
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
-from lightning_realign.training.principal import start_from_data
-from lightning_realign.types import Gaussian, MotionTextBatch, TextFeatures
+from lightning_realign.training.principal import PrincipalStart
+from lightning_realign.types import MotionTextBatch, TextFeatures
 
 PAPER_NETWORK = RewardArchitecture()
 PAPER_SCHEDULE = NoiseSchedule()
@@ -50,12 +49,7 @@ def draw_timesteps(size: int, omega: float, t_min: int, t_max: int, generator: t
     return noisy.masked_fill(torch.rand(size, generator=generator, dtype=torch.float64) < omega, 0)
 
 
-def sampled(latent: Gaussian, noise: Tensor) -> Tensor:
-    """The Gaussian's sample that the given standard normal noise stands for."""
-    return latent.mean + noise * (0.5 * latent.logvar).exp()
-
-
-class RewardTraining(TrainingModule):
+class RewardTraining(PrincipalStart):
     """Fits a `StepAwareRewardModel`, and measures its retrieval at several noise levels.
 
     Args:
@@ -85,6 +79,8 @@ class RewardTraining(TrainingModule):
     Raises:
         ConfigError: a setting out of range.
     """
+
+    network: StepAwareRewardModel
 
     def __init__(
         self,
@@ -139,12 +135,6 @@ class RewardTraining(TrainingModule):
         """Take the data set's statistics (fit only), check its skeleton, and encode the stage's captions."""
         super().setup(stage)
         self.prepare_text(self.text, stage)
-
-    def adopt(self, data: MotionTextDataModule) -> None:
-        """Take the statistics, and where it is asked for the principal components, of the training split."""
-        super().adopt(data)
-        if self.principal_init:
-            start_from_data(self.network, self.normaliser, data)
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """Algorithm 1 on one batch."""
@@ -206,7 +196,7 @@ class RewardTraining(TrainingModule):
         noisy = self.schedule.add_noise(features, draws.t, draws.noise)
         motion_latent = self.network.encode_motion(noisy, lengths, draws.t)
         text_latent = self.network.encode_text(text.tokens, text.lengths)
-        motion, caption = sampled(motion_latent, draws.motion), sampled(text_latent, draws.text)
+        motion, caption = motion_latent.at(draws.motion), text_latent.at(draws.text)
         target = features if self.reconstruct == "clean" else noisy
         from_motion, from_text = (self.network.decode(z, lengths, features.shape[1]) for z in (motion, caption))
         terms = {
@@ -222,13 +212,16 @@ class RewardTraining(TrainingModule):
         return {"loss": loss, **terms}
 
     def specification(self) -> dict[str, Any]:
-        """Kind, architecture, feature spec, text encoder and schedule."""
+        """Kind, architecture, feature spec, text encoder, schedule and noise levels."""
         return reward_spec(
             self.network,
             self.schedule,
             skeleton=self.skeleton.name,
             text_encoder=self.text_encoder,
             fingerprint=self.fingerprint,
+            omega=self.omega,
+            t_min=self.t_min,
+            t_max=self.t_max,
         )
 
     def _contrastive(self, motion: Tensor, caption: Tensor, text: TextFeatures, *, gather: bool) -> Tensor:

@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 from lightning_realign.checkpoint import vae_spec
-from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
 from lightning_realign.motion import recover_joints
-from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
+from lightning_realign.training.base import as_dataclass, primitive
 from lightning_realign.training.losses import masked_mean, masked_smooth_l1, standard_kl
-from lightning_realign.training.principal import start_from_data
+from lightning_realign.training.principal import PrincipalStart
 from lightning_realign.types import Gaussian, MotionTextBatch
 
 PUBLISHED_NETWORK = VAEArchitecture()
 MILLIMETRES = {"metre": 1000.0, "millimetre": 1.0}
 
 
-class VAETraining(TrainingModule):
+class VAETraining(PrincipalStart):
     """Fits a `MotionVAE`: smooth L1 on normalised features and on joint positions, and a KL term.
 
     Args:
@@ -39,6 +38,8 @@ class VAETraining(TrainingModule):
     Raises:
         ConfigError: a setting out of range.
     """
+
+    network: MotionVAE
 
     def __init__(
         self,
@@ -61,12 +62,6 @@ class VAETraining(TrainingModule):
         self.kl_weight, self.joint_weight, self.principal_init = kl_weight, joint_weight, principal_init
         architecture = as_dataclass(VAEArchitecture, network)
         self.network = MotionVAE(self.skeleton.num_features, **asdict(architecture))
-
-    def adopt(self, data: MotionTextDataModule) -> None:
-        """Take the statistics, and where it is asked for the principal components, of the training split."""
-        super().adopt(data)
-        if self.principal_init:
-            start_from_data(self.network, self.normaliser, data)
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """One step on sampled latents."""

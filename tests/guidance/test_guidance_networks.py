@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from guided_toys import FEATURES, tiny_diffusion, tiny_reward, toy_encoder
+from guided_toys import FEATURES, plain_sampling, tiny_diffusion, tiny_reward, toy_encoder
 
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
@@ -88,17 +90,17 @@ def test_padded_frames_have_no_gradient_and_no_influence():
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
-def test_a_whole_run_is_the_same_alone_in_a_batch_and_in_another_order(scheduler):
+def test_a_whole_run_is_the_same_alone_in_a_batch_of_64_and_in_another_order(scheduler):
     generator, reward = parts(torch.float64)
     config = GuidanceConfig(mu=3.0, eta=2.0, location="x_prev")
-    sampler = RewardGuidedSampler(generator, 20, scheduler, config=config, reward=reward)
-    texts, lengths, references = prompts(12)
-    ids = [f"id{i}" for i in range(12)]
+    sampler = RewardGuidedSampler(generator, 5, scheduler, config=config, reward=reward)
+    texts, lengths, references = prompts(64)
+    ids = [f"id{i}" for i in range(64)]
     together = sampler.sample(texts, lengths, ids, 2, references)
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(3))
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
     shuffled = sampler.sample([texts[i] for i in order], lengths[order], [ids[i] for i in order], 2, references[order])
     torch.testing.assert_close(shuffled.features, together.features[order], rtol=0, atol=1e-8)
-    for i in (0, 7):
+    for i in (0, 17, 63):
         one = slice(i, i + 1)
         alone = sampler.sample(texts[one], lengths[one], ids[one], 2, references[one])
         torch.testing.assert_close(alone.features[0], together.features[i, : lengths[i]], rtol=0, atol=1e-8)
@@ -110,9 +112,11 @@ def test_a_whole_run_is_the_same_alone_in_a_batch_and_in_another_order(scheduler
 def test_zero_weights_are_bit_identical_to_the_generator_alone(scheduler):
     generator, reward = parts()
     texts, lengths, _ = prompts(5)
-    plain = RewardGuidedSampler(generator, 10, scheduler).sample(texts, lengths)
-    zero = RewardGuidedSampler(generator, 10, scheduler, config=GuidanceConfig(), reward=reward).sample(texts, lengths)
-    assert torch.equal(plain.features, zero.features)
+    ids = [f"id{i}" for i in range(5)]
+    plain = plain_sampling(generator, texts, lengths, ids, 10, scheduler)
+    for settings in ({}, {"config": GuidanceConfig(), "reward": reward}):
+        motions = RewardGuidedSampler(generator, 10, scheduler, **settings).sample(texts, lengths, ids)
+        assert torch.equal(motions.features, plain)
 
 
 @pytest.mark.parametrize("scale", ["score", "posterior", "constant"])
@@ -189,3 +193,23 @@ def test_motion_reward_needs_one_reference_per_caption(references):
     reward = DualAlignmentReward(tiny_reward(), toy_encoder)
     with pytest.raises(ConfigError, match=r"references|retrieved"):
         reward.prepare(["a", "b"], references, mu=0.0, eta=1.0)
+
+
+@pytest.mark.parametrize(
+    ("omega", "t_min", "t_max", "steps", "expected"),
+    [
+        (0.5, 1, 1000, (0, 1, 1000), []),
+        (0.5, 100, 400, (0, 100, 400, 401, 600), [401]),
+        (0.5, 100, 400, (99,), [99]),
+        (0.0, 1, 1000, (1, 0, 0), [0]),
+        (1.0, 1, 1000, (0, 5, 6), [5]),
+    ],
+)
+def test_levels_outside_the_training_are_named_once(caplog, omega, t_min, t_max, steps, expected):
+    bundle = replace(tiny_reward(), omega=omega, t_min=t_min, t_max=t_max)
+    reward = DualAlignmentReward(bundle, toy_encoder)
+    motion, lengths = torch.zeros(1, 8, FEATURES), torch.tensor([8])
+    for step in steps:
+        score = reward.prepare(["walks"], mu=1.0, eta=0.0)
+        score(motion, lengths, float(bundle.schedule.alpha_bar[step]))
+    assert [record.args[0] for record in caplog.records] == expected

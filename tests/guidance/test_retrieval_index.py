@@ -73,6 +73,15 @@ def test_second_build_reads_the_file(material, tmp_path, monkeypatch):
         load_or_build_index(replace(bundle, network=other), datamodule, tmp_path, progress=False)
 
 
+def test_the_architecture_is_part_of_the_fingerprint(material):
+    """Heads change the embeddings, but no weight's name or shape."""
+    bundle, _ = material
+    sizes = vars(bundle.network.architecture)
+    other = type(bundle.network)(263, bundle.network.token_size, **{**sizes, "heads": 2 * sizes["heads"]})
+    other.load_state_dict(bundle.network.state_dict())
+    assert reward_fingerprint(replace(bundle, network=other)) != reward_fingerprint(bundle)
+
+
 def test_a_damaged_file_is_made_again(material, tmp_path):
     bundle, datamodule = material
     first = load_or_build_index(bundle, datamodule, tmp_path, progress=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.inference.evaluation import ReplicatedMean, interval, sample_key, table_text, write_table
+from lightning_realign.inference.evaluation import ReplicatedMean, interval, table_text, write_table
 
 
 def test_means_ignore_order_batches_and_repetitions():
@@ -38,22 +38,15 @@ def test_interval_is_the_fields():
     assert interval([0.3]).half_width is None
 
 
-def test_sample_keys_are_distinct_and_fixed():
-    keys = {sample_key(f"{number:06d}") for number in range(1000)}
-    assert len(keys) == 1000
-    assert all(0 <= key < 2**63 for key in keys)
-    assert sample_key("") == 0xE3B0C44298FC1C14 >> 1  # the first bytes of the well-known SHA-256 of nothing
-
-
 def test_table_is_written_whole_and_readable(tmp_path):
     table = {
         "real": {"reward": interval([0.5])},
         "guided": {"reward": interval([0.5, 0.7]), "seconds": interval([2.0])},
     }
-    write_table(tmp_path / "run" / "table.json", table, {"mu": 1.0})
-    stored = json.loads((tmp_path / "run" / "table.json").read_text())
+    write_table(tmp_path / "run" / "table-test.json", table, {"mu": 1.0})
+    stored = json.loads((tmp_path / "run" / "table-test.json").read_text())
     assert stored["rows"]["guided"]["reward"]["values"] == [0.5, 0.7]
     assert stored["rows"]["real"]["reward"]["ci95"] is None
     assert stored["settings"] == {"mu": 1.0}
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["table.json"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["table-test.json"]
     assert "0.6000 ± 0.1386" in table_text(table)

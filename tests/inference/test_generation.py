@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,10 +18,13 @@ from lightning_realign.callbacks.writer import PredictionWriter
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import load_generator
-from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference import GuidedGeneration
+from lightning_realign.inference.pipeline import load_reward_on
+from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.motion import load_skeleton, recover_joints
+from tests.guided_toys import plain_sampling
 
 SETTINGS = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0}
 TEST_IDS = {f"{number:06d}" for number in range(14, 21)}
@@ -33,7 +37,8 @@ from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.inference import GuidedGeneration
 
 data, generator, reward, out = sys.argv[1:]
-model = GuidedGeneration(generator, reward, replications=2, mu=3.0, eta=2.0, steps=4, cfg_scale=2.0)
+draws = {"replications": 2, "predict_replications": 2}
+model = GuidedGeneration(generator, reward, mu=3.0, eta=2.0, steps=4, cfg_scale=2.0, **draws)
 trainer = L.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", logger=False, inference_mode=False, default_root_dir=out,
     use_distributed_sampler=False, enable_progress_bar=False, callbacks=[PredictionWriter(out + "/motions")],
@@ -76,7 +81,7 @@ def run_test(bench, folder: Path, batch_size: int = 3, **settings) -> dict:
     model = GuidedGeneration(bench.generator, bench.reward, **{**SETTINGS, "replications": 2, **settings})
     trainer = make_trainer(folder)
     logged = trainer.test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=batch_size), verbose=False)
-    return {**json.loads((folder / "table.json").read_text()), "logged": logged[0]}
+    return {**json.loads((folder / "table-test.json").read_text()), "logged": logged[0]}
 
 
 def assert_same_rows(first: dict, second: dict) -> None:
@@ -115,9 +120,9 @@ def test_predictions_do_not_depend_on_the_batch(bench, tmp_path):
 
 
 def test_replications_differ_and_are_numbered(bench, tmp_path):
-    files = predict(bench, tmp_path, replications=2)
+    files = predict(bench, tmp_path, predict_replications=2)
     assert files.keys() == {f"{sample}_r{replication}" for sample in TEST_IDS for replication in range(2)}
-    single = predict(bench, tmp_path / "single")
+    single = predict(bench, tmp_path / "single", replications=2)
     for sample in TEST_IDS:
         np.testing.assert_array_equal(files[f"{sample}_r0"]["features"], single[sample]["features"])
         assert np.abs(files[f"{sample}_r1"]["features"] - single[sample]["features"]).max() > 1e-3
@@ -128,11 +133,11 @@ def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
     data = HumanML3DDataModule(bench.data, batch_size=7)
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
-    sampler = RewardGuidedSampler(load_generator("latent", bench.generator, cfg_scale=2.0), steps=4)
-    motions = sampler.sample(batch.captions, batch.lengths, batch.ids)
+    generator = load_generator("latent", bench.generator, cfg_scale=2.0)
+    motions = plain_sampling(generator, batch.captions, batch.lengths, batch.ids, steps=4)
     guided = predict(bench, tmp_path / "guided", batch_size=7)
     for row, sample in enumerate(batch.ids):
-        plain = motions.features[row, : batch.lengths[row]].numpy()
+        plain = motions[row, : batch.lengths[row]].numpy()
         np.testing.assert_array_equal(files[sample]["features"], plain)
         assert np.isnan(files[sample]["rewards"]).all()
         assert np.abs(guided[sample]["features"] - plain).max() > 1e-3
@@ -147,9 +152,10 @@ def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     assert guided["reward"]["mean"] == pytest.approx(values.mean())
     assert guided["reward"]["ci95"] == pytest.approx(1.96 * values.std(ddof=0) / np.sqrt(2))
     assert real["reward"]["ci95"] is None
-    assert guided["denoiser_calls"]["mean"] == 4
+    # Each of four steps evaluates the network with and without the text.
+    assert guided["denoiser_calls"]["values"] == [8, 8]
     assert real["denoiser_calls"]["mean"] == 0
-    assert guided["seconds"]["mean"] > 0
+    assert len(guided["seconds"]["values"]) == 2 and min(guided["seconds"]["values"]) > 0
     assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
     assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
     assert (table["settings"]["mu"], table["settings"]["split"]) == (3.0, "test")
@@ -173,14 +179,14 @@ def test_validation_uses_its_own_split_and_prefix(bench, tmp_path):
 def test_without_reward_the_table_has_no_reward(bench, tmp_path):
     model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
-    rows = json.loads((tmp_path / "table.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "table-test.json").read_text())["rows"]
     assert rows.keys() == {"real", "reconstruction", "unguided"}
     assert "reward" not in rows["unguided"]
 
 
 def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
     one, ranks = tmp_path / "one", tmp_path / "ranks"
-    files, table = predict(bench, one, replications=2), run_test(bench, one)
+    files, table = predict(bench, one, predict_replications=2), run_test(bench, one)
     script = tmp_path / "ranks.py"
     script.write_text(SCRIPT)
     subprocess.run(
@@ -194,7 +200,60 @@ def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
     assert written.keys() == files.keys()
     for name, fields in written.items():
         np.testing.assert_allclose(fields["features"], files[name]["features"], atol=2e-4)
-    assert_same_rows(table, json.loads((ranks / "table.json").read_text()))
+    assert_same_rows(table, json.loads((ranks / "table-test.json").read_text()))
+
+
+def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("REALIGN_RUN_DIR", str(tmp_path / "record"))
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["real"])
+    data = HumanML3DDataModule(bench.data)
+    make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
+    make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    assert {path.name for path in (tmp_path / "record").iterdir()} == {"table-val.json", "table-test.json"}
+
+
+def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
+    """A clock that goes on by one second whenever it is read: a batch takes one, whatever its size."""
+    ticks = itertools.count()
+    monkeypatch.setattr("lightning_realign.inference.module.time.perf_counter", lambda: float(next(ticks)))
+    table = run_test(bench, tmp_path, batch_size=7, rows=["unguided"])
+    assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
+
+
+def test_the_retrieved_motion_is_recorded(bench, tmp_path, monkeypatch):
+    encoded, original = [], StepAwareRewardModel.encode_text
+    monkeypatch.setattr(
+        StepAwareRewardModel, "encode_text", lambda self, *given: encoded.append(1) or original(self, *given)
+    )
+    files = predict(bench, tmp_path, batch_size=7, predict_replications=2)
+    # Once to fill the cache, once for the batch: retrieval, guidance and both replications share it.
+    assert len(encoded) <= 2
+    reward = load_reward_on(bench.reward, "cpu")
+    data = HumanML3DDataModule(bench.data)
+    data.setup("test")
+    index = load_or_build_index(reward, data, progress=False)
+    for fields in files.values():
+        match = index.query(DualAlignmentReward(reward).text_latents([fields["text"].item()]))
+        assert fields["reference"].item() == match.ids[0]
+        assert fields["reference_reward"].item() == pytest.approx(match.rewards[0].item(), abs=1e-5)
+    for fields in predict(bench, tmp_path / "plain", eta=0.0).values():
+        assert fields["reference"].item() == "" and np.isnan(fields["reference_reward"])
+
+
+def test_stochastic_ddim_takes_the_posterior_scale(bench, tmp_path):
+    with pytest.raises(ConfigError, match="ddim_eta above 0"):
+        predict(bench, tmp_path / "refused", scale="posterior")
+    still = predict(bench, tmp_path / "still", mu=0.0, eta=0.0)
+    moved = predict(bench, tmp_path / "moved", scale="posterior", ddim_eta=0.5)
+    assert all(np.abs(moved[sample]["features"] - still[sample]["features"]).max() > 1e-3 for sample in TEST_IDS)
+
+
+def test_motions_that_blow_up_are_counted(bench, tmp_path, recwarn):
+    predict(bench, tmp_path / "fine")
+    assert not [warning for warning in recwarn if "NaN or infinite" in str(warning.message)]
+    predict(bench, tmp_path / "strong", mu=1e38, scale="constant")
+    (warning,) = [str(warning.message) for warning in recwarn if "NaN or infinite" in str(warning.message)]
+    assert warning.startswith("7 of 7 motions") and "max_norm" in warning and "lower mu" in warning
 
 
 def test_inference_mode_is_refused(bench, tmp_path):
@@ -210,7 +269,8 @@ def test_inference_mode_is_refused(bench, tmp_path):
     [
         ({"mu": 1.0}, "reward is not set"),
         ({"eta": -1.0}, "reward is not set"),
-        ({"replications": 0}, "replications is 0"),
+        ({"replications": 0}, r"\.replications is 0"),
+        ({"predict_replications": 0}, "predict_replications is 0"),
         ({"rows": []}, "rows is"),
         ({"rows": ["guided"]}, "mu and eta are 0"),
         ({"rows": ["wrong"]}, "list one or more of real, reconstruction, unguided, guided"),

@@ -9,7 +9,7 @@ import pytest
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.guidance.retrieval import index_path, load_or_build_index, reward_fingerprint
+from lightning_realign.guidance.retrieval import RewardIndex, index_path, load_or_build_index, reward_fingerprint
 from lightning_realign.inference.pipeline import load_reward_on
 from lightning_realign.inference.prompt import check_prompts, frames_of, generate
 from lightning_realign.motion import load_skeleton
@@ -55,9 +55,10 @@ def test_a_prompt_gives_the_same_motion_whatever_else_is_asked(alone):
     assert np.abs(features(twice[0]) - features(twice[1])).max() > 1e-3
 
 
-def test_eta_needs_an_index_and_takes_one(alone, bench, tmp_path):
+def test_eta_needs_an_index_and_takes_or_finds_one(alone, bench, tmp_path, monkeypatch):
     settings = {"reward": alone / "reward.ckpt", "eta": 2.0, **FAST}
-    with pytest.raises(ConfigError, match="eta needs the training set's index: "):
+    monkeypatch.setenv("REALIGN_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=f"{tmp_path / 'cache' / 'index'}: no index of reward"):
         generate(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
     with pytest.raises(DataError, match="no such retrieval index"):
         generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=alone / "none", **settings)
@@ -67,6 +68,42 @@ def test_eta_needs_an_index_and_takes_one(alone, bench, tmp_path):
     guided = generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=index, **settings)
     plain = generate(["a person walks"], alone / "generator.ckpt", alone / "plain", **FAST)
     assert np.abs(features(guided[0]) - features(plain[0])).max() > 1e-3
+    cached = index_path(reward_fingerprint(bundle), data)
+    cached.parent.mkdir(parents=True)
+    shutil.copy(index, cached)
+    found = generate(["a person walks"], alone / "generator.ckpt", alone / "found", **settings)
+    np.testing.assert_array_equal(features(found[0]), features(guided[0]))
+    with np.load(found[0], allow_pickle=False) as archive:
+        assert archive["reference"].item() in RewardIndex.load(index, reward_fingerprint(bundle)).ids
+    shutil.copy(index, cached.with_name(cached.name.replace(data.fingerprint, "another")))
+    with pytest.raises(ConfigError, match="index of several data sets"):
+        generate(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
+
+
+def test_window_norm_and_device_reach_the_sampler(alone):
+    settings = {"reward": alone / "reward.ckpt", "mu": 20.0, "device": "cpu", **FAST}
+
+    def run(name, **more):
+        return np.load(generate(["a person walks"], alone / "generator.ckpt", alone / name, **settings, **more)[0])
+
+    assert np.isfinite(run("all")["rewards"]).tolist() == [True, True, True]
+    assert np.isfinite(run("late", start=0.7)["rewards"]).tolist() == [False, True, True]
+    assert np.isfinite(run("early", stop=0.5)["rewards"]).tolist() == [True, True, False]
+    assert np.isfinite(run("some", every=2)["rewards"]).tolist() == [True, False, True]
+    distances = [np.abs(run(name, **more)["features"] - run("still", max_norm=1e-30)["features"]).max() for name, more
+                 in (("weak", {"max_norm": 1e-3}), ("strong", {}))]  # fmt: skip
+    assert distances[0] < distances[1]
+    assert np.abs(run("noise", ddim_eta=1.0)["features"] - run("all")["features"]).max() > 1e-3
+    with pytest.raises(ConfigError, match="device is 'nowhere'"):
+        generate(["a"], alone / "generator.ckpt", alone / "out", device="nowhere")
+
+
+def test_motions_that_blow_up_are_counted(alone):
+    with pytest.warns(RuntimeWarning, match="1 of 1 motions have joints that are NaN or infinite"):
+        generate(
+            ["a person walks"], alone / "generator.ckpt", alone / "out",
+            reward=alone / "reward.ckpt", mu=1e38, scale="constant", **FAST,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(4.0, 80), (4.05, 80), (4.15, 84), (9.8, 196), (0.2, 4)])

@@ -44,6 +44,12 @@ def trainer(folder, **settings):
     return L.Trainer(**(options | settings))
 
 
+def as_trained(module):
+    """The module with its random weights passed off as a checkpoint's."""
+    module.load_state_dict(module.state_dict())
+    return module
+
+
 class LossRecord(L.Callback):
     """The training loss of every step."""
 

@@ -3,8 +3,12 @@
 import pytest
 import torch
 
+from lightning_realign.errors import DataError
 from lightning_realign.models import MotionVAE
+from lightning_realign.models.blocks import group_frames
+from lightning_realign.training import principal
 from lightning_realign.training.principal import principal_components, start_as_identity, start_from_components
+from tests.training.helpers import trainer, vae_module
 
 FEATURES, PATCH, RANK = 6, 4, 5
 
@@ -58,7 +62,7 @@ def test_embedding_whitens_and_final_layer_restores():
 def test_identity_start_reconstructs_better_than_a_random_one(patch):
     torch.manual_seed(0)
     sizes = {"latent_tokens": 6, "latent_size": 16, "width": 32, "layers": 3, "heads": 2, "feedforward": 32}
-    errors = {}
+    errors, logvars = {}, {}
     for start in (False, True):
         torch.manual_seed(1)
         vae = MotionVAE(FEATURES, **sizes, dropout=0.0, patch=patch, aligned=True, norm_first=True)
@@ -69,11 +73,42 @@ def test_identity_start_reconstructs_better_than_a_random_one(patch):
         motion, lengths = next(iter(batches()))
         clean = motion.float().masked_fill(motion > 1e5, 0.0)
         latent = vae.encode(clean, lengths)
-        assert latent.logvar.mean() < 0 or not start
+        logvars[start] = latent.logvar.mean().item()
         errors[start] = (vae.decode(latent.mean, lengths, clean.shape[1]) - clean).square().mean().item()
     assert errors[True] < 0.8 * errors[False]
+    assert logvars[True] < -1 < logvars[False]
 
 
 def test_too_little_data_is_refused():
-    with pytest.raises(ValueError, match="two whole patches"):
+    with pytest.raises(DataError, match=r"two patches of 4 frames, the training split has 1: .* principal_init"):
         principal_components([(torch.zeros(1, PATCH, FEATURES), torch.tensor([PATCH]))], PATCH, 4)
+
+
+def test_the_start_is_made_once_per_model(tmp_path, tiny_data, monkeypatch):
+    """A resumed run has its weights already: reading the whole training split would only be thrown away."""
+    started = []
+    monkeypatch.setattr(principal, "start_from_data", lambda *arguments: started.append(arguments))
+    settings = {"limit_train_batches": 1, "limit_val_batches": 0}
+    first = trainer(tmp_path, max_epochs=1, **settings)
+    module = vae_module(principal_init=True)
+    first.fit(module, datamodule=tiny_data())
+    assert len(started) == 1
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    again = vae_module(principal_init=True)
+    trainer(tmp_path, **settings).fit(
+        again, datamodule=tiny_data(), ckpt_path=tmp_path / "last.ckpt", weights_only=True
+    )
+    trainer(tmp_path, max_epochs=1, **settings).fit(module, datamodule=tiny_data())
+    assert len(started) == 1
+
+
+def test_a_fit_starts_from_the_components(tmp_path, tiny_data):
+    module, data = vae_module(principal_init=True), tiny_data()
+    trainer(tmp_path, max_epochs=1, limit_train_batches=0, limit_val_batches=0).fit(module, datamodule=data)
+    codes = []
+    for batch in data.gallery_dataloader():
+        rows, _ = group_frames(module.normalised(batch), batch.lengths, 4)
+        whole = torch.arange(len(rows))[:, None] < (batch.lengths // 4)[None]
+        codes.append(module.network.skel_embedding(rows[whole]).detach().double())
+    deviation = torch.cat(codes).std(dim=0, correction=0)
+    torch.testing.assert_close(deviation, torch.ones_like(deviation), rtol=0.01, atol=0.0)

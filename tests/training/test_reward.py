@@ -13,7 +13,7 @@ from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecEr
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
 from lightning_realign.training.reward import RewardDraws, draw_timesteps
-from tests.training.helpers import REWARD, SIZES, LossRecord, reward_module, trainer, vae_module
+from tests.training.helpers import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
 
 
 def prepared(module, data):
@@ -54,6 +54,7 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache)
     fitted.save_checkpoint(path)
     bundle = load_reward(path)
     assert bundle.fingerprint == data.fingerprint
+    assert (bundle.omega, bundle.t_min, bundle.t_max) == (0.5, 1, 1000)
     assert (bundle.skeleton, bundle.text_encoder) == ("humanml3d", "all-MiniLM-L6-v2")
     assert torch.equal(bundle.normaliser.mean, data.normaliser.mean)
     content = torch.load(path, weights_only=True)
@@ -65,13 +66,13 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache)
 
 def test_test_logs_both_protocols(tmp_path, tiny_data, text_cache):
     runner = trainer(tmp_path)
-    (figures,) = runner.test(reward_module(text_cache), datamodule=tiny_data(), verbose=False)
+    (figures,) = runner.test(as_trained(reward_module(text_cache)), datamodule=tiny_data(), verbose=False)
     assert math.isfinite(figures["test/t0/t2m_R@1"])
     assert math.isnan(figures["test/t0/pool32/t2m_R@1"])  # the split has no 32 motions
 
 
 def test_validation_depends_on_nothing_but_the_samples(tmp_path, tiny_data, text_cache):
-    module = reward_module(text_cache, contrastive_weight=0.0)
+    module = as_trained(reward_module(text_cache, contrastive_weight=0.0))
     figures = [
         trainer(tmp_path).validate(copy.deepcopy(module), datamodule=tiny_data(size, bucket=bucket), verbose=False)[0]
         for size, bucket in ((8, True), (3, True), (1, False))

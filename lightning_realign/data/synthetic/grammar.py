@@ -71,6 +71,9 @@ def _variants() -> dict[str, tuple[Action, ...]]:
 
 VARIANTS = _variants()
 
+# One motion in so many is a sequence of two actions.
+_SEQUENCE_EVERY = 6
+
 
 def _cells(sequence: bool) -> list[Action]:
     """Equally likely actions. In a sequence nobody merely stands, and counts stop at 2 to keep motions short."""
@@ -92,13 +95,14 @@ def _dealt(seed: int, split: str, deck: int, index: int, cells: list[Action]) ->
 
 
 def draw_actions(seed: int, split: str, index: int) -> tuple[Action, ...]:
-    """The actions of motion `index` of a split: one action, or for every third motion a sequence of two.
+    """The actions of motion `index` of a split: one action, or for every sixth motion a sequence of two.
 
     Actions are dealt from shuffled decks, so that families and sides stay balanced in every split.
     """
-    block, place = divmod(index, 3)
-    if place < 2:
-        return (_dealt(seed, split, 0, 2 * block + place, _cells(sequence=False)),)
+    block, place = divmod(index, _SEQUENCE_EVERY)
+    singles = _SEQUENCE_EVERY - 1
+    if place < singles:
+        return (_dealt(seed, split, 0, singles * block + place, _cells(sequence=False)),)
     cells = _cells(sequence=True)
     first = _dealt(seed, split, 1, block, cells)
     second = _dealt(seed, split, 2, block, [action for action in cells if action.family != first.family])

@@ -1,0 +1,294 @@
+"""Look a data set over before training on it: what is missing, broken or suspicious, and how bad that is."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_realign.data.checks import Problem, Severity, check_captions, check_file, check_length, check_motion
+from lightning_realign.data.formats import (
+    MOTION_FOLDER,
+    QUARANTINE_FILE,
+    SPLITS,
+    TEXT_FOLDER,
+    Metadata,
+    load_array,
+    load_statistics,
+    read_metadata,
+    read_quarantine,
+    read_split,
+    write_lines_atomic,
+)
+from lightning_realign.data.packed import has_packed, verify_packed
+from lightning_realign.errors import DataError
+from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.motion.normaliser import feature_statistics
+from lightning_realign.motion.skeleton import skeleton_names
+
+EXIT_CODES: Mapping[Severity, int] = {"note": 0, "warning": 1, "error": 2}
+SHOWN_IDS = 5
+# Mean/Std of a block may differ from the training split's by this part of its deviation: published sets took theirs
+# over all motions.
+MEAN_DRIFT, STD_DRIFT = 0.1, 0.2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All findings of one kind: the motions concerned (none: the data set as a whole), and the first one's detail."""
+
+    severity: Severity
+    kind: str
+    detail: str
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """What a data set holds, per split, and what was found."""
+
+    root: Path
+    skeleton: str
+    counts: Mapping[str, Mapping[str, float]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0: nothing but notes; 1: warnings; 2: errors."""
+        return max((EXIT_CODES[finding.severity] for finding in self.findings), default=0)
+
+    def suspects(self) -> dict[str, str]:
+        """Motions with an error or a warning of their own, and the first reason."""
+        found: dict[str, str] = {}
+        for finding in self.findings:
+            if finding.severity != "note":
+                found.update({motion_id: finding.kind for motion_id in finding.ids if motion_id not in found})
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The checkup as plain values, for JSON."""
+        findings = [
+            {"severity": item.severity, "kind": item.kind, "detail": item.detail, "ids": list(item.ids)}
+            for item in self.findings
+        ]
+        return {
+            "root": str(self.root),
+            "skeleton": self.skeleton,
+            "splits": {name: dict(counts) for name, counts in self.counts.items()},
+            "findings": findings,
+            "exit_code": self.exit_code,
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.root} (skeleton {self.skeleton})"]
+        for name, counts in self.counts.items():
+            lines.append(
+                f"  {name:5} {counts['listed']:6.0f} motions, {counts['usable']:6.0f} usable, "
+                f"{counts['captions']:6.0f} captions, {counts['minutes']:7.1f} minutes"
+            )
+        for severity in get_args(Severity):
+            lines.extend(_finding_line(item) for item in self.findings if item.severity == severity)
+        worst = {0: "nothing wrong", 1: "warnings", 2: "errors"}[self.exit_code]
+        return "\n".join([*lines, f"result: {worst}"])
+
+
+def _finding_line(item: Finding) -> str:
+    if not item.ids:
+        return f"  {item.severity:7} {item.kind}: {item.detail}"
+    ids = ", ".join(item.ids[:SHOWN_IDS]) + (", ..." if len(item.ids) > SHOWN_IDS else "")
+    return f"  {item.severity:7} {item.kind}: {len(item.ids)} ({ids}); first, {item.detail}"
+
+
+@dataclass
+class _Notebook:
+    """Collects problems under their kinds."""
+
+    kinds: dict[tuple[Severity, str], tuple[str, list[str]]] = field(default_factory=dict)
+
+    def add(self, problem: Problem, ids: Sequence[str] = ()) -> None:
+        _, found = self.kinds.setdefault((problem.severity, problem.kind), (problem.detail, []))
+        found.extend(ids)
+
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(Finding(*key, detail, tuple(ids)) for key, (detail, ids) in self.kinds.items())
+
+
+def examine(root: Path) -> Checkup:
+    """Look a data set over. Motions in quarantine.txt are not looked at again.
+
+    Raises:
+        DataError: if it is not a data set's folder at all, or its skeleton cannot be told.
+    """
+    if not root.is_dir() or not (root / MOTION_FOLDER).is_dir():
+        raise DataError(f"{root}: is not a data set's folder, which has {MOTION_FOLDER}/ and {TEXT_FOLDER}/")
+    skeleton = find_skeleton(root)
+    metadata = read_metadata(root, Metadata(root.name, skeleton.fps, skeleton.name, skeleton.min_length))
+    notes = _Notebook()
+    splits = _read_splits(root, notes)
+    quarantine = read_quarantine(root)
+    if quarantine:
+        notes.add(Problem("note", "quarantined", f"listed in {QUARANTINE_FILE}, left out by loaders"), [*quarantine])
+    _check_surplus(root, splits, notes)
+    counts, training = {}, []
+    for name, ids in splits.items():
+        kept = [motion_id for motion_id in ids if motion_id not in quarantine]
+        counts[name], motions = _check_split(root, kept, skeleton, metadata, notes)
+        counts[name] = {"listed": len(ids), **counts[name]}
+        if name == "train":
+            training = motions
+    _check_statistics(root, training, skeleton, notes)
+    _check_packed(root, splits, skeleton, notes)
+    _note_source(metadata, notes)
+    return Checkup(root, skeleton.name, counts, notes.findings())
+
+
+def quarantine(checkup: Checkup) -> int:
+    """Write the suspects to quarantine.txt, beside those already there; returns how many it lists.
+
+    Raises:
+        DataError: if the file there is not text.
+    """
+    listed = {**read_quarantine(checkup.root), **checkup.suspects()}
+    if listed:
+        lines = (f"{motion_id}\t{reason}" for motion_id, reason in listed.items())
+        write_lines_atomic(checkup.root / QUARANTINE_FILE, lines)
+    return len(listed)
+
+
+def find_skeleton(root: Path) -> Skeleton:
+    """The skeleton that metadata.json names, else the one whose feature size Mean.npy has.
+
+    Raises:
+        DataError: if neither tells.
+        ConfigError: if there is no skeleton of that name.
+    """
+    name = read_metadata(root, Metadata(root.resolve().name, 0.0, "", 0)).skeleton
+    if not name:
+        size = load_array(root / "Mean.npy", "statistics file").size
+        known = {load_skeleton(name).num_features: name for name in skeleton_names()}
+        if size not in known:
+            raise DataError(f"{root / 'Mean.npy'}: {size} features are of no known skeleton; name it in metadata.json")
+        name = known[size]
+    return load_skeleton(name)
+
+
+def _read_splits(root: Path, notes: _Notebook) -> dict[str, list[str]]:
+    splits = {}
+    for name in SPLITS:
+        try:
+            splits[name] = read_split(root / f"{name}.txt")
+        except DataError as error:
+            notes.add(Problem("error", f"split list {name}.txt", str(error)))
+    places = defaultdict(list)
+    for name, ids in splits.items():
+        for motion_id in ids:
+            places[motion_id].append(name)
+    shared = {motion_id: names for motion_id, names in places.items() if len(names) > 1}
+    if shared:
+        first = " and ".join(next(iter(shared.values())))
+        notes.add(Problem("error", "ids in two splits", f"in {first}"), [*shared])
+    # Looked at once, in the last split that has it: held-out motions are no training data.
+    return {name: [i for i in ids if places[i][-1] == name] for name, ids in splits.items()}
+
+
+def _check_surplus(root: Path, splits: Mapping[str, Sequence[str]], notes: _Notebook) -> None:
+    listed = {motion_id for ids in splits.values() for motion_id in ids}
+    for folder, suffix, kind in ((MOTION_FOLDER, "npy", "surplus motions"), (TEXT_FOLDER, "txt", "surplus captions")):
+        surplus = sorted({path.stem for path in (root / folder).glob(f"*.{suffix}")} - listed)
+        if surplus:
+            notes.add(Problem("note", kind, f"in {folder}/ but in no split list"), surplus)
+
+
+def _check_split(
+    root: Path, ids: Sequence[str], skeleton: Skeleton, metadata: Metadata, notes: _Notebook
+) -> tuple[dict[str, float], list[NDArray[np.float32]]]:
+    """Counts of a split and its readable motions."""
+    motions, counts = [], Counter[str]()
+    for motion_id in ids:
+        motion, found = _check_pair(root, motion_id, skeleton, metadata)
+        captions, problems = _captions(root, motion_id)
+        found.extend(problems)
+        for problem in found:
+            notes.add(problem, [motion_id])
+        unusable = {"error"} & {problem.severity for problem in found}
+        skipped = {"too short", "too long"} & {problem.kind for problem in found}
+        counts["captions"] += captions
+        if motion is not None:
+            motions.append(motion)
+            counts["frames"] += len(motion)
+            counts["usable"] += not unusable and not skipped
+    minutes = counts["frames"] / metadata.fps / 60
+    return {"usable": counts["usable"], "captions": counts["captions"], "minutes": round(minutes, 2)}, motions
+
+
+def _check_pair(
+    root: Path, motion_id: str, skeleton: Skeleton, metadata: Metadata
+) -> tuple[NDArray[np.float32] | None, list[Problem]]:
+    path = root / MOTION_FOLDER / f"{motion_id}.npy"
+    if not path.is_file():
+        return None, [Problem("error", "missing motions", f"no {path}")]
+    motion, problem = check_file(path, skeleton)
+    found = [] if problem is None else [problem]
+    if motion is None:
+        return None, found
+    if length := check_length(len(motion), metadata.min_length, metadata.max_length):
+        found.append(length)
+    return motion, [*found, *check_motion(motion, skeleton, metadata.fps)]
+
+
+def _captions(root: Path, motion_id: str) -> tuple[int, list[Problem]]:
+    path = root / TEXT_FOLDER / f"{motion_id}.txt"
+    if not path.is_file():
+        return 0, [Problem("error", "missing captions", f"no {path}")]
+    captions, problems = check_captions(path)
+    return len(captions), problems
+
+
+def _check_statistics(
+    root: Path, training: Sequence[NDArray[np.float32]], skeleton: Skeleton, notes: _Notebook
+) -> None:
+    try:
+        mean, std = (load_statistics(root / f"{name}.npy", skeleton.num_features) for name in ("Mean", "Std"))
+    except DataError as error:
+        notes.add(Problem("error", "statistics", str(error)))
+        return
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        notes.add(Problem("error", "statistics", "Mean.npy or Std.npy has entries that are not finite or not positive"))
+    elif training and (drifted := list(_drift(mean, std, feature_statistics(training, skeleton), skeleton))):
+        detail = f"Mean.npy and Std.npy are not those of the training motions: {'; '.join(drifted)}"
+        notes.add(Problem("warning", "statistics differ", detail))
+
+
+def _drift(
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    found: tuple[NDArray[np.float64], NDArray[np.float64]],
+    skeleton: Skeleton,
+) -> Iterator[str]:
+    """The blocks whose statistics are not those of the data, with how far they are off."""
+    for name, block in skeleton.blocks:
+        deviation = found[1][block].mean()
+        shift = float(np.sqrt(np.mean((mean[block] - found[0][block]) ** 2)) / deviation)
+        ratio = float(std[block].mean() / deviation)
+        if shift > MEAN_DRIFT or abs(ratio - 1) > STD_DRIFT:
+            yield f"{name} mean off by {shift:.2g} deviations, deviation {ratio:.2g} times the motions'"
+
+
+def _check_packed(root: Path, splits: Mapping[str, Sequence[str]], skeleton: Skeleton, notes: _Notebook) -> None:
+    for name in splits:
+        if has_packed(root, name):
+            try:
+                verify_packed(root, name, skeleton.num_features)
+            except DataError as error:
+                notes.add(Problem("error", f"packed {name}", str(error)))
+
+
+def _note_source(metadata: Metadata, notes: _Notebook) -> None:
+    for name in ("licence", "source"):
+        value = metadata.extra.get(name) or metadata.extra.get({"licence": "license"}.get(name, name))
+        notes.add(Problem("note", name, str(value) if value else f"metadata.json names no {name}"))

@@ -1,0 +1,136 @@
+"""What a data set is built from: motions with captions and splits, and the source that is a folder of arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from lightning_realign.data.formats import (
+    SPLITS,
+    TEXT_FOLDER,
+    Metadata,
+    load_array,
+    read_captions,
+    read_metadata,
+    read_split,
+)
+from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.motion import Skeleton, load_skeleton
+
+SOURCE_FOLDER = "joints"
+UP_AXIS = "y"
+
+
+class MotionSource(Protocol):
+    """Motions by id. Reading one may fail with a DataError, which leaves that motion out of the data set.
+
+    where: what error messages call it. metadata: name, rate, lengths (in positions). skeleton: of the joints.
+    splits: ids per split. labels: a table to be copied along, or None.
+    """
+
+    where: Path
+    metadata: Metadata
+    skeleton: Skeleton
+    splits: Mapping[str, Sequence[str]]
+    labels: Path | None
+
+    def captions(self, motion_id: str) -> bytes:
+        """The motion's caption file, checked."""
+        ...
+
+    def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
+        """The motion's positions, meant to be [T, J, 3], y up, in the skeleton's unit, and the file they are from."""
+        ...
+
+    def surplus(self) -> Mapping[str, str]:
+        """The ids of motions in no split, and why they are in none."""
+        ...
+
+
+class JointFolder:
+    """A folder with `joints/ID.npy`, `texts/ID.txt`, split lists, and maybe `metadata.json` and `labels.csv`.
+
+    Args:
+        root: the folder.
+        skeleton: "humanml3d" or "kit"; by default what metadata.json says, else "humanml3d".
+
+    Raises:
+        DataError: if a folder or split list is missing or cannot be used.
+        FeatureSpecError: if the source is for another skeleton, unit or up axis.
+        ConfigError: if there is no skeleton of that name.
+    """
+
+    def __init__(self, root: Path, skeleton: str | None = None) -> None:
+        self.where = root
+        for folder in (SOURCE_FOLDER, TEXT_FOLDER):
+            if not (root / folder).is_dir():
+                raise DataError(f"{root / folder}: folder is missing; a source has {SOURCE_FOLDER}/ and {TEXT_FOLDER}/")
+        self.metadata, self.skeleton = _source_metadata(root, skeleton)
+        self.splits: Mapping[str, Sequence[str]] = read_splits(root)
+        self.labels = root / "labels.csv" if (root / "labels.csv").is_file() else None
+
+    def captions(self, motion_id: str) -> bytes:
+        """The motion's caption file, checked."""
+        return read_caption_file(self.where / TEXT_FOLDER / f"{motion_id}.txt")
+
+    def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
+        """The motion's array and its file."""
+        path = self.where / SOURCE_FOLDER / f"{motion_id}.npy"
+        return path, load_array(path, "joint positions")
+
+    def surplus(self) -> Mapping[str, str]:
+        """Arrays that no split lists."""
+        listed = {motion_id for ids in self.splits.values() for motion_id in ids}
+        found = {path.stem for path in (self.where / SOURCE_FOLDER).glob("*.npy")}
+        reason = "listed in no split; add it to train.txt, val.txt or test.txt"
+        return dict.fromkeys(sorted(found - listed), reason)
+
+
+def read_caption_file(path: Path) -> bytes:
+    """A caption file as it is.
+
+    Raises:
+        DataError: if it is missing, malformed or holds no caption.
+    """
+    if not read_captions(path):
+        raise DataError(f"{path}: no caption; write at least one line")
+    return path.read_bytes()
+
+
+def read_splits(root: Path) -> dict[str, list[str]]:
+    """The ids of train.txt, val.txt and test.txt.
+
+    Raises:
+        DataError: if a list is missing or empty, an id is no plain name, or in two lists.
+    """
+    splits = {split: read_split(root / f"{split}.txt") for split in SPLITS}
+    seen: dict[str, str] = {}
+    for split, ids in splits.items():
+        for motion_id in ids:
+            path = root / f"{split}.txt"
+            if Path(motion_id).name != motion_id:
+                raise DataError(f"{path}: id {motion_id!r} is not a plain file name; rename the motion")
+            if motion_id in seen:
+                raise DataError(f"{path}: id {motion_id!r} is also in {seen[motion_id]}.txt; keep it in one of them")
+            seen[motion_id] = split
+    return splits
+
+
+def _source_metadata(root: Path, name: str | None) -> tuple[Metadata, Skeleton]:
+    wanted = load_skeleton(name or "humanml3d")
+    default = Metadata(root.resolve().name, wanted.fps, wanted.name, wanted.min_length)
+    metadata = read_metadata(root, default)
+    path = root / "metadata.json"
+    if name is not None and metadata.skeleton != name:
+        raise FeatureSpecError(f"{path}: skeleton is {metadata.skeleton!r}, not {name!r}; leave --skeleton out")
+    spec = load_skeleton(metadata.skeleton)
+    for field, expected in (("unit", spec.unit), ("up", UP_AXIS)):
+        if metadata.extra.get(field, expected) != expected:
+            raise FeatureSpecError(
+                f"{path}: {field} is {metadata.extra[field]!r}; convert the joints, as skeleton {spec.name!r} needs "
+                f"{expected!r}"
+            )
+    return metadata, spec

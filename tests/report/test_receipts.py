@@ -1,0 +1,99 @@
+"""Several receipts in one table and one plot."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lightning_realign.__main__ import main
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.inference.evaluation import interval, write_table
+from lightning_realign.report.receipts import merged_table, read_receipts, write_report
+
+
+@pytest.fixture
+def receipts(tmp_path):
+    first, second = tmp_path / "plain" / "table-test.json", tmp_path / "strong" / "table-test.json"
+    rows = {"real": {"reward": interval([0.8])}, "guided": {"reward": interval([0.5, 0.7]), "seconds": interval([2.0])}}
+    write_table(first, rows, {"mu": 1.0})
+    write_table(second, {"guided": {"oracle": interval([0.25, 0.35]), "reward": interval([math.nan])}}, {})
+    return [first, second]
+
+
+def test_every_row_of_every_file_is_there(receipts, tmp_path):
+    text = write_report(receipts, tmp_path / "out")
+    lines = [line.split("  ") for line in text.splitlines()]
+    assert [line[0] for line in lines] == ["run", "------", "plain", "plain", "strong"]
+    assert "0.6000 ± 0.1386" in text and "0.3000 ± 0.0693" in text and "nan" in text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "report.csv",
+        "report.md",
+        "report.png",
+        "report.tex",
+    ]
+    assert "0.6000 ± 0.1386" in (tmp_path / "out" / "report.md").read_text()
+    assert r"0.6000 $\pm$ 0.1386" in (tmp_path / "out" / "report.tex").read_text()
+    assert np.asarray(Image.open(tmp_path / "out" / "report.png")).std() > 5
+
+
+def test_csv_has_full_precision(receipts):
+    rows = list(csv.DictReader(merged_table(read_receipts(receipts), "csv").splitlines()))
+    assert [(row["run"], row["row"]) for row in rows] == [("plain", "real"), ("plain", "guided"), ("strong", "guided")]
+    exact = interval([0.5, 0.7])
+    assert float(rows[1]["reward"]) == exact.mean and float(rows[1]["reward_ci95"]) == exact.half_width
+    assert rows[0]["reward_ci95"] == "" and rows[0]["oracle"] == "" and float(rows[2]["oracle"]) == 0.3
+
+
+def test_folders_stand_for_their_receipt_and_equal_names_get_parents(tmp_path):
+    folders = [tmp_path / run / "version_0" for run in ("a", "b")]
+    for folder in folders:
+        write_table(folder / "table-val.json", {"guided": {"reward": interval([0.5])}}, {})
+    assert [receipt.run for receipt in read_receipts(folders)] == ["a/version_0", "b/version_0"]
+    assert [receipt.run for receipt in read_receipts(folders[:1])] == ["a/version_0"]
+    with pytest.raises(ConfigError, match="given twice"):
+        read_receipts([folders[0], folders[0] / "table-val.json"])
+    with pytest.raises(DataError, match=r"no table-\*\.json in it"):
+        read_receipts([tmp_path / "a"])
+
+
+def test_both_stages_of_a_run_are_told_apart(tmp_path):
+    for run, stages in (("a", ("test", "val")), ("b", ("test",))):
+        for stage in stages:
+            write_table(tmp_path / run / f"table-{stage}.json", {"guided": {"reward": interval([0.5])}}, {})
+    assert [receipt.run for receipt in read_receipts([tmp_path / "a", tmp_path / "b"])] == ["a test", "a val", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fragment"),
+    [
+        (None, "receipt is missing"),
+        ("no json", "not valid JSON"),
+        ("[1]", "JSON list"),
+        ('{"a": 1}', "field 'rows'"),
+        ('{"rows": {}}', "field 'rows'"),
+        ('{"rows": {"guided": 3}}', "field 'rows'"),
+        ('{"rows": {"guided": {"reward": 3}}}', "rows.guided.reward"),
+        ('{"rows": {"guided": {"reward": {"mean": "high", "ci95": null}}}}', "rows.guided.reward"),
+        ('{"rows": {"guided": {"reward": {"mean": 1, "ci95": true}}}}', "rows.guided.reward"),
+    ],
+)
+def test_what_is_no_receipt_is_named_in_one_line(content, fragment, tmp_path):
+    path = tmp_path / "table-test.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError) as caught:
+        write_report([path], tmp_path / "out")
+    assert fragment in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_line(receipts, tmp_path, capsys):
+    main(["report", *map(str, receipts), "--out", str(tmp_path / "out")])
+    assert "strong" in capsys.readouterr().out
+    receipts[0].write_text(json.dumps({"settings": {}}))
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(receipts[0]), "--out", str(tmp_path / "other")])
+    assert caught.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1
