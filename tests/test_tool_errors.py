@@ -15,7 +15,7 @@ CASES = [
     ("generate --ckpt GENERATOR --out made", "generate.prompt"),
     ("generate jump --ckpt none.ckpt --out made", "none.ckpt: no such checkpoint file"),
     ("generate jump --ckpt REWARD --out made", "is a 'reward' checkpoint"),
-    ("generate jump --ckpt GENERATOR --reward REWARD --eta 1 --out made", "eta needs the training set's index"),
+    ("generate jump --ckpt GENERATOR --reward REWARD --eta 1 --out made", "no index of reward"),
     ("generate jump --ckpt GENERATOR --mu 1 --out made", "reward is not set, but mu=1.0"),
     ("generate jump --ckpt GENERATOR --seconds 1000 --out made", "give 0.2 to 9.8 seconds"),
     ("generate jump --ckpt GENERATOR --seconds long --out made", "seconds: expected float, not long"),

@@ -18,7 +18,7 @@ reward=$!
 trap 'kill "$reward" 2>/dev/null || true' EXIT
 OMP_NUM_THREADS=1 python train.py fit --config configs/demo/vae.yaml
 say "training: the latent denoiser"
-OMP_NUM_THREADS=1 python train.py fit --config configs/demo/diffusion.yaml
+python train.py fit --config configs/demo/diffusion.yaml
 wait "$reward" || { tail -n 5 runs/demo/reward.log >&2; exit 1; }
 trap - EXIT
 
