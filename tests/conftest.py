@@ -13,6 +13,8 @@ def _private_cache(tmp_path_factory):
     """Text features and indexes computed by tests go to a folder of their own."""
     os.environ["REALIGN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["WANDB_MODE"] = "offline"
+    # W&B redirects the console of its process, and those callbacks outlive a run that a test ends early.
+    os.environ["WANDB_CONSOLE"] = "off"
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ python train.py fit --config configs/demo/diffusion.yaml
 wait "$reward" || { tail -n 5 runs/demo/reward.log >&2; exit 1; }
 trap - EXIT
 
-say "the test split: real, reconstructed, unguided and guided, five replications"
+say "the test split: real, reconstructed, unguided and guided, ten replications"
 python train.py test --config configs/demo/guided.yaml
 say "guided and unguided motions of the test split"
 python train.py predict --config configs/demo/guided.yaml

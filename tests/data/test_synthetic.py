@@ -104,7 +104,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_the_draw_is_balanced():
     drawn = [draw_actions(0, "train", index) for index in range(1200)]
     lengths = Counter(len(actions) for actions in drawn)
-    assert lengths == {1: 800, 2: 400}
+    assert lengths == {1: 1000, 2: 200}
     families = Counter(action.family for actions in drawn for action in actions)
     assert set(families) == set(VARIANTS) and len(VARIANTS) >= 12
     assert min(families.values()) >= 55
