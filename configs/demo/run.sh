@@ -29,6 +29,6 @@ python train.py predict --config configs/demo/guided.yaml
 python train.py predict --config configs/demo/guided.yaml \
   --model.init_args.mu=0 --model.init_args.eta=0 --trainer.default_root_dir=runs/demo/unguided
 say "a picture of one pair"
-python -m lightning_realign compare runs/demo/unguided/motions runs/demo/guided/motions \
+python -m lightning_realign compare --unguided runs/demo/unguided/motions --guided runs/demo/guided/motions \
   --data runs/demo/data --out runs/demo/compare.gif
 say "done: runs/demo/guided/logs/*/table-test.json, runs/demo/compare.gif"
