@@ -1,20 +1,33 @@
 """Fixtures shared by all tests."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny_models import use_hashed_text
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _private_cache(tmp_path_factory):
-    """Text features and indexes computed by tests go to a folder of their own."""
+def _environment(tmp_path_factory):
+    """A cache of the tests' own, W&B offline, and one thread: tiny networks gain nothing from more."""
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
     os.environ["REALIGN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["WANDB_MODE"] = "offline"
     # W&B redirects the console of its process, and those callbacks outlive a run that a test ends early.
     os.environ["WANDB_CONSOLE"] = "off"
+
+
+@pytest.fixture(autouse=True)
+def _closed_wandb_run():
+    """No test leaves a run to the next one, which could neither end it nor begin its own."""
+    yield
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and wandb.run is not None:
+        wandb.finish()
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,7 @@ def sweep(request, cli_bench, checkout, monkeypatch):
     config = args[args.index("--config") + 1]
     monkeypatch.setenv("REALIGN_SWEEP_POINT", json.dumps(point))
     # As the local runner does: every point has a folder of its own.
-    yield spec, point, [*args, *cli_bench.options(config, args[0]), f"--trainer.default_root_dir={checkout / 'point'}"]
-    wandb.finish()
+    return spec, point, [*args, *cli_bench.options(config, args[0]), f"--trainer.default_root_dir={checkout / 'point'}"]
 
 
 @pytest.fixture
@@ -46,6 +45,7 @@ def agent(sweep, tmp_path_factory, monkeypatch):
         monkeypatch.setenv(name, value)
     wandb.teardown()  # what it read from the environment in an earlier run
     yield "run0"
+    wandb.finish()  # a run that outlived the service could never be ended
     wandb.teardown()
 
 

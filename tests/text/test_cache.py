@@ -175,18 +175,19 @@ def test_no_captions(make, stand_in):
 def _fill(folder, barrier):
     cache.load_text_encoder = lambda name: StandIn()
     encoder = CachedTextEncoder("all-MiniLM-L6-v2", folder)
-    barrier.wait()
+    barrier.wait(timeout=60)
     encoder([f"{text} {number}" for text in CAPTIONS for number in range(20)])
 
 
 def test_processes_may_write_at_once(tmp_path, make, stand_in):
-    context = multiprocessing.get_context("fork")
+    # Not forked: a fork has no threads of its own, and waits for ever on a lock that one of its parent's threads held.
+    context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)
     processes = [context.Process(target=_fill, args=(tmp_path, barrier)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(timeout=120)
         assert process.exitcode == 0
     make()([f"{text} {number}" for text in CAPTIONS for number in range(20)])
     assert stand_in.encoded == []
