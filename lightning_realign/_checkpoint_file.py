@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import CheckpointError, RealignError
 
 SPEC_KEY = "lightning_realign"
@@ -63,12 +62,12 @@ class CheckpointFile:
         except (TypeError, RealignError) as error:
             raise CheckpointError(f"{self.path}: field {name!r} does not fit {kind.__name__}: {error}") from error
 
-    def prediction(self) -> Prediction:
-        """What the generator predicts."""
-        value = self.field("prediction", str)
-        if value not in get_args(Prediction):
-            raise CheckpointError(f"{self.path}: field 'prediction' is {value!r}, expected {get_args(Prediction)}")
-        return cast("Prediction", value)
+    def choice(self, name: str, allowed: Any) -> Any:
+        """A field of the entry that is one of a Literal's values."""
+        value = self.field(name, str)
+        if value not in get_args(allowed):
+            raise CheckpointError(f"{self.path}: field {name!r} is {value!r}, expected {get_args(allowed)}")
+        return value
 
     def build(self, kind: Callable[..., _T], sizes: Mapping[str, int], architecture: Any) -> _T:
         """A network from the data's sizes and its architecture."""
@@ -77,38 +76,19 @@ class CheckpointFile:
         except (TypeError, RuntimeError, RealignError) as error:
             raise CheckpointError(f"{self.path}: its architecture cannot be built: {error}") from error
 
-    def latent_statistics(self, latent: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Shift and scale of the latents, each broadcastable to `latent` = (n, d)."""
-        found = []
-        for name in ("latent_shift", "latent_scale"):
-            value = self.weights.get(name)
-            if value is None:
-                raise CheckpointError(f"{self.path}: 'state_dict' lacks {name!r}: train it again")
-            if value.dim() > 2 or any(
-                have not in (1, want) for have, want in zip(reversed(value.shape), reversed(latent), strict=False)
-            ):
-                raise CheckpointError(
-                    f"{self.path}: {name!r} has shape {tuple(value.shape)}, which does not broadcast to {latent}"
-                )
-            found.append(value)
-        return found[0], found[1]
-
-    def load(self, modules: Mapping[str, nn.Module], others: Sequence[str] = ()) -> None:
-        """Load every module strictly from the keys under its name, then freeze it in eval mode.
-
-        `others` are keys of the state dict that no module holds.
-        """
+    def load(self, modules: Mapping[str, nn.Module]) -> None:
+        """Load every module strictly from the keys under its name, then freeze it in eval mode."""
         expected = {
             f"{prefix}.{key}": value for prefix, module in modules.items() for key, value in module.state_dict().items()
         }
-        self._compare(expected, others)
+        self._compare(expected)
         for prefix, module in modules.items():
             module.load_state_dict({key: self.weights[f"{prefix}.{key}"] for key in module.state_dict()})
             module.requires_grad_(False).eval()
 
-    def _compare(self, expected: Mapping[str, Tensor], others: Sequence[str]) -> None:
+    def _compare(self, expected: Mapping[str, Tensor]) -> None:
         missing = sorted(expected.keys() - self.weights.keys())
-        surplus = sorted(self.weights.keys() - expected.keys() - set(others))
+        surplus = sorted(self.weights.keys() - expected.keys())
         for problem, keys in (("lack", missing), ("have surplus", surplus)):
             if keys:
                 raise CheckpointError(

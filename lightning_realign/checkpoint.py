@@ -7,9 +7,9 @@ needs. Files are only ever read with `weights_only=True`, and weights are loaded
 
 Names in a state dict, by kind:
 
-- "reward": `network.*`, `normaliser.*`
+- "reward": `network.*`, `normaliser.*`, and `latents.*` where the reward's noise lives on a VAE's latents
 - "vae": `network.*`, `normaliser.*`
-- "diffusion": `vae.*`, `denoiser.*`, `normaliser.*`, `latent_shift`, `latent_scale`
+- "diffusion": `latents.*` (VAE and statistics of its latents), `denoiser.*`, `normaliser.*`
 
 Averaged weights need no special care: Lightning's `EMAWeightAveraging` stores them under `state_dict` itself and
 keeps the raw ones elsewhere.
@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
 
 from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, check_resumable
 from lightning_realign.diffusion import NoiseSchedule
@@ -29,8 +31,11 @@ from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import (
     DenoiserArchitecture,
     LatentDenoiser,
+    LatentSpace,
     MotionVAE,
     RewardArchitecture,
+    RewardSpace,
+    SpaceName,
     StepAwareRewardModel,
     VAEArchitecture,
 )
@@ -55,11 +60,12 @@ __all__ = [
 class RewardBundle:
     """A trained reward model, in eval mode and frozen, with all that using it needs.
 
-    omega, t_min, t_max: the noise levels it was trained at, see `trained_at`.
+    space: what the network reads, and where the noise on it lives. omega, t_min, t_max: the noise levels it was trained
+    at, see `trained_at`.
     """
 
     network: StepAwareRewardModel
-    normaliser: Normaliser
+    space: RewardSpace
     schedule: NoiseSchedule
     skeleton: str
     text_encoder: str
@@ -68,9 +74,30 @@ class RewardBundle:
     t_min: int
     t_max: int
 
+    @property
+    def normaliser(self) -> Normaliser:
+        """Statistics of the motions that the reward was trained on."""
+        return self.space.normaliser
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights or statistics, by the name it has in a checkpoint."""
+        return _present(network=self.network, normaliser=self.space.normaliser, latents=self.space.latents)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move weights and statistics, in place, to a device and a precision."""
+        for module in self.modules.values():
+            module.to(device=device, dtype=dtype)
+        return self
+
     def trained_at(self, step: int) -> bool:
         """Whether motions of this timestep, 0 for clean, occurred in training."""
         return self.omega > 0 if step == 0 else self.omega < 1 and self.t_min <= step <= self.t_max
+
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """m_phi(x, 0) [B, W] of clean motions [B, T, D] in the data set's own units."""
+        seen = self.space.view(self.space.clean(features, lengths), lengths)
+        return self.network.encode_motion(seen, self.space.read_lengths(lengths), torch.zeros_like(lengths)).mean
 
 
 @dataclass(frozen=True)
@@ -87,23 +114,27 @@ class VAEBundle:
 class DiffusionBundle:
     """A trained latent diffusion generator, in eval mode and frozen, with all that using it needs.
 
-    The denoiser sees latents z' = (z - latent_shift) / latent_scale; both are broadcastable to [n, d].
+    The denoiser works on the states of `latents`.
     """
 
-    vae: MotionVAE
+    latents: LatentSpace
     denoiser: LatentDenoiser
     normaliser: Normaliser
     schedule: NoiseSchedule
     prediction: Prediction
     skeleton: str
     text_encoder: str
-    latent_shift: Tensor
-    latent_scale: Tensor
     fingerprint: str
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights or statistics, by the name it has in a checkpoint."""
+        return _present(latents=self.latents, denoiser=self.denoiser, normaliser=self.normaliser)
 
 
 def reward_spec(
     network: StepAwareRewardModel,
+    space: RewardSpace,
     schedule: NoiseSchedule,
     *,
     skeleton: str,
@@ -117,10 +148,12 @@ def reward_spec(
     return {
         "kind": "reward",
         "skeleton": skeleton,
-        "num_features": network.num_features,
+        "num_features": len(space.normaliser.mean),
         "text_encoder": text_encoder,
         "token_size": network.token_size,
         "architecture": asdict(network.architecture),
+        "space": space.name,
+        "vae": None if space.latents is None else asdict(space.latents.vae.architecture),
         "schedule": schedule.to_dict(),
         "fingerprint": fingerprint,
         "omega": float(omega),
@@ -141,7 +174,7 @@ def vae_spec(network: MotionVAE, *, skeleton: str, fingerprint: str) -> dict[str
 
 
 def diffusion_spec(
-    vae: MotionVAE,
+    latents: LatentSpace,
     denoiser: LatentDenoiser,
     schedule: NoiseSchedule,
     *,
@@ -154,10 +187,10 @@ def diffusion_spec(
     return {
         "kind": "diffusion",
         "skeleton": skeleton,
-        "num_features": vae.num_features,
+        "num_features": latents.vae.num_features,
         "text_encoder": text_encoder,
         "text_size": denoiser.text_size,
-        "vae": asdict(vae.architecture),
+        "vae": asdict(latents.vae.architecture),
         "denoiser": asdict(denoiser.architecture),
         "schedule": schedule.to_dict(),
         "prediction": prediction,
@@ -172,16 +205,17 @@ def load_reward(path: str | Path) -> RewardBundle:
         CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
     """
     file = CheckpointFile.read(Path(path), "reward")
+    name = file.choice("space", SpaceName)
+    normaliser = Normaliser(file.field("num_features", int))
+    space = RewardSpace(name, normaliser, None if name == "motion" else LatentSpace(_vae(file, "vae")))
     network = file.build(
         StepAwareRewardModel,
-        {"num_features": file.field("num_features", int), "token_size": file.field("token_size", int)},
+        {"num_features": space.num_features, "token_size": file.field("token_size", int)},
         file.part("architecture", RewardArchitecture),
     )
-    normaliser = Normaliser(network.num_features)
-    file.load({"network": network, "normaliser": normaliser})
-    return RewardBundle(
+    bundle = RewardBundle(
         network,
-        normaliser,
+        space,
         file.part("schedule", NoiseSchedule),
         file.field("skeleton", str),
         file.field("text_encoder", str),
@@ -190,6 +224,8 @@ def load_reward(path: str | Path) -> RewardBundle:
         file.field("t_min", int),
         file.field("t_max", int),
     )
+    file.load(bundle.modules)
+    return bundle
 
 
 def load_vae(path: str | Path) -> VAEBundle:
@@ -199,8 +235,7 @@ def load_vae(path: str | Path) -> VAEBundle:
         CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
     """
     file = CheckpointFile.read(Path(path), "vae")
-    sizes = {"num_features": file.field("num_features", int)}
-    network = file.build(MotionVAE, sizes, file.part("architecture", VAEArchitecture))
+    network = _vae(file, "architecture")
     normaliser = Normaliser(network.num_features)
     file.load({"network": network, "normaliser": normaliser})
     return VAEBundle(network, normaliser, file.field("skeleton", str), file.field("fingerprint", str))
@@ -213,25 +248,28 @@ def load_diffusion(path: str | Path) -> DiffusionBundle:
         CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
     """
     file = CheckpointFile.read(Path(path), "diffusion")
-    vae = file.build(MotionVAE, {"num_features": file.field("num_features", int)}, file.part("vae", VAEArchitecture))
-    sizes = {
-        "latent_tokens": vae.latent_tokens,
-        "latent_size": vae.latent_size,
-        "text_size": file.field("text_size", int),
-    }
-    denoiser = file.build(LatentDenoiser, sizes, file.part("denoiser", DenoiserArchitecture))
-    normaliser = Normaliser(vae.num_features)
-    shift, scale = file.latent_statistics((vae.latent_tokens, vae.latent_size))
-    file.load({"vae": vae, "denoiser": denoiser, "normaliser": normaliser}, others=("latent_shift", "latent_scale"))
-    return DiffusionBundle(
-        vae,
-        denoiser,
-        normaliser,
+    latents = LatentSpace(_vae(file, "vae"))
+    tokens, channels = latents.shape
+    sizes = {"latent_tokens": tokens, "latent_size": channels, "text_size": file.field("text_size", int)}
+    bundle = DiffusionBundle(
+        latents,
+        file.build(LatentDenoiser, sizes, file.part("denoiser", DenoiserArchitecture)),
+        Normaliser(latents.vae.num_features),
         file.part("schedule", NoiseSchedule),
-        file.prediction(),
+        file.choice("prediction", Prediction),
         file.field("skeleton", str),
         file.field("text_encoder", str),
-        shift,
-        scale,
         file.field("fingerprint", str),
     )
+    file.load(bundle.modules)
+    return bundle
+
+
+def _vae(file: CheckpointFile, architecture: str) -> MotionVAE:
+    """The VAE whose architecture is the named entry, with random weights."""
+    sizes = {"num_features": file.field("num_features", int)}
+    return file.build(MotionVAE, sizes, file.part(architecture, VAEArchitecture))
+
+
+def _present(**modules: nn.Module | None) -> dict[str, nn.Module]:
+    return {name: module for name, module in modules.items() if module is not None}

@@ -1,8 +1,13 @@
-"""Numbers from texts that are the same in every process and on every machine, unlike Python's own `hash`."""
+"""Numbers from texts, and names of weights, that are the same in every process and on every machine."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def stable_key(text: str) -> int:
@@ -14,3 +19,14 @@ def stable_key(text: str) -> int:
     True
     """
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> str:
+    """16 hexadecimal digits that change with any weight or buffer of the modules, and with the text `about` them."""
+    digest = hashlib.sha256(about.encode())
+    for prefix, module in sorted(modules.items()):
+        for name, value in sorted(module.state_dict().items()):
+            content = value.detach().cpu().contiguous()
+            digest.update(f"{prefix}.{name} {content.dtype} {tuple(content.shape)}".encode())
+            digest.update(content.numpy().tobytes())
+    return digest.hexdigest()[:16]

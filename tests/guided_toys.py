@@ -15,7 +15,7 @@ from lightning_realign.checkpoint import DiffusionBundle, RewardBundle
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.generators.base import convert_normalisation
 from lightning_realign.guidance.noise import SampleNoise
-from lightning_realign.models import LatentDenoiser, MotionVAE, StepAwareRewardModel
+from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures, zero_padding
 
@@ -37,6 +37,7 @@ class GaussianGenerator:
     skeleton = "humanml3d"
     device = torch.device("cpu")
     dtype = torch.float64
+    latents = None
 
     def __init__(self, mean: float = 0.7, std: float = 0.5, prediction: Any = "epsilon") -> None:
         self.mean, self.std, self.prediction = mean, std, prediction
@@ -80,6 +81,7 @@ class FunctionReward:
     """A reward given as a function (motion, alpha_bar) -> [B]; keeps the levels it was asked at."""
 
     skeleton = "humanml3d"
+    latents = None
 
     def __init__(self, function: Callable[[Tensor, float], Tensor]) -> None:
         self.normaliser = normaliser_of(FEATURES)
@@ -145,9 +147,8 @@ def tiny_reward(seed: int = 0, schedule: NoiseSchedule | None = None) -> RewardB
         torch.manual_seed(seed)
         network = StepAwareRewardModel(FEATURES, TOKEN, **_SMALL).eval()
     schedule = schedule if schedule is not None else NoiseSchedule()
-    return RewardBundle(
-        network, normaliser_of(FEATURES, 3), schedule, "humanml3d", "toy", "0" * 16, 0.5, 1, schedule.steps
-    )
+    space = RewardSpace("motion", normaliser_of(FEATURES, 3))
+    return RewardBundle(network, space, schedule, "humanml3d", "toy", "0" * 16, 0.5, 1, schedule.steps)
 
 
 def tiny_diffusion(seed: int = 1) -> DiffusionBundle:
@@ -156,16 +157,15 @@ def tiny_diffusion(seed: int = 1) -> DiffusionBundle:
         torch.manual_seed(seed)
         vae = MotionVAE(FEATURES, latent_tokens=2, latent_size=8, **_SMALL).eval()
         denoiser = LatentDenoiser(2, 8, SENTENCE, **_SMALL).eval()
-        shift, scale = torch.randn(2, 8), 0.5 + torch.rand(2, 8)
+        latents = LatentSpace(vae)
+        latents.statistics.set(torch.randn(2, 8), 0.5 + torch.rand(2, 8))
     return DiffusionBundle(
-        vae,
+        latents,
         denoiser,
         normaliser_of(FEATURES, 5),
         NoiseSchedule(),
         "epsilon",
         "humanml3d",
         "toy",
-        shift,
-        scale,
         "0" * 16,
     )

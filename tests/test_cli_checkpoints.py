@@ -24,8 +24,8 @@ def test_stored_settings_never_override_the_command_line(fitted, cli_bench):
     options = ["--config", CONFIG, *cli_bench.options(CONFIG, "test"), *TINY_REWARD, "--ckpt_path", LAST]
     assert torch.load(LAST, weights_only=True)["hyper_parameters"]["omega"] == 0.25
     run = realign("test", *options, "--model.init_args.omega=0.9")
-    assert run.model.omega == run.model.hparams["omega"] == 0.9
-    assert realign("test", *options).model.omega == 0.5
+    assert run.model.law.omega == run.model.hparams["omega"] == 0.9
+    assert realign("test", *options).model.law.omega == 0.5
 
 
 def test_guided_runs_take_their_weights_from_the_command_line(cli_bench, checkout):

@@ -11,7 +11,7 @@ from torch import nn
 
 from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, reward_spec, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.models import LatentDenoiser, MotionVAE, StepAwareRewardModel
+from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton
 from lightning_realign.text import EncodedCaption, text_sizes
 
@@ -54,9 +54,10 @@ def _state(**parts: nn.Module) -> dict[str, torch.Tensor]:
 
 def write_reward(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", seed: int = 0) -> Path:
     torch.manual_seed(seed)
-    network = StepAwareRewardModel(load_skeleton(skeleton).num_features, TEXT_SIZE, patch=4, **_SIZES)
+    space = RewardSpace("motion", normaliser)
+    network = StepAwareRewardModel(space.num_features, TEXT_SIZE, patch=4, **_SIZES)
     names = {"skeleton": skeleton, "text_encoder": ENCODER, "fingerprint": "tiny"}
-    spec = reward_spec(network, NoiseSchedule(), **names, omega=0.5, t_min=1, t_max=1000)
+    spec = reward_spec(network, space, NoiseSchedule(), **names, omega=0.5, t_min=1, t_max=1000)
     torch.save({"state_dict": _state(network=network, normaliser=normaliser), SPEC_KEY: spec}, path)
     return path
 
@@ -75,10 +76,10 @@ def write_vae(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", s
 
 def write_generator(path: Path, normaliser: Normaliser, skeleton: str = "humanml3d", seed: int = 1) -> Path:
     torch.manual_seed(seed)
-    vae = _tiny_vae(skeleton)
+    latents = LatentSpace(_tiny_vae(skeleton))
     denoiser = LatentDenoiser(2, 32, TEXT_SIZE, **_SIZES)
-    spec = diffusion_spec(vae, denoiser, NoiseSchedule(), skeleton=skeleton, text_encoder=ENCODER, fingerprint="tiny")
-    state = _state(vae=vae, denoiser=denoiser, normaliser=normaliser)
-    state |= {"latent_shift": torch.zeros(2, 32), "latent_scale": torch.ones(2, 32)}
+    names = {"skeleton": skeleton, "text_encoder": ENCODER, "fingerprint": "tiny"}
+    spec = diffusion_spec(latents, denoiser, NoiseSchedule(), **names)
+    state = _state(latents=latents, denoiser=denoiser, normaliser=normaliser)
     torch.save({"state_dict": state, SPEC_KEY: spec}, path)
     return path

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
 
 
@@ -35,6 +36,10 @@ class Generator(Protocol):
     @property
     def scheduler(self) -> Any:
         """A fresh DDIM scheduler of diffusers with this generator's schedule and prediction type."""
+
+    @property
+    def latents(self) -> LatentSpace | None:
+        """The latent space whose standardised latents are its states; None where those are motions."""
 
     def noise_shape(self, length: int) -> tuple[int, ...]:
         """Shape of the noise of one sample of `length` frames (without the batch axis)."""

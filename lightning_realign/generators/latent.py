@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import ConfigError
@@ -18,6 +18,7 @@ from lightning_realign.types import UNCONDITIONAL_CAPTION, TextFeatures, zero_pa
 
 if TYPE_CHECKING:
     from lightning_realign.checkpoint import DiffusionBundle
+    from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
 
 
@@ -43,8 +44,7 @@ class LatentDiffusionGenerator:
     ) -> None:
         if not math.isfinite(cfg_scale):
             raise ConfigError(f"generator cfg_scale={cfg_scale} is not finite; give a number, 1 for no guidance")
-        for network in (bundle.vae, bundle.denoiser):
-            network.eval().requires_grad_(False)
+        bundle.denoiser.eval().requires_grad_(False)
         self.bundle = bundle
         self.cfg_scale = cfg_scale
         self._encode = encode
@@ -52,11 +52,8 @@ class LatentDiffusionGenerator:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the weights and statistics, in place, to a device and a precision."""
-        bundle = self.bundle
-        for module in (bundle.vae, bundle.denoiser, bundle.normaliser):
+        for module in self.bundle.modules.values():
             module.to(device=device, dtype=dtype)
-        shift, scale = (value.to(device=device, dtype=dtype) for value in (bundle.latent_shift, bundle.latent_scale))
-        self.bundle = replace(bundle, latent_shift=shift, latent_scale=scale)
         return self
 
     @property
@@ -75,13 +72,18 @@ class LatentDiffusionGenerator:
         return next(self.bundle.denoiser.parameters()).dtype
 
     @property
+    def latents(self) -> LatentSpace:
+        """The space of its states."""
+        return self.bundle.latents
+
+    @property
     def scheduler(self) -> Any:
         """A fresh DDIM scheduler with the schedule the denoiser was trained on."""
         return make_scheduler("ddim", self.bundle.schedule, self.bundle.prediction)
 
     def noise_shape(self, length: int) -> tuple[int, ...]:
         """The latent's shape (n, d), whatever the length."""
-        return (self.bundle.vae.latent_tokens, self.bundle.vae.latent_size)
+        return self.latents.shape
 
     def condition(self, texts: Sequence[str]) -> Tensor:
         """Sentence features: [B, S], or [2B, S] with the unconditional half first where guidance needs it."""
@@ -116,16 +118,12 @@ class LatentDiffusionGenerator:
 
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Encode and decode real motions [B, T, D], in the data set's own units: the best that any latent can do."""
-        vae, normaliser = self.bundle.vae, self.bundle.normaliser
-        normalised = zero_padding(normaliser.normalise(features), lengths)
-        decoded: Tensor = vae.decode(vae.encode(normalised, lengths).mean, lengths, features.shape[1])
-        return zero_padding(normaliser.denormalise(decoded), lengths)
+        normalised = zero_padding(self.bundle.normaliser.normalise(features), lengths)
+        return self.features(self.latents.states(normalised, lengths), lengths)
 
     def _decode(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] in the generator's normalisation, T the longest sample's length."""
-        latent = x * self.bundle.latent_scale.to(x) + self.bundle.latent_shift.to(x)
-        decoded: Tensor = self.bundle.vae.decode(latent, lengths.to(x.device), int(lengths.max()))
-        return decoded
+        return self.latents.decode(x, lengths.to(x.device), int(lengths.max()))
 
     def _text_encoder(self) -> Callable[[Sequence[str]], TextFeatures]:
         if self._encode is None:

@@ -6,7 +6,6 @@ whole training split and no motion. It depends on the reward's weights and on th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -26,7 +25,8 @@ from tqdm import tqdm
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.types import MotionTextBatch, valid_mask
+from lightning_realign.hashing import weights_fingerprint
+from lightning_realign.types import MotionTextBatch
 
 _log = logging.getLogger(__name__)
 
@@ -121,14 +121,9 @@ def index_folder(folder: Path | str | None = None) -> Path:
 
 
 def reward_fingerprint(bundle: RewardBundle) -> str:
-    """A short hash of the reward's architecture, weights and statistics: what its embeddings depend on."""
-    digest = hashlib.sha256(json.dumps(asdict(bundle.network.architecture), sort_keys=True).encode())
-    for part in (bundle.network, bundle.normaliser):
-        for name, value in sorted(part.state_dict().items()):
-            content = value.detach().cpu().contiguous()
-            digest.update(f"{name} {content.dtype} {tuple(content.shape)}".encode())
-            digest.update(content.numpy().tobytes())
-    return digest.hexdigest()[:16]
+    """A short hash of the reward's architecture, space, weights and statistics: what its embeddings depend on."""
+    about = {**asdict(bundle.network.architecture), "space": bundle.space.name}
+    return weights_fingerprint(bundle.modules, json.dumps(about, sort_keys=True))
 
 
 def index_path(fingerprint: str, datamodule: Any, folder: Path | str | None = None) -> Path:
@@ -178,10 +173,7 @@ def build_index(
     total = len(batches) if isinstance(batches, Sized) else None
     for batch in tqdm(batches, desc="retrieval index", total=total, disable=not progress, leave=False):
         batch = batch.to(device)
-        mask = valid_mask(batch.lengths, batch.motion.shape[1])
-        motion = bundle.normaliser.normalise(batch.motion) * mask[..., None]
-        clean = torch.zeros_like(batch.lengths)
-        latents = bundle.network.encode_motion(motion, batch.lengths, clean).mean.float().cpu()
+        latents = bundle.embed(batch.motion, batch.lengths).float().cpu()
         rows.update((sample, row.clone()) for sample, row in zip(batch.ids, latents, strict=True))
     if not rows:
         raise DataError("retrieval index: the training split yields no motion; check train.txt and the length limits")

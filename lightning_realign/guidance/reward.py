@@ -6,22 +6,24 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.types import TextFeatures
 
 if TYPE_CHECKING:
     from lightning_realign.checkpoint import RewardBundle
+    from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
 
 logger = logging.getLogger(__name__)
 
 BatchReward = Callable[[Tensor, Tensor, float], Tensor]
-"""(motion [B, T, D] in the reward's normalisation, lengths [B], alpha_bar of that motion) -> rewards [B]."""
+"""(what the reward reads [B, ...], lengths [B] in frames, alpha_bar of what it reads) -> rewards [B]."""
 
 
 class Reward(Protocol):
@@ -34,6 +36,10 @@ class Reward(Protocol):
     @property
     def normaliser(self) -> Normaliser:
         """Statistics of the normalisation it reads motions in."""
+
+    @property
+    def latents(self) -> LatentSpace | None:
+        """The latent space whose states it reads; None where it reads motions."""
 
     def prepare(self, captions: Sequence[str], references: Tensor | None, *, mu: float, eta: float) -> BatchReward:
         """The reward of a batch, everything that does not depend on the motion computed once."""
@@ -54,17 +60,17 @@ class PreparedReward:
     eta: float
     check_step: Callable[[int], None]
 
-    def __call__(self, motion: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
-        """R(x_t, c) [B], with one encoding of the motion [B, T, D].
+    def __call__(self, seen: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
+        """R(x_t, c) [B], with one encoding of what the network reads: a motion [B, T, D], or latents [B, n, d].
 
         The step token is the reward's own timestep whose signal level is nearest to `alpha_bar`, whatever schedule
         the motion was noised with.
         """
         step = int(self.bundle.schedule.nearest_timestep(alpha_bar))
         self.check_step(step)
-        timesteps = torch.full((len(motion),), step, dtype=torch.long, device=motion.device)
-        network = self.bundle.network
-        latent = network.encode_motion(motion, lengths.to(motion.device), timesteps).mean
+        timesteps = torch.full((len(seen),), step, dtype=torch.long, device=seen.device)
+        network, lengths = self.bundle.network, self.bundle.space.read_lengths(lengths.to(seen.device))
+        latent = network.encode_motion(seen, lengths, timesteps).mean
         reward = latent.new_zeros(len(latent))
         if self.text is not None:
             reward = reward + self.mu * network.similarity(latent, self.text)
@@ -97,8 +103,7 @@ class DualAlignmentReward:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the weights and statistics, in place, to a device and a precision."""
-        self.bundle.network.to(device=device, dtype=dtype)
-        self.bundle.normaliser.to(device=device, dtype=dtype)
+        self.bundle.to(device, dtype)
         self._latest = None
         return self
 
@@ -111,6 +116,17 @@ class DualAlignmentReward:
     def normaliser(self) -> Normaliser:
         """Statistics of the normalisation it reads motions in."""
         return self.bundle.normaliser
+
+    @property
+    def latents(self) -> LatentSpace | None:
+        """The latent space whose states it reads; None where it reads motions, decoded ones included."""
+        return self.bundle.space.latents if self.bundle.space.name == "latent" else None
+
+    @torch.no_grad()
+    def score(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
+        """R_phi(x, c) [B] of clean motions [B, T, D] in the data set's own units."""
+        text = self.text_latents(captions)
+        return self.bundle.network.similarity(self.bundle.embed(features, lengths), text)
 
     @torch.no_grad()
     def text_latents(self, captions: Sequence[str]) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.generators.base import Generator
+from lightning_realign.generators.base import Generator, convert_normalisation
 from lightning_realign.guidance.config import GuidanceConfig
 from lightning_realign.guidance.noise import SampleNoise, prompt_ids
 from lightning_realign.guidance.reward import (
@@ -91,6 +91,7 @@ class RewardGuidedSampler:
                 f"reward model of skeleton {self.reward.skeleton!r} cannot guide a generator of skeleton "
                 f"{self.generator.skeleton!r}; use checkpoints of one skeleton"
             )
+        self._check_latents(self.reward)
         if not any(self._guided):
             raise ConfigError(
                 f"guidance window start={config.start}, stop={config.stop} holds none of the "
@@ -100,6 +101,18 @@ class RewardGuidedSampler:
             raise ConfigError(
                 "guidance scale='posterior' multiplies by sigma_t^2, which is 0 in this sampler (DDIM with eta 0); "
                 "use scale='score', or scheduler='ddpm', or ddim_eta above 0"
+            )
+
+    def _check_latents(self, reward: Reward) -> None:
+        """Refuse a reward that reads the latents of another VAE than the generator's."""
+        if reward.latents is None:
+            return
+        own, wanted = self.generator.latents, reward.latents.fingerprint()
+        if own is None or own.fingerprint() != wanted:
+            found = "works on motions" if own is None else f"has the VAE {own.fingerprint()}"
+            raise FeatureSpecError(
+                f"reward model reads latents of the VAE {wanted}, but the generator {found}; train the reward on the "
+                "generator's VAE, or use one of space motion"
             )
 
     def sample(
@@ -172,11 +185,15 @@ class RewardGuidedSampler:
         if self.reward is None or not self.config.active:
             return None
         require_differentiation()
-        normaliser = self.reward.normaliser
+        generator, normaliser, latents = self.generator, self.reward.normaliser, self.reward.latents
         reward = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
 
         def evaluate(state: Tensor, alpha_bar: float) -> Tensor:
-            return reward(self.generator.to_motion(state, alpha_bar, lengths, normaliser), lengths, alpha_bar)
+            if latents is None or generator.latents is None:
+                seen = generator.to_motion(state, alpha_bar, lengths, normaliser)
+            else:
+                seen = convert_normalisation(state, alpha_bar, generator.latents.statistics, latents.statistics)
+            return reward(seen, lengths, alpha_bar)
 
         return evaluate
 

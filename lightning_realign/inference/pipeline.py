@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoint import RewardBundle, load_reward
+from lightning_realign.checkpoint import load_reward
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import Generator, load_generator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, SchedulerName
 from lightning_realign.guidance.retrieval import Matches, RewardIndex
 from lightning_realign.motion import Skeleton, load_skeleton
-from lightning_realign.types import GeneratedMotions, valid_mask
+from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
 _TEXT_BATCH = 256
@@ -45,12 +44,6 @@ class CountingGenerator:
         """The wrapped generator's `denoise`."""
         self.calls += self._per_step
         return self._generator.denoise(x, t, cond, lengths)
-
-
-def load_reward_on(path: Path | str, device: torch.device | str) -> RewardBundle:
-    """A reward model from its checkpoint, on a device."""
-    bundle = load_reward(path)
-    return replace(bundle, network=bundle.network.to(device), normaliser=bundle.normaliser.to(device))
 
 
 class GuidedPipeline:
@@ -98,7 +91,7 @@ class GuidedPipeline:
         self.guidance = guidance
         self.reward: DualAlignmentReward | None = None
         if reward is not None:
-            self.reward = DualAlignmentReward(load_reward_on(reward, device), cache_dir=text_cache)
+            self.reward = DualAlignmentReward(load_reward(reward).to(device), cache_dir=text_cache)
             if self.reward.skeleton != loaded.skeleton:
                 raise FeatureSpecError(
                     f"{reward}: reward model of skeleton {self.reward.skeleton!r} beside a generator of skeleton "
@@ -159,9 +152,7 @@ class GuidedPipeline:
         """
         if self.reward is None:
             raise ConfigError("reward is not set: give the checkpoint of a reward model to score motions")
-        mask = valid_mask(lengths, features.shape[1])[..., None]
-        motion = self.reward.normaliser.normalise(features).masked_fill(~mask, 0.0)
-        return self.reward.prepare(captions, mu=1.0, eta=0.0)(motion, lengths, 1.0)
+        return self.reward.score(features, lengths, captions)
 
     def matches(self, captions: Sequence[str]) -> Matches | None:
         """The x^c of B captions; None where eta is 0.

@@ -15,47 +15,50 @@ from lightning_realign.motion.skeleton import Skeleton
 
 
 class Normaliser(nn.Module):
-    """Per-feature mean and standard deviation, carried by every network in its state dict; identity until `set`.
+    """Mean and standard deviation of every feature, carried by a network in its state dict; identity until `set`.
+
+    Args:
+        shape: of one sample's features: D for frames of a motion, (n, d) for a latent.
 
     Attributes:
-        mean, std: [D], float32.
+        mean, std: of that shape, float32.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, *shape: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(num_features))
-        self.register_buffer("std", torch.ones(num_features))
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
 
     def set(self, mean: Tensor | NDArray[np.floating], std: Tensor | NDArray[np.floating]) -> None:
         """Take over statistics.
 
         Args:
-            mean: [D].
-            std: [D], positive.
+            mean: of the features' shape.
+            std: likewise, positive.
 
         Raises:
-            DataError: if a shape differs from [D], or an entry is not finite, or a standard deviation not positive.
+            DataError: if a shape differs, or an entry is not finite, or a standard deviation not positive.
         """
         values = {name: torch.as_tensor(value).detach() for name, value in (("Mean", mean), ("Std", std))}
         for name, value in values.items():
             if value.shape != self.mean.shape:
-                raise DataError(
-                    f"{name} has shape {tuple(value.shape)}, not ({len(self.mean)},); use this skeleton's statistics"
-                )
+                shapes = f"{tuple(value.shape)}, not {tuple(self.mean.shape)}"
+                raise DataError(f"{name} has shape {shapes}; use this skeleton's statistics")
             bad = ~value.isfinite() if name == "Mean" else ~(value.isfinite() & (value > 0))
             if bad.any():
-                place = int(bad.nonzero()[0])
+                place = tuple(bad.nonzero()[0].tolist())
+                index = ", ".join(map(str, place))
                 raise DataError(
-                    f"{name}[{place}] is {value[place].item():g}; compute the statistics again without broken motions"
+                    f"{name}[{index}] is {value[place].item():g}; compute the statistics again without broken motions"
                 )
         self.mean.copy_(values["Mean"])
         self.std.copy_(values["Std"])
 
     def normalise(self, features: Tensor) -> Tensor:
-        """Features [..., D] in the data set's units to zero mean and unit deviation."""
+        """Features [..., *shape] in their own units to zero mean and unit deviation."""
         return (features - self.mean) / self.std
 
     def denormalise(self, features: Tensor) -> Tensor:

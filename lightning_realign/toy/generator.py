@@ -36,6 +36,7 @@ class PlaneGenerator:
     skeleton = SKELETON
     device = torch.device("cpu")
     dtype = torch.float64
+    latents = None
 
     def __init__(self, problem: Captioned, schedule: NoiseSchedule | None = None, record: bool = False) -> None:
         self.problem = problem
@@ -88,6 +89,7 @@ class PlaneReward:
     """
 
     skeleton = SKELETON
+    latents = None
 
     def __init__(self, problem: Captioned, kind: RewardKind) -> None:
         if kind not in get_args(RewardKind):

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import DataError
 from lightning_realign.models import MotionVAE, StepAwareRewardModel
 from lightning_realign.models.blocks import group_frames
-from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.training.base import TrainingModule
+from lightning_realign.types import MotionTextBatch
 
 # Scale of position tables and global tokens beside the embedded frames, and the offset of the latents' logvars.
 SMALL = 0.1
@@ -107,22 +106,6 @@ def start_as_identity(vae: MotionVAE) -> None:
         vae.latent_post.bias[:channels] = QUIET
 
 
-def start_from_data(
-    network: MotionVAE | StepAwareRewardModel, normaliser: Normaliser, data: MotionTextDataModule
-) -> None:
-    """Start a network's frame embedding and final layer from the components of the training split.
-
-    The result does not depend on ranks: every rank reads the whole split in one order.
-    """
-    moved = (batch.to(normaliser.mean.device) for batch in data.gallery_dataloader())
-    batches = ((normaliser.normalise(batch.motion), batch.lengths) for batch in moved)
-    width = network.architecture.width
-    components = principal_components(batches, network.patch, width)
-    start_from_components(network.skel_embedding, network.final_layer, components)
-    if isinstance(network, MotionVAE) and network.aligned:
-        start_as_identity(network)
-
-
 class PrincipalStart(TrainingModule):
     """A training that can start its `network` from the training split's principal components."""
 
@@ -130,7 +113,20 @@ class PrincipalStart(TrainingModule):
     principal_init: bool
 
     def start(self) -> None:
-        """Start the frame embedding from the components, where `principal_init` asks for it."""
-        if self.principal_init:
-            start_from_data(self.network, self.normaliser, self.data)
-            self.renew_averages()
+        """Start the frame embedding from the components, where `principal_init` asks for it.
+
+        The result does not depend on ranks: every rank reads the whole split in one order.
+        """
+        super().start()
+        if not self.principal_init:
+            return
+        network, batches = self.network, (batch.to(self.device) for batch in self.data.gallery_dataloader())
+        components = principal_components(map(self.clean_input, batches), network.patch, network.architecture.width)
+        start_from_components(network.skel_embedding, network.final_layer, components)
+        if isinstance(network, MotionVAE) and network.aligned:
+            start_as_identity(network)
+        self.renew_averages()
+
+    def clean_input(self, batch: MotionTextBatch) -> tuple[Tensor, Tensor]:
+        """What the network reads of clean motions [B, T, D], and its lengths [B]."""
+        return self.normalised(batch), batch.lengths

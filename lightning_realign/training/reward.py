@@ -7,8 +7,8 @@ TEMOS (Petrovich et al., ECCV 2022).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from lightning_realign.checkpoint import reward_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.metrics import RetrievalByLevel
-from lightning_realign.models import RewardArchitecture, StepAwareRewardModel
+from lightning_realign.models import RewardArchitecture, RewardSpace, SpaceName, StepAwareRewardModel
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
+from lightning_realign.training.draws import RewardDraws, TimestepLaw
+from lightning_realign.training.latents import LatentTraining
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
 from lightning_realign.training.principal import PrincipalStart
 from lightning_realign.types import MotionTextBatch, TextFeatures
@@ -30,32 +31,16 @@ PAPER_SCHEDULE = NoiseSchedule()
 POOL = 32
 
 
-@dataclass(frozen=True)
-class RewardDraws:
-    """Everything random in one step, apart from dropout.
-
-    t: [B] timesteps. noise: [B, T, D] on the features. motion, text: [B, W] noise of the sampled latents.
-    """
-
-    t: Tensor
-    noise: Tensor
-    motion: Tensor
-    text: Tensor
-
-
-def draw_timesteps(size: int, omega: float, t_min: int, t_max: int, generator: torch.Generator | None = None) -> Tensor:
-    """Per sample: t = 0 with probability omega, else uniform in {t_min..t_max}, both included; int64 [size]."""
-    noisy = torch.randint(t_min, t_max + 1, (size,), generator=generator)
-    return noisy.masked_fill(torch.rand(size, generator=generator, dtype=torch.float64) < omega, 0)
-
-
-class RewardTraining(PrincipalStart):
+class RewardTraining(LatentTraining, PrincipalStart):
     """Fits a `StepAwareRewardModel`, and measures its retrieval at several noise levels.
 
     Args:
         skeleton: feature spec of the motions.
         text_encoder: name of the frozen text encoder.
         network: sizes of the reward model; the default is the paper's.
+        space: `motion`, `decoded` or `latent`: what the network reads, and where the noise lives, see `RewardSpace`.
+        vae: checkpoint of the VAE whose latents `decoded` and `latent` put the noise on.
+        cache_latents: encode every training motion once, in its fixed crop, rather than a new crop in every step.
         schedule: noise schedule of the motions.
         omega: probability that a motion stays clean (t = 0).
         t_min: lowest timestep of a noisy motion, at least 1.
@@ -87,6 +72,9 @@ class RewardTraining(PrincipalStart):
         skeleton: str = "humanml3d",
         text_encoder: str = "all-MiniLM-L6-v2",
         network: RewardArchitecture = PAPER_NETWORK,
+        space: SpaceName = "motion",
+        vae: str | None = None,
+        cache_latents: bool = False,
         schedule: NoiseSchedule = PAPER_SCHEDULE,
         omega: float = 0.5,
         t_min: int = 1,
@@ -108,10 +96,14 @@ class RewardTraining(PrincipalStart):
         seed: int = 1234,
     ) -> None:
         settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        super().__init__(skeleton, "reward", learning_rate, warmup_steps, weight_decay, seed)
+        needs_latents = space != "motion"
+        super().__init__(
+            skeleton, "reward", learning_rate, warmup_steps, weight_decay, seed, vae=vae, needs_latents=needs_latents
+        )
         self.save_hyperparameters(settings)
+        self.space_name, self.cache_latents = space, cache_latents
         self.schedule = as_dataclass(NoiseSchedule, schedule)
-        self.omega, self.t_min, self.t_max = omega, t_min, t_max
+        self.law = TimestepLaw(omega, t_min, t_max)
         self.temperature, self.filter_threshold = temperature, filter_threshold
         self.validation_timesteps = tuple(validation_timesteps)
         self.reconstruct, self.principal_init = reconstruct, principal_init
@@ -125,20 +117,31 @@ class RewardTraining(PrincipalStart):
         self._check_settings()
         self.text_encoder = text_encoder
         self.text = CachedTextEncoder(text_encoder, text_cache)
-        architecture = as_dataclass(RewardArchitecture, network)
-        sizes = self.skeleton.num_features, self.text.token_size
-        self.network = StepAwareRewardModel(*sizes, **asdict(architecture))
+        self.architecture = as_dataclass(RewardArchitecture, network)
+        if not needs_latents:
+            self.build_networks()
         self.val_retrieval = RetrievalByLevel(self.validation_timesteps)
         self.test_retrieval = RetrievalByLevel(self.validation_timesteps, (None, POOL))
 
+    @property
+    def space(self) -> RewardSpace:
+        """What the network reads. Raises what `latent_space` raises."""
+        return RewardSpace(self.space_name, self.normaliser, self.latent_space if self.needs_latents else None)
+
+    def build_networks(self) -> None:
+        """Make the reward model of what its space shows it."""
+        sizes = self.space.num_features, self.text.token_size
+        self.network = StepAwareRewardModel(*sizes, **asdict(self.architecture))
+
     def setup(self, stage: str) -> None:
-        """Take the data set's statistics (fit only), check its skeleton, and encode the stage's captions."""
+        """Take the statistics of the data set (fit only) or the VAE, and encode the stage's captions."""
         super().setup(stage)
         self.prepare_text(self.text, stage)
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
         """Algorithm 1 on one batch."""
-        terms = self.terms(batch, self.draw(batch), gather=True)
+        states = self.states(batch)
+        terms = self.terms(batch, states, self.draw(batch, states), gather=True)
         size = len(batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=size)
         return terms["loss"]
@@ -159,32 +162,31 @@ class RewardTraining(PrincipalStart):
         """Log `test/t0/t2m_R@1` and so on over the whole test split, `test/t0/pool32/t2m_R@1` within pools."""
         self._log_retrieval(self.test_retrieval, "test")
 
-    def draw(self, batch: MotionTextBatch) -> RewardDraws:
-        """The random part of a training step, from the global random state of the batch's device."""
-        size, device = len(batch), self.device
-        width = self.network.architecture.width
-        return RewardDraws(
-            t=draw_timesteps(size, self.omega, self.t_min, self.t_max).to(device),
-            noise=torch.randn_like(batch.motion),
-            motion=torch.randn(size, width, device=device),
-            text=torch.randn(size, width, device=device),
-        )
+    def states(self, batch: MotionTextBatch) -> Tensor:
+        """What the noise is put on: normalised motions [B, T, D], or standardised latents [B, n, d]."""
+        if not self.needs_latents:
+            return self.normalised(batch)
+        return self.latent_space.statistics.normalise(self.encoded(batch).mean)
 
-    def fixed_draws(self, batch: MotionTextBatch) -> RewardDraws:
+    def clean_input(self, batch: MotionTextBatch) -> tuple[Tensor, Tensor]:
+        """What the network reads of clean motions, and its lengths [B]."""
+        return self.space.view(self.states(batch), batch.lengths), self.space.read_lengths(batch.lengths)
+
+    def draw(self, batch: MotionTextBatch, states: Tensor) -> RewardDraws:
+        """The random part of a training step, from the global random state of the states' device."""
+        return RewardDraws.random(self.law, states, self.architecture.width)
+
+    def fixed_draws(self, batch: MotionTextBatch, states: Tensor) -> RewardDraws:
         """The random part of an evaluation: per sample from (seed, id); latents are their means."""
-        noise, timesteps = torch.zeros_like(batch.motion), []
-        for row, (sample_id, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
-            generator = sample_generator(self.seed, sample_id)
-            noise[row, :length] = torch.randn((length, noise.shape[2]), generator=generator).to(noise)
-            timesteps.append(draw_timesteps(1, self.omega, self.t_min, self.t_max, generator))
-        means = torch.zeros(len(batch), self.network.architecture.width, device=noise.device)
-        return RewardDraws(torch.cat(timesteps).to(noise.device), noise, means, means)
+        lengths = self.space.state_lengths(batch.lengths)
+        return RewardDraws.fixed(self.law, states, lengths, self.architecture.width, self.seed, batch.ids)
 
-    def terms(self, batch: MotionTextBatch, draws: RewardDraws, *, gather: bool) -> dict[str, Tensor]:
+    def terms(self, batch: MotionTextBatch, states: Tensor, draws: RewardDraws, *, gather: bool) -> dict[str, Tensor]:
         """The loss and its unweighted terms.
 
         Args:
             batch: motions and captions.
+            states: of the batch, as `states` gives them.
             draws: timesteps and noise.
             gather: take the negatives from all ranks; their batches must have one size.
 
@@ -192,13 +194,13 @@ class RewardTraining(PrincipalStart):
             Scalars `contrastive`, `reconstruction`, `agreement`, `kl`, `latent`, and their weighted sum `loss`.
         """
         text = self.text(batch.captions).to(self.device)
-        features, lengths = self.normalised(batch), batch.lengths
-        noisy = self.schedule.add_noise(features, draws.t, draws.noise)
+        lengths = self.space.read_lengths(batch.lengths)
+        noisy = self.space.view(self.schedule.add_noise(states, draws.t, draws.noise), batch.lengths)
+        target = self.space.view(states, batch.lengths) if self.reconstruct == "clean" else noisy
         motion_latent = self.network.encode_motion(noisy, lengths, draws.t)
         text_latent = self.network.encode_text(text.tokens, text.lengths)
         motion, caption = motion_latent.at(draws.motion), text_latent.at(draws.text)
-        target = features if self.reconstruct == "clean" else noisy
-        from_motion, from_text = (self.network.decode(z, lengths, features.shape[1]) for z in (motion, caption))
+        from_motion, from_text = (self.network.decode(z, lengths, target.shape[1]) for z in (motion, caption))
         terms = {
             "reconstruction": masked_smooth_l1(from_text, target, lengths)
             + masked_smooth_l1(from_motion, target, lengths),
@@ -215,13 +217,12 @@ class RewardTraining(PrincipalStart):
         """Kind, architecture, feature spec, text encoder, schedule and noise levels."""
         return reward_spec(
             self.network,
+            self.space,
             self.schedule,
             skeleton=self.skeleton.name,
             text_encoder=self.text_encoder,
             fingerprint=self.fingerprint,
-            omega=self.omega,
-            t_min=self.t_min,
-            t_max=self.t_max,
+            **asdict(self.law),
         )
 
     def _contrastive(self, motion: Tensor, caption: Tensor, text: TextFeatures, *, gather: bool) -> Tensor:
@@ -244,38 +245,44 @@ class RewardTraining(PrincipalStart):
         return everyone.reshape(-1, x.shape[-1])
 
     def _evaluate(self, batch: MotionTextBatch, retrieval: RetrievalByLevel, stage: Literal["val", "test"]) -> None:
-        draws = self.fixed_draws(batch)
-        terms = self.terms(batch, draws, gather=False)
+        states, lengths = self.states(batch), self.space.read_lengths(batch.lengths)
+        draws = self.fixed_draws(batch, states)
+        terms = self.terms(batch, states, draws, gather=False)
         self.log_dict({f"{stage}/{name}": term for name, term in terms.items()}, batch_size=len(batch), sync_dist=True)
         text = self.text(batch.captions).to(self.device)
         captions = self.network.encode_text(text.tokens, text.lengths).mean
-        features = self.normalised(batch)
         for level in retrieval.levels:
             t = torch.full_like(draws.t, level)
-            noisy = self.schedule.add_noise(features, t, draws.noise)
-            motions = self.network.encode_motion(noisy, batch.lengths, t).mean
-            retrieval.update(level, motions, captions, batch.ids)
+            noisy = self.space.view(self.schedule.add_noise(states, t, draws.noise), batch.lengths)
+            retrieval.update(level, self.network.encode_motion(noisy, lengths, t).mean, captions, batch.ids)
 
     def _log_retrieval(self, retrieval: RetrievalByLevel, stage: Literal["val", "test"]) -> None:
         # Already the same on every rank: the metrics gather their own states.
         self.log_dict({f"{stage}/{name}": value.float() for name, value in retrieval.compute().items()})
         retrieval.reset()
 
-    def _check_settings(self) -> None:
-        steps = self.schedule.steps
-        if not 0.0 <= self.omega <= 1.0:
-            raise ConfigError(f"RewardTraining.omega is {self.omega}; set it between 0 and 1")
-        if not 1 <= self.t_min <= self.t_max <= steps:
+    def _check_noise(self) -> None:
+        steps, law = self.schedule.steps, self.law
+        if not 0.0 <= law.omega <= 1.0:
+            raise ConfigError(f"RewardTraining.omega is {law.omega}; set it between 0 and 1")
+        if not 1 <= law.t_min <= law.t_max <= steps:
             raise ConfigError(
-                f"RewardTraining.t_min={self.t_min}, t_max={self.t_max}; need 1 <= t_min <= t_max <= {steps}"
+                f"RewardTraining.t_min={law.t_min}, t_max={law.t_max}; need 1 <= t_min <= t_max <= {steps}"
             )
+        for level in self.validation_timesteps:
+            if not 0 <= level <= steps:
+                raise ConfigError(f"RewardTraining.validation_timesteps has {level}; levels lie in 0 to {steps}")
+
+    def _check_settings(self) -> None:
+        self._check_noise()
+        if self.space_name not in get_args(SpaceName):
+            raise ConfigError(f"RewardTraining.space is {self.space_name!r}; choose {', '.join(get_args(SpaceName))}")
+        if self.vae_path is not None and not self.needs_latents:
+            raise ConfigError(f"RewardTraining.vae is {self.vae_path}, but space motion has no VAE; leave it out")
         if self.reconstruct not in ("clean", "noisy"):
             raise ConfigError(f"RewardTraining.reconstruct is {self.reconstruct!r}; choose clean or noisy")
         if self.temperature <= 0:
             raise ConfigError(f"RewardTraining.temperature is {self.temperature}; set it above 0")
-        for level in self.validation_timesteps:
-            if not 0 <= level <= steps:
-                raise ConfigError(f"RewardTraining.validation_timesteps has {level}; levels lie in 0 to {steps}")
         for name, weight in self.weights.items():
             if weight < 0:
                 raise ConfigError(f"RewardTraining: the weight of {name} is {weight}; set it to 0 or more")

@@ -58,8 +58,8 @@ def test_features_undo_the_standardisation_of_latents():
     bundle = tiny_diffusion()
     generator = LatentDiffusionGenerator(bundle, 1.0, toy_encoder)
     latent = torch.randn(3, 2, 8)
-    standardised = (latent - bundle.latent_shift) / bundle.latent_scale
-    expected = bundle.normaliser.denormalise(bundle.vae.decode(latent, LENGTHS, 12))
+    standardised = (latent - bundle.latents.statistics.mean) / bundle.latents.statistics.std
+    expected = bundle.normaliser.denormalise(bundle.latents.vae.decode(latent, LENGTHS, 12))
     mask = (torch.arange(12)[None] < LENGTHS[:, None])[..., None]
     torch.testing.assert_close(generator.features(standardised, LENGTHS), expected * mask, rtol=1e-4, atol=1e-5)
 
@@ -87,11 +87,10 @@ def test_scale_one_needs_no_unconditional_half():
 
 def write_checkpoint(path):
     bundle = tiny_diffusion()
-    parts = {"vae": bundle.vae, "denoiser": bundle.denoiser, "normaliser": bundle.normaliser}
+    parts = bundle.modules
     state = {f"{name}.{key}": value for name, part in parts.items() for key, value in part.state_dict().items()}
-    state |= {"latent_shift": bundle.latent_shift, "latent_scale": bundle.latent_scale}
     spec = diffusion_spec(
-        bundle.vae,
+        bundle.latents,
         bundle.denoiser,
         bundle.schedule,
         skeleton="humanml3d",

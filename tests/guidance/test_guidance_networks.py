@@ -68,7 +68,7 @@ def test_only_the_state_is_differentiated():
     generator, reward = parts()
     evaluate, latent = guidance(generator, reward, *prompts(3))
     reward_gradient(evaluate, latent)
-    modules = (generator.bundle.vae, generator.bundle.denoiser, reward.bundle.network)
+    modules = (generator.bundle.latents, generator.bundle.denoiser, reward.bundle.network)
     for parameter in (p for module in modules for p in module.parameters()):
         assert parameter.grad is None
         assert not parameter.requires_grad

@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from lightning_realign.callbacks.writer import PredictionWriter
+from lightning_realign.checkpoint import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import load_generator
 from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.pipeline import load_reward_on
 from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.motion import load_skeleton, recover_joints
 from tests.guided_toys import plain_sampling
@@ -228,7 +228,7 @@ def test_the_retrieved_motion_is_recorded(bench, tmp_path, monkeypatch):
     files = predict(bench, tmp_path, batch_size=7, predict_replications=2)
     # Once to fill the cache, once for the batch: retrieval, guidance and both replications share it.
     assert len(encoded) <= 2
-    reward = load_reward_on(bench.reward, "cpu")
+    reward = load_reward(bench.reward)
     data = HumanML3DDataModule(bench.data)
     data.setup("test")
     index = load_or_build_index(reward, data, progress=False)

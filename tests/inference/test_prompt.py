@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
+from lightning_realign.checkpoint import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.guidance.retrieval import RewardIndex, index_path, load_or_build_index, reward_fingerprint
-from lightning_realign.inference.pipeline import load_reward_on
 from lightning_realign.inference.prompt import check_prompts, frames_of, generate
 from lightning_realign.motion import load_skeleton
 
@@ -62,7 +62,7 @@ def test_eta_needs_an_index_and_takes_or_finds_one(alone, bench, tmp_path, monke
         generate(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
     with pytest.raises(DataError, match="no such retrieval index"):
         generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=alone / "none", **settings)
-    bundle, data = load_reward_on(bench.reward, "cpu"), HumanML3DDataModule(bench.data)
+    bundle, data = load_reward(bench.reward), HumanML3DDataModule(bench.data)
     load_or_build_index(bundle, data, tmp_path, progress=False)
     index = index_path(reward_fingerprint(bundle), data, tmp_path)
     guided = generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=index, **settings)

@@ -9,6 +9,7 @@ import torch
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.text import CachedTextEncoder, EncodedCaption
 from tests.support import write_tiny_dataset
+from tests.training.helpers import trainer, vae_module
 
 ENCODER = "all-MiniLM-L6-v2"
 
@@ -43,6 +44,16 @@ def text_cache(tiny_root, tmp_path_factory) -> str:
         captions = {caption for stage in ("fit", "test") for caption in data.captions(stage)}
         CachedTextEncoder(ENCODER, folder).prepare(["", *captions], progress=False)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def vae_path(tmp_path_factory, tiny_root) -> str:
+    """A checkpoint of a VAE trained for a few steps."""
+    folder = tmp_path_factory.mktemp("vae")
+    fitted = trainer(folder, max_epochs=3, limit_val_batches=0)
+    fitted.fit(vae_module(), datamodule=HumanML3DDataModule(tiny_root, batch_size=8))
+    fitted.save_checkpoint(folder / "vae.ckpt")
+    return str(folder / "vae.ckpt")
 
 
 @pytest.fixture

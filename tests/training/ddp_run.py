@@ -12,7 +12,7 @@ from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
-from lightning_realign.training.reward import RewardDraws
+from lightning_realign.training.draws import RewardDraws
 from tests.training.helpers import SIZES, reward_module, trainer
 
 JOINT_BATCH = 8
@@ -21,9 +21,9 @@ JOINT_BATCH = 8
 class PerSample(RewardTraining):
     """Draws everything by id, so that it matters in no way which rank a sample is on; dropout is off."""
 
-    def draw(self, batch):
+    def draw(self, batch, states):
         width = self.network.architecture.width
-        draws = self.fixed_draws(batch)
+        draws = self.fixed_draws(batch, states)
         noises = [torch.randn(2, width, generator=sample_generator(99, sample_id)) for sample_id in batch.ids]
         motion, text = torch.stack(noises, dim=1)
         return RewardDraws(draws.t, draws.noise, motion, text)

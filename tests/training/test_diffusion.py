@@ -7,18 +7,7 @@ from lightning_realign.checkpoint import load_diffusion, load_vae
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.training import DiffusionTraining
-from tests.training.helpers import LossRecord, StopAfter, diffusion_module, trainer, vae_module
-
-
-@pytest.fixture(scope="module")
-def vae_path(tmp_path_factory, tiny_root):
-    from lightning_realign.data import HumanML3DDataModule
-
-    folder = tmp_path_factory.mktemp("vae")
-    fitted = trainer(folder, max_epochs=3, limit_val_batches=0)
-    fitted.fit(vae_module(), datamodule=HumanML3DDataModule(tiny_root, batch_size=8))
-    fitted.save_checkpoint(folder / "vae.ckpt")
-    return str(folder / "vae.ckpt")
+from tests.training.helpers import LossRecord, StopAfter, diffusion_module, trainer
 
 
 def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache, vae_path):
@@ -31,9 +20,9 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache,
     fitted.save_checkpoint(path)
     bundle, vae = load_diffusion(path), load_vae(vae_path)
     for name, value in vae.network.state_dict().items():
-        assert torch.equal(bundle.vae.state_dict()[name], value), name
+        assert torch.equal(bundle.latents.vae.state_dict()[name], value), name
     assert torch.equal(bundle.normaliser.mean, vae.normaliser.mean)
-    assert torch.equal(bundle.latent_shift, module.latent_shift)
+    assert torch.equal(bundle.latents.statistics.mean, module.latents.statistics.mean)
     assert bundle.prediction == "epsilon"
     again = DiffusionTraining.load_from_checkpoint(path, weights_only=True)
     assert torch.equal(again.networks[1].query_pos.pe, module.networks[1].query_pos.pe)
@@ -42,16 +31,16 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache,
 def test_latents_are_standardised_over_the_training_split(tmp_path, tiny_data, text_cache, vae_path):
     module, data = diffusion_module(text_cache, vae_path, sample_latents=False), tiny_data()
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(module, datamodule=data)
-    vae, _ = module.networks
+    statistics = module.latents.statistics
     with torch.no_grad():
         latents = torch.cat(
-            [vae.encode(module.normalised(batch), batch.lengths).mean for batch in data.gallery_dataloader()]
+            [module.latents.encode(module.normalised(batch), batch.lengths).mean for batch in data.gallery_dataloader()]
         )
     assert len(latents) == 24
-    torch.testing.assert_close(module.latent_shift, latents.mean(dim=0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(statistics.mean, latents.mean(dim=0), rtol=1e-4, atol=1e-5)
     spread = latents.std(dim=0, correction=0)
     floor = 0.05 * spread.square().mean().sqrt()
-    torch.testing.assert_close(module.latent_scale, spread.clamp_min(floor), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(statistics.std, spread.clamp_min(floor), rtol=1e-3, atol=1e-5)
 
 
 def test_resuming_continues_and_needs_no_vae_file(tmp_path, tiny_data, text_cache, vae_path):
@@ -90,7 +79,7 @@ def test_a_perfect_denoiser_has_no_loss_and_steps_back_to_the_latent(
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(module, datamodule=tiny_data())
     generator = torch.Generator().manual_seed(0)
     z, noise = torch.randn(5, 2, 8, generator=generator), torch.randn(5, 2, 8, generator=generator)
-    clean = (z - module.latent_shift) / module.latent_scale
+    clean = (z - module.latents.statistics.mean) / module.latents.statistics.std
     seen = []
 
     class Perfect(torch.nn.Module):

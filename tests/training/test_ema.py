@@ -81,9 +81,10 @@ def test_averaging_on_a_frozen_vae(tmp_path, tiny_data, text_cache):
     trainer(tmp_path, callbacks=[whole, averaging(), stop]).fit(module, datamodule=tiny_data())
     bundle, vae = load_diffusion(tmp_path / "run1.ckpt"), load_vae(tmp_path / "vae.ckpt")
     for name, value in vae.network.state_dict().items():
-        torch.testing.assert_close(bundle.vae.state_dict()[name], value, rtol=1e-5, atol=1e-7, msg=name)
-    assert torch.equal(bundle.latent_scale, module.latent_scale)
-    assert not torch.equal(bundle.latent_scale, torch.ones_like(bundle.latent_scale))
+        torch.testing.assert_close(bundle.latents.vae.state_dict()[name], value, rtol=1e-5, atol=1e-7, msg=name)
+    scale = bundle.latents.statistics.std
+    assert torch.equal(scale, module.latents.statistics.std)
+    assert not torch.equal(scale, torch.ones_like(scale))
     again = diffusion_module(text_cache, str(tmp_path / "gone.ckpt"))
     trainer(tmp_path, callbacks=[resumed, averaging()]).fit(
         again, datamodule=tiny_data(), ckpt_path=str(tmp_path / "run0.ckpt"), weights_only=True

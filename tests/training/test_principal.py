@@ -87,7 +87,7 @@ def test_too_little_data_is_refused():
 def test_the_start_is_made_once_per_model(tmp_path, tiny_data, monkeypatch):
     """A resumed run has its weights already: reading the whole training split would only be thrown away."""
     started = []
-    monkeypatch.setattr(principal, "start_from_data", lambda *arguments: started.append(arguments))
+    monkeypatch.setattr(principal, "start_from_components", lambda *arguments: started.append(arguments))
     settings = {"limit_train_batches": 1, "limit_val_batches": 0}
     first = trainer(tmp_path, max_epochs=1, **settings)
     module = vae_module(principal_init=True)

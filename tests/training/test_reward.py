@@ -12,7 +12,7 @@ from lightning_realign.checkpoint import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
-from lightning_realign.training.reward import RewardDraws, draw_timesteps
+from lightning_realign.training.draws import RewardDraws, TimestepLaw
 from tests.training.helpers import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
 
 
@@ -23,9 +23,13 @@ def prepared(module, data):
     return module.eval(), next(iter(data.train_dataloader()))
 
 
+def terms(module, batch, draws):
+    return module.terms(batch, module.states(batch), draws, gather=False)
+
+
 def test_omega_mixes_clean_and_noisy_samples():
     size, omega = 40000, 0.3
-    t = draw_timesteps(size, omega, 5, 24, torch.Generator().manual_seed(0))
+    t = TimestepLaw(omega, 5, 24).draw(size, torch.Generator().manual_seed(0))
     bound = 4.5 * math.sqrt(size * omega * (1 - omega))
     assert abs((t == 0).sum().item() - size * omega) < bound
     noisy = t[t > 0]
@@ -38,7 +42,7 @@ def test_omega_mixes_clean_and_noisy_samples():
 
 @pytest.mark.parametrize(("omega", "clean"), [(1.0, True), (0.0, False)])
 def test_omega_at_its_ends(omega, clean):
-    t = draw_timesteps(2000, omega, 1, 1000, torch.Generator().manual_seed(0))
+    t = TimestepLaw(omega, 1, 1000).draw(2000, torch.Generator().manual_seed(0))
     assert bool((t == 0).all()) if clean else int(t.min()) >= 1
 
 
@@ -96,11 +100,11 @@ def test_resuming_continues_the_run(tmp_path, tiny_data, text_cache):
 def test_the_loss_ignores_padding(tiny_data, text_cache):
     module, batch = prepared(reward_module(text_cache), tiny_data())
     torch.manual_seed(0)
-    draws = module.draw(batch)
+    draws = module.draw(batch, module.states(batch))
     longer = replace(batch, motion=torch.nn.functional.pad(batch.motion, (0, 0, 0, 9), value=3.0))
     noise = torch.nn.functional.pad(draws.noise, (0, 0, 0, 9), value=100.0)
-    expected = module.terms(batch, draws, gather=False)
-    found = module.terms(longer, replace(draws, noise=noise), gather=False)
+    expected = terms(module, batch, draws)
+    found = terms(module, longer, replace(draws, noise=noise))
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
@@ -108,14 +112,20 @@ def test_the_loss_ignores_padding(tiny_data, text_cache):
 def test_noise_reaches_the_noisy_samples_only(tiny_data, text_cache):
     """With omega = 1 the noise has no influence; a noisy target differs from a clean one only for noisy samples."""
     clean, batch = prepared(reward_module(text_cache, omega=1.0), tiny_data())
-    draws = clean.draw(batch)
+    draws = clean.draw(batch, clean.states(batch))
     assert not draws.t.any()
     quiet = replace(draws, noise=torch.zeros_like(draws.noise))
-    assert torch.equal(clean.terms(batch, draws, gather=False)["loss"], clean.terms(batch, quiet, gather=False)["loss"])
+    assert torch.equal(
+        terms(clean, batch, draws)["loss"],
+        terms(clean, batch, quiet)["loss"],
+    )
     noisy, _ = prepared(reward_module(text_cache, omega=1.0, reconstruct="noisy"), tiny_data())
-    assert torch.equal(clean.terms(batch, draws, gather=False)["loss"], noisy.terms(batch, draws, gather=False)["loss"])
+    assert torch.equal(
+        terms(clean, batch, draws)["loss"],
+        terms(noisy, batch, draws)["loss"],
+    )
     high = replace(draws, t=torch.full_like(draws.t, 900))
-    first, second = (module.terms(batch, high, gather=False)["reconstruction"] for module in (clean, noisy))
+    first, second = (terms(module, batch, high)["reconstruction"] for module in (clean, noisy))
     assert abs(first - second) > 0.01
 
 
@@ -123,21 +133,21 @@ def test_tmr_and_temos_are_configurations(tiny_data, text_cache):
     network = RewardArchitecture(**SIZES, patch=4, step_aware=False)
     tmr, batch = prepared(reward_module(text_cache, network=network, omega=1.0, agreement_weight=0.0), tiny_data())
     assert not any(name.startswith("time_embedding") for name, _ in tmr.network.named_parameters())
-    draws = tmr.draw(batch)
-    terms = tmr.terms(batch, draws, gather=False)
-    expected = 0.1 * terms["contrastive"] + terms["reconstruction"] + 1e-5 * terms["kl"] + 1e-5 * terms["latent"]
-    torch.testing.assert_close(terms["loss"], expected)
+    draws = tmr.draw(batch, tmr.states(batch))
+    found = terms(tmr, batch, draws)
+    expected = 0.1 * found["contrastive"] + found["reconstruction"] + 1e-5 * found["kl"] + 1e-5 * found["latent"]
+    torch.testing.assert_close(found["loss"], expected)
     temos, _ = prepared(reward_module(text_cache, network=network, omega=1.0, contrastive_weight=0.0), tiny_data())
-    assert "contrastive" not in temos.terms(batch, draws, gather=False)
+    assert "contrastive" not in terms(temos, batch, draws)
 
 
 def test_evaluation_draws_per_sample(tiny_data, text_cache):
     module, batch = prepared(reward_module(text_cache), tiny_data())
-    draws = module.fixed_draws(batch)
+    draws = module.fixed_draws(batch, module.states(batch))
     alone = replace(
         batch, motion=batch.motion[2:3], lengths=batch.lengths[2:3], ids=batch.ids[2:3], captions=batch.captions[2:3]
     )
-    single = module.fixed_draws(alone)
+    single = module.fixed_draws(alone, module.states(alone))
     assert torch.equal(single.noise[0], draws.noise[2])
     assert torch.equal(single.t[0], draws.t[2])
     assert isinstance(single, RewardDraws)
