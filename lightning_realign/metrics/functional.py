@@ -25,11 +25,13 @@ def cosine_similarity_matrix(queries: Tensor, gallery: Tensor) -> Tensor:
     return torch.matmul(next(directions), next(directions).T).float()
 
 
-def retrieval_ranks(similarity: Tensor) -> Tensor:
-    """Zero-based rank of every query's own match, which stands on the diagonal; ties take their average place.
+def retrieval_ranks(similarity: Tensor, matches: Tensor | None = None) -> Tensor:
+    """Zero-based rank of every query's nearest match; ties take their average place, as in TMR's code.
 
     Args:
         similarity: [..., N, N], queries in rows; the larger the nearer.
+        matches: [..., N, N], true where an item counts as the query's match; its own, on the diagonal, always does.
+            None: nothing else does.
 
     Returns:
         Ranks [..., N] as float64: (number of strictly nearer items) + (number of other items as near) / 2.
@@ -39,7 +41,10 @@ def retrieval_ranks(similarity: Tensor) -> Tensor:
     """
     if similarity.dim() < 2 or similarity.shape[-1] != similarity.shape[-2]:
         raise ValueError(f"similarity has shape {tuple(similarity.shape)}: expected [..., N, N], one match per query")
-    match = similarity.diagonal(dim1=-2, dim2=-1)[..., None]
+    own = similarity.diagonal(dim1=-2, dim2=-1)[..., None]
+    match = own
+    if matches is not None:
+        match = torch.maximum(own, similarity.masked_fill(~matches, -torch.inf).amax(dim=-1, keepdim=True))
     nearer = (similarity > match).sum(dim=-1)
     ties = (similarity == match).sum(dim=-1) - 1
     # A NaN is equal to nothing, itself included; its query counts as last rather than as a hit.
@@ -97,11 +102,30 @@ def retrieval_scores(
     if motion.shape != text.shape or motion.dim() != 2:
         raise ValueError(f"motion has shape {tuple(motion.shape)} and text {tuple(text.shape)}: both must be [N, W]")
     size = len(motion)
-    pools = torch.arange(size)[None] if pool is None else pool_order(size, pool, seed)
+    return pooled_scores(
+        motion, text, torch.arange(size)[None] if pool is None else pool_order(size, pool, seed), recalls
+    )
+
+
+def pooled_scores(
+    motion: Tensor, text: Tensor, pools: Tensor, recalls: Sequence[int] = RECALLS, matches: Tensor | None = None
+) -> dict[str, Tensor]:
+    """`retrieval_scores` within given pools.
+
+    Args:
+        motion: [N, W] motion latents.
+        text: [N, W] latents of their captions.
+        pools: [M, P] indices of the members of each pool; figures are averaged over the pools.
+        recalls: the k of R@k.
+        matches: [N, N] symmetric, true where two pairs count as the same; None: no other pair does.
+    """
     scores = {}
     for direction, queries, gallery in (("t2m", text, motion), ("m2t", motion, text)):
         ranks = [
-            retrieval_ranks(cosine_similarity_matrix(queries[members], gallery[members]))
+            retrieval_ranks(
+                cosine_similarity_matrix(queries[members], gallery[members]),
+                None if matches is None else matches[members][:, members],
+            )
             for members in pools.to(motion.device)
             if len(members)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +11,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lightning_realign.hashing import stable_key
 from lightning_realign.metrics.functional import RECALLS, retrieval_scores
-
-
-def id_keys(ids: Sequence[str]) -> Tensor:
-    """A 63-bit key per sample id, int64 [B]: strings cannot be gathered between processes, these can."""
-    return torch.tensor([stable_key(sample_id) for sample_id in ids], dtype=torch.int64)
+from lightning_realign.metrics.keyed import id_keys
 
 
 class RetrievalMetrics(Metric):
@@ -52,6 +48,7 @@ class RetrievalMetrics(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
+    plot_lower_bound = 0.0
 
     motion: list[Tensor]
     text: list[Tensor]
@@ -96,3 +93,7 @@ class RetrievalMetrics(Metric):
         order = torch.from_numpy(first)
         motion, text = (dim_zero_cat(state)[order.to(self.device)] for state in (self.motion, self.text))
         return retrieval_scores(motion, text, self.pool, self.seed, self.recalls)
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """Draw the figures: of now, or the given one or several results of `compute`; returns figure and axes."""
+        return self._plot(val, ax)

@@ -1,0 +1,175 @@
+"""Figures of generated motions as pure functions of embeddings. Symbols: N samples, W width, P pool size.
+
+The definitions are those of Guo et al. (CVPR 2022, github.com/EricGuo5513/text-to-motion), computed in float64, with
+explicit seeds instead of the global random state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import DataError
+from lightning_realign.metrics.functional import pool_order, retrieval_ranks
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean [W] and covariance [W, W] of embeddings, float64."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+def draw(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """`count` different indices below `size`, int64 [count]."""
+    return torch.randperm(size, generator=generator)[:count]
+
+
+def pools_of(size: int, pool: int, seed: int) -> Tensor:
+    """Indices [size // pool, pool] of shuffled pools, see `pool_order`.
+
+    Raises:
+        DataError: there are fewer samples than one pool holds.
+    """
+    pools = pool_order(size, pool, seed)
+    if not len(pools):
+        raise DataError(f"{size} samples do not fill one pool of {pool}: score more samples or choose a smaller pool")
+    return pools
+
+
+def r_precision(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | None = None, top: int = 3) -> Tensor:
+    """R-Precision: how often a caption's own motion is among the k nearest of its pool, by Euclidean distance.
+
+    Guo et al. (CVPR 2022). Their code leaves equal distances to the sort's order; here a match that ties with other
+    motions takes the average of their places (the rule of TMR's code), so that a constant embedding scores no better
+    than chance.
+
+    Args:
+        text: [N, W] embeddings of captions, the queries.
+        motion: [N, W] embeddings of motions.
+        pools: [M, P] indices of the members of each pool.
+        groups: [N] integers; a motion of the query's own group counts as its match. None: only its own motion does.
+        top: the largest k.
+
+    Returns:
+        Fractions [top] for k = 1..top over all M P queries, float64.
+    """
+    hits = torch.zeros(top, dtype=torch.float64, device=text.device)
+    for members in pools.to(text.device):
+        distance = pairwise_distance(text[members], motion[members])
+        matches = None if groups is None else groups[members][:, None] == groups[members][None]
+        ranks = retrieval_ranks(-distance, matches)
+        hits += torch.stack([(ranks < k).sum() for k in range(1, top + 1)])
+    return hits / pools.numel()
+
+
+def pairwise_distance(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Euclidean distances [N, M] of [N, W] from [M, W], float64.
+
+    Taken from differences, not from a matrix product: equal embeddings are then equally far, wherever they stand.
+    """
+    return torch.cdist(queries.double(), gallery.double(), compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
+    """MM-Dist: mean Euclidean distance of captions [N, W] from their own motions [N, W], a float64 scalar.
+
+    Guo et al. (CVPR 2022).
+    """
+    distance: Tensor = torch.linalg.vector_norm(text.double() - motion.double(), dim=-1)
+    return distance.mean()
+
+
+def gaussian_of(embeddings: Tensor) -> Gaussian:
+    """Mean and unbiased covariance of embeddings [N, W].
+
+    Raises:
+        DataError: fewer than two embeddings, or some that are not finite.
+    """
+    if len(embeddings) < 2:
+        raise DataError(
+            f"{len(embeddings)} samples have no covariance: FID needs at least 2 (and means more with many)"
+        )
+    values = embeddings.double()
+    if not values.isfinite().all():
+        raise DataError("embeddings hold NaN or infinity: FID is not defined for them; check the motions behind them")
+    mean = values.mean(dim=0)
+    centred = values - mean
+    return Gaussian(mean, centred.T @ centred / (len(values) - 1))
+
+
+def frechet_distance(one: Gaussian, other: Gaussian) -> Tensor:
+    """FID: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), a float64 scalar >= 0.
+
+    Heusel et al. (NeurIPS 2017), on motion embeddings as Guo et al. (CVPR 2022). The trace of the root is the sum of
+    the singular values of C1^(1/2) C2^(1/2), whose symmetric roots come from eigenvalues: no complex matrix root, no
+    term added to the diagonal. Directions without variance (fewer samples than dimensions) are left out of the roots
+    exactly, since the root of a rounding error is far larger than the error.
+
+    Raises:
+        ValueError: Gaussians of different width.
+    """
+    if one.mean.shape != other.mean.shape:
+        raise ValueError(f"embeddings have {len(one.mean)} and {len(other.mean)} dimensions: embed both with one model")
+    root = torch.linalg.svdvals(_root(one.covariance) @ _root(other.covariance)).sum()
+    traces = one.covariance.trace() + other.covariance.trace()
+    distance: Tensor = (one.mean - other.mean).square().sum() + traces - 2 * root
+    return distance.clamp_min(0)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The symmetric root of a covariance [W, W]."""
+    values, vectors = torch.linalg.eigh(covariance)
+    least = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
+    scales = torch.where(values > least, values, 0.0).sqrt()
+    root: Tensor = (vectors * scales) @ vectors.T
+    return root
+
+
+def diversity(motion: Tensor, pairs: int = 300, seed: int = 0) -> Tensor:
+    """Diversity: mean distance of two independent draws of `pairs` motions without replacement, a float64 scalar.
+
+    Guo et al. (CVPR 2022).
+
+    Args:
+        motion: [N, W] embeddings.
+        pairs: the size of a draw.
+        seed: of the draws; the global random state is neither read nor changed.
+
+    Raises:
+        DataError: fewer motions than a draw needs.
+    """
+    if len(motion) < pairs:
+        raise DataError(
+            f"{len(motion)} motions are too few for Diversity over {pairs} pairs: score more or set fewer pairs"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (draw(len(motion), pairs, generator).to(motion.device) for _ in range(2))
+    return matching_distance(motion[first], motion[second])
+
+
+def multimodality(motion: Tensor, pairs: int = 10, seed: int = 0) -> Tensor:
+    """MultiModality: mean distance of two draws among the motions of one caption, a float64 scalar.
+
+    Guo et al. (CVPR 2022): the indices drawn are the same for all captions, and a motion may meet itself.
+
+    Args:
+        motion: [C, S, W] embeddings of S motions for each of C captions.
+        pairs: the size of a draw.
+        seed: of the draws; the global random state is neither read nor changed.
+
+    Raises:
+        DataError: fewer motions per caption than a draw needs.
+    """
+    samples = motion.shape[1]
+    if samples < pairs:
+        raise DataError(
+            f"{samples} motions per caption are too few for MultiModality over {pairs} pairs: "
+            "generate more or set fewer pairs"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    first, second = (draw(samples, pairs, generator).to(motion.device) for _ in range(2))
+    return matching_distance(motion[:, first], motion[:, second])

@@ -1,0 +1,128 @@
+"""Physical quality of motions as pure functions of joints [..., T, J, 3]. Symbols: T frames, J joints.
+
+y is up and the ground is y = 0, as in the feature formats. Joints are in the unit of the skeleton (KIT-ML's is the
+millimetre); results are in metres and seconds. Joints lie inside the body: a standing foot's are a little above 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_realign.errors import DataError
+from lightning_realign.motion import Skeleton
+
+CONTACT_HEIGHT = 0.05
+SKATING_SPEED = 0.5
+SKATING_WINDOW = 5
+
+
+def in_metres(joints: Tensor, skeleton: Skeleton, frames: int = 1) -> Tensor:
+    """Joints [..., T, J, 3] in metres, float64.
+
+    Raises:
+        DataError: joints of another skeleton, fewer frames than `frames`, or values that are not finite.
+    """
+    if joints.dim() < 3 or joints.shape[-2:] != (skeleton.num_joints, 3):
+        raise DataError(
+            f"joints have shape {tuple(joints.shape)}: expected [..., T, {skeleton.num_joints}, 3] for skeleton "
+            f"{skeleton.name!r}"
+        )
+    if joints.shape[-3] < frames:
+        raise DataError(f"a motion of {joints.shape[-3]} frames is too short: this figure needs at least {frames}")
+    if not joints.isfinite().all():
+        raise DataError("joints hold NaN or infinity: physical quality is not defined for them; check the motion")
+    return joints.double() * (0.001 if skeleton.unit == "millimetre" else 1.0)
+
+
+def foot_skating_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Fraction of frames in which a toe slides while it is on the ground.
+
+    Karunratanakul et al., GMD (ICCV 2023, github.com/korrawe/guided-motion-diffusion), also used by OmniControl: a toe
+    skates from one frame to the next if it is below 5 cm in both, and its horizontal speed as well as that speed's
+    mean over a window of 5 steps (zero beyond the ends) exceed 0.5 m/s, which is 2.5 cm per frame at 20 frames per
+    second. Either foot counts.
+
+    Args:
+        joints: [..., T, J, 3] in the skeleton's unit, T >= 2.
+        skeleton: the motion's skeleton; the second entries of its feet are the toes.
+
+    Returns:
+        [...] fractions in [0, 1], float64.
+
+    Raises:
+        DataError: see `in_metres`.
+    """
+    toes = [skeleton.feet_left[1], skeleton.feet_right[1]]
+    feet = in_metres(joints, skeleton, frames=2)[..., toes, :]
+    steps = feet[..., 1:, :, [0, 2]] - feet[..., :-1, :, [0, 2]]
+    speed = torch.linalg.vector_norm(steps, dim=-1).transpose(-1, -2) * skeleton.fps  # [..., 2, T - 1]
+    mean = F.avg_pool1d(speed.flatten(0, -2), SKATING_WINDOW, stride=1, padding=SKATING_WINDOW // 2).reshape(
+        speed.shape
+    )
+    low = (feet[..., 1] < CONTACT_HEIGHT).transpose(-1, -2)
+    contact = low[..., 1:] & low[..., :-1]
+    skating = contact & (speed > SKATING_SPEED) & (mean > SKATING_SPEED)
+    ratio: Tensor = skating.any(dim=-2).double().mean(dim=-1)
+    return ratio
+
+
+def foot_height(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean over frames of the height of the lowest of the four foot joints, in metres; read against real motions'.
+
+    The joints' counterpart of PhysDiff's "Float" (Yuan et al., ICCV 2023), which is measured on body meshes.
+
+    Args:
+        joints: [..., T, J, 3] in the skeleton's unit.
+        skeleton: the motion's skeleton.
+
+    Returns:
+        [...] metres, float64; negative where the feet are below the ground.
+
+    Raises:
+        DataError: see `in_metres`.
+    """
+    feet = [*skeleton.feet_left, *skeleton.feet_right]
+    return in_metres(joints, skeleton)[..., feet, 1].amin(dim=-1).mean(dim=-1)
+
+
+def jerk(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean over frames and joints of the length of the third derivative of position, in m/s^3.
+
+    The "jitter" of TransPose (Yi et al., SIGGRAPH 2021), also used by DNO (github.com/korrawe/
+    Diffusion-Noise-Optimization), by third differences.
+
+    Args:
+        joints: [..., T, J, 3] in the skeleton's unit, T >= 4.
+        skeleton: the motion's skeleton.
+
+    Returns:
+        [...] m/s^3, float64.
+
+    Raises:
+        DataError: see `in_metres`.
+    """
+    third = torch.diff(in_metres(joints, skeleton, frames=4), n=3, dim=-3) * skeleton.fps**3
+    length: Tensor = torch.linalg.vector_norm(third, dim=-1)
+    return length.mean(dim=(-1, -2))
+
+
+def ground_penetration(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean over frames of how deep the lowest joint is below the ground, in metres.
+
+    The joints' counterpart of PhysDiff's "Penetrate" (Yuan et al., ICCV 2023), which is measured on body meshes: a
+    body whose joints are just above the ground may be below it.
+
+    Args:
+        joints: [..., T, J, 3] in the skeleton's unit.
+        skeleton: the motion's skeleton.
+
+    Returns:
+        [...] metres >= 0, float64.
+
+    Raises:
+        DataError: see `in_metres`.
+    """
+    lowest = in_metres(joints, skeleton)[..., 1].amin(dim=-1)
+    return (-lowest).clamp_min(0).mean(dim=-1)

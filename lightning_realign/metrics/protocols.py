@@ -1,0 +1,181 @@
+"""Retrieval under TMR's four protocols (Petrovich et al., ICCV 2023, github.com/Mathux/TMR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import DataError
+from lightning_realign.metrics.functional import RECALLS, cosine_similarity_matrix, pooled_scores
+from lightning_realign.metrics.keyed import KeyedMetric, Rows, id_keys
+
+Protocol = Literal["all", "threshold", "dissimilar", "batches"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+def similar_captions(sentences: Tensor, threshold: float = 0.95) -> Tensor:
+    """Which captions count as the same: bool [N, N], true where the cosine exceeds 2 threshold - 1 (0.90 for 0.95).
+
+    TMR compares similarities scaled to [0, 1]; its sentence embeddings are those of all-mpnet-base-v2.
+
+    Args:
+        sentences: [N, S] sentence embeddings.
+        threshold: of the scaled similarity, in [0, 1].
+    """
+    same = cosine_similarity_matrix(sentences, sentences) > 2 * threshold - 1
+    return same.fill_diagonal_(True)
+
+
+def dissimilar_subset(sentences: Tensor, size: int = 100) -> Tensor:
+    """Indices of captions that are far from each other: int64 [size], ascending.
+
+    For data sets without a published list (TMR's own comes from an approximate quadratic knapsack). Begins with the
+    caption least similar to all, and adds, one by one, the caption whose nearest chosen one is farthest away.
+
+    Args:
+        sentences: [N, S] sentence embeddings.
+        size: how many to choose.
+
+    Raises:
+        DataError: fewer captions than that.
+    """
+    if len(sentences) < size:
+        raise DataError(
+            f"{len(sentences)} captions are too few for a dissimilar subset of {size}: score more or choose fewer"
+        )
+    similarity = cosine_similarity_matrix(sentences, sentences)
+    chosen = [int(similarity.double().mean(dim=1).argmin())]
+    nearest = similarity[chosen[0]].clone()
+    while len(chosen) < size:
+        nearest[chosen[-1]] = torch.inf
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, similarity[chosen[-1]])
+    return torch.tensor(sorted(chosen))
+
+
+def small_batches(size: int, pool: int = 32, seed: int = 0) -> Tensor:
+    """TMR's batches of items that are ordered by id: indices [size // pool, pool], the remainder left out.
+
+    Drawn by NumPy's legacy generator, whose stream is frozen, so that the batches are the published ones.
+
+    Raises:
+        DataError: there are fewer items than one batch holds.
+    """
+    if size < pool:
+        raise DataError(f"{size} samples do not fill one batch of {pool}: score more samples or choose a smaller batch")
+    order = np.arange(size)
+    np.random.RandomState(seed).shuffle(order)
+    return torch.from_numpy(order[: size // pool * pool].reshape(-1, pool))
+
+
+class RetrievalProtocols(KeyedMetric):
+    """Text-to-motion and motion-to-text R@k (percent) and median rank under TMR's protocols (ICCV 2023).
+
+    `all`: the whole gallery. `threshold`: the same, but any item whose caption is as good as the query's counts.
+    `dissimilar`: a subset of captions far from each other. `batches`: the mean over batches of 32. The similarity is
+    the cosine of the latents' means; a match that ties with other items takes the average of their places.
+
+    As input to `update`:
+        motion: [B, W] latents (means) of motions.
+        text: [B, W] latents (means) of their captions.
+        sentences: [B, S] sentence embeddings of the captions, from a model that is not the one measured.
+        ids: B sample ids.
+
+    As output of `compute`: a dictionary of float64 scalars, `all/t2m_R@1` ... `batches/m2t_MedR`.
+
+    Args:
+        protocols: those to measure.
+        dissimilar: the subset, as ids (TMR publishes lists of about 100), or the number to choose, see
+            `dissimilar_subset`.
+        threshold: of the similarity of captions, see `similar_captions`.
+        pool: pairs per batch.
+        seed: of the shuffle that forms the batches.
+        recalls: the k of R@k.
+        ids: the pairs to score, all required; batches are then those of TMR, whose order is the ids' own. None scores
+            all that were seen, ordered by their ids' keys.
+
+    Raises:
+        ValueError: no or unknown protocols, a pool or subset below 2, a threshold outside [0, 1], or a k below 1.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        protocols: Sequence[Protocol] = PROTOCOLS,
+        dissimilar: int | Sequence[str] = 100,
+        threshold: float = 0.95,
+        pool: int = 32,
+        seed: int = 0,
+        recalls: Sequence[int] = RECALLS,
+        ids: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(("motion", "text", "sentences"), ids=None if ids is None else sorted(ids))
+        if not protocols or not set(protocols) <= set(PROTOCOLS):
+            raise ValueError(f"protocols={tuple(protocols)}: choose from {', '.join(PROTOCOLS)}")
+        subset = dissimilar if isinstance(dissimilar, int) else len(dissimilar)
+        if min(pool, subset) < 2 or not 0 <= threshold <= 1:
+            raise ValueError(
+                f"pool={pool}, threshold={threshold}, {subset} dissimilar captions: a pool or subset holds at least 2, "
+                "and the threshold is in [0, 1]"
+            )
+        if not recalls or min(recalls) < 1:
+            raise ValueError(f"recalls={tuple(recalls)}: give at least one k, none below 1")
+        self.protocols, self.dissimilar, self.threshold = tuple(protocols), dissimilar, threshold
+        self.pool, self.seed, self.recalls = pool, seed, tuple(recalls)
+
+    def update(self, motion: Tensor, text: Tensor, sentences: Tensor, ids: Sequence[str]) -> None:
+        """Take in a batch of pairs.
+
+        Raises:
+            ValueError: shapes that do not agree.
+            DataError: latents or embeddings that are not finite.
+        """
+        if motion.shape != text.shape:
+            raise ValueError(
+                f"motion has shape {tuple(motion.shape)} and text {tuple(text.shape)}: both must be [B, W]"
+            )
+        self._store(ids, {"motion": motion, "text": text, "sentences": sentences})
+
+    def compute(self) -> dict[str, Tensor]:
+        """Rank everything seen so far.
+
+        Raises:
+            DataError: too few pairs for a batch or the subset, or required pairs are missing.
+        """
+        rows = self._rows()
+        figures = {}
+        for protocol in self.protocols:
+            pools, matches = self._setting(protocol, rows)
+            scores = pooled_scores(rows["motion"], rows["text"], pools, self.recalls, matches)
+            figures.update({f"{protocol}/{name}": value for name, value in scores.items()})
+        return figures
+
+    def _setting(self, protocol: Protocol, rows: Rows) -> tuple[Tensor, Tensor | None]:
+        """The pools [M, P] of a protocol, and which pairs count as the same [N, N]."""
+        match protocol:
+            case "all":
+                return torch.arange(len(rows))[None], None
+            case "threshold":
+                return torch.arange(len(rows))[None], similar_captions(rows["sentences"], self.threshold)
+            case "dissimilar":
+                return self._subset(rows)[None], None
+            case "batches":
+                return small_batches(len(rows), self.pool, self.seed), None
+
+    def _subset(self, rows: Rows) -> Tensor:
+        if isinstance(self.dissimilar, int):
+            return dissimilar_subset(rows["sentences"], self.dissimilar)
+        places = {key: place for place, key in enumerate(rows.keys.tolist())}
+        wanted = dict(zip(id_keys(self.dissimilar).tolist(), self.dissimilar, strict=True))
+        missing = [sample for key, sample in wanted.items() if key not in places]
+        if missing:
+            raise DataError(
+                f"{len(missing)} of the {len(wanted)} samples of the dissimilar subset were not given, "
+                f"{missing[0]!r} among them: score the whole test split, or give a list of its ids"
+            )
+        return torch.tensor([places[key] for key in wanted])
