@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Any, get_args, get_origin, get_type_hints
 
 from lightning_realign import tools
+from lightning_realign.data import tools as data_tools
 from lightning_realign.errors import RealignError
 from lightning_realign.messages import OneLineErrors, fail
 
@@ -51,7 +52,7 @@ def build_parser() -> OneLineErrors:
     data = OneLineErrors(allow_abbrev=False, description="Make and inspect data sets.")
     commands.add_subcommand("data", data, help="Make and inspect data sets.")
     data_commands = data.add_subcommands(dest="action")
-    for name, (tool, positional) in tools.DATA_TOOLS.items():
+    for name, (tool, positional) in data_tools.TOOLS.items():
         data_commands.add_subcommand(name, _tool_parser(tool, positional), help=(tool.__doc__ or "").splitlines()[0])
     return parser
 
@@ -65,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = build_parser()
     config = parser.parse_args(None if args is None else list(args))
     name, settings = config.tool, config[config.tool]
-    tool, _ = tools.DATA_TOOLS[settings.action] if name == "data" else tools.TOOLS[name]
+    tool, _ = data_tools.TOOLS[settings.action] if name == "data" else tools.TOOLS[name]
     arguments = settings[settings.action] if name == "data" else settings
     try:
         tool(**arguments.as_dict())

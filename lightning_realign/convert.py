@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 import zipfile
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign._inert_pickle import DAMAGED, Content, StorageRecord, Stub, TensorRecord, read_legacy, read_zip
+from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError
 
 
@@ -49,8 +49,7 @@ def convert(file: Path, out: Path) -> ConversionReport:
     try:
         with file.open("rb") as source:
             tensors, dropped = _extract(source, file)
-            source.seek(0)
-            digest = hashlib.file_digest(source, "sha256")
+        checksum = file_sha256(file)
     except CheckpointError:
         raise
     except DAMAGED as error:
@@ -62,7 +61,7 @@ def convert(file: Path, out: Path) -> ConversionReport:
     header = {
         "format": "pt",
         "source": file.name,
-        "source_sha256": digest.hexdigest(),
+        "source_sha256": checksum,
         "kept": str(len(tensors)),
         "dropped": json.dumps(dropped),
     }

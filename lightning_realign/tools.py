@@ -7,91 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 
-def data_synth(
-    out: Path, skeleton: str = "humanml3d", train: int = 1200, val: int = 60, test: int = 240, seed: int = 1234
-) -> None:
-    """Make the synthetic data set: procedural motions with captions and true attributes.
-
-    Args:
-        out: The folder to make; it must not exist yet.
-        skeleton: `humanml3d` (22 joints, 20 fps, metres) or `kit` (21 joints, 12.5 fps, millimetres).
-        train: Number of training motions.
-        val: Number of validation motions.
-        test: Number of test motions.
-        seed: The same seed gives the same bytes.
-    """
-    from lightning_realign.data.synthetic import make_dataset
-
-    make_dataset(out, skeleton, train, val, test, seed)
-
-
-def data_build(
-    out: Path,
-    joints: Path | None = None,
-    bvh: Path | None = None,
-    skeleton: str | None = None,
-    captions: Path | None = None,
-    mapping: str | None = None,
-    unit: str | None = None,
-    up: str | None = None,
-    splits: Path | None = None,
-    seed: int = 1234,
-    min_length: int | None = None,
-) -> None:
-    """Turn a folder of joint positions or BVH files, with captions, into a HumanML3D-format data set.
-
-    Args:
-        out: The folder to make; it must not exist yet.
-        joints: Folder with joints/*.npy [T, J, 3], texts/*.txt, train|val|test.txt and metadata.json.
-        bvh: Folder of BVH files; all options below but skeleton are for these alone.
-        skeleton: `humanml3d` or `kit`; by default what metadata.json or the mapping says.
-        captions: CSV file (name,caption[,split]) or folder of text files; by default captions.csv or texts/ in the
-            folder.
-        mapping: Name of a joint mapping or a YAML file; by default the one shipped that fits.
-        unit: `metre`, `centimetre`, `millimetre`, `inch` or the metres per unit; detected by default.
-        up: The up axis, such as `y` or `z`; detected by default.
-        splits: Folder with train.txt, val.txt and test.txt; by default those in the folder, else the CSV's column, else
-            drawn.
-        seed: Seed of the splits drawn.
-        min_length: Shortest motion, in frames of the skeleton's rate.
-    """
-    from lightning_realign.data.build import build_from_joints, build_from_source
-    from lightning_realign.errors import ConfigError
-
-    if bvh is None:
-        if joints is None:
-            raise ConfigError("data build needs a source; give --joints FOLDER or --bvh FOLDER")
-        own = {
-            "captions": captions,
-            "mapping": mapping,
-            "unit": unit,
-            "up": up,
-            "splits": splits,
-            "min_length": min_length,
-        }
-        if given := [name for name, value in own.items() if value is not None]:
-            raise ConfigError(f"{given[0]} is for BVH files; leave it out, or give --bvh FOLDER")
-        print(build_from_joints(joints, out, skeleton=skeleton))
-        return
-    if joints is not None:
-        raise ConfigError("joints and bvh are both given; leave one of them out")
-    from lightning_realign.data.bvh_source import BvhFolder
-
-    source = BvhFolder(
-        bvh,
-        captions=captions,
-        mapping=mapping,
-        unit=unit,
-        up=up,
-        splits=splits,
-        seed=seed,
-        skeleton=skeleton,
-        min_length=min_length,
-    )
-    print(source.summary)
-    print(build_from_source(source, out))
-
-
 def export(files: list[Path], out: Path, skeleton: str | None = None, fps: float | None = None) -> None:
     """Write motions as BVH files for Blender, Unreal Engine or MotionBuilder.
 
@@ -104,41 +19,6 @@ def export(files: list[Path], out: Path, skeleton: str | None = None, fps: float
     from lightning_realign.motion.bvh_export import export_bvh
 
     print("\n".join(str(path) for path in export_bvh(files, out, skeleton=skeleton, fps=fps)))
-
-
-def data_doctor(root: Path, json: bool = False, quarantine: bool = False) -> None:
-    """Look a data set over; exit code 0: fine or notes, 1: warnings, 2: errors.
-
-    Args:
-        root: The data set's folder.
-        json: Print the report as JSON.
-        quarantine: List motions with errors or warnings in quarantine.txt, which the data modules leave out.
-    """
-    from json import dumps
-
-    from lightning_realign.data import doctor
-    from lightning_realign.data.formats import QUARANTINE_FILE
-
-    checkup = doctor.examine(root)
-    print(dumps(checkup.as_dict(), indent=2) if json else checkup)
-    if quarantine:
-        listed = doctor.quarantine(checkup)
-        if not json:
-            print(f"quarantine: {listed} motions are left out by {root / QUARANTINE_FILE}")
-    if checkup.exit_code:
-        raise SystemExit(checkup.exit_code)
-
-
-def data_pack(root: Path) -> None:
-    """Put each split into one memory-mapped file under packed/, which the data modules then read.
-
-    Args:
-        root: The data set's folder.
-    """
-    from lightning_realign.data.doctor import find_skeleton
-    from lightning_realign.data.packed import pack
-
-    print(pack(root, find_skeleton(root).num_features))
 
 
 def convert(file: Path, out: Path) -> None:
@@ -310,10 +190,4 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "toy": (toy, None),
     "report": (report, "receipts"),
     "convert": (convert, "file"),
-}
-DATA_TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
-    "synth": (data_synth, None),
-    "build": (data_build, None),
-    "doctor": (data_doctor, "root"),
-    "pack": (data_pack, "root"),
 }

@@ -135,7 +135,7 @@ def test_networks_and_data_of_two_skeletons(refused, cli_bench):
 
 
 def test_guided_settings_that_contradict_each_other(refused):
-    assert "reward is not set, but mu=5.0" in refused("predict", GUIDED, "--model.init_args.reward=null")
+    assert "reward is not set, but mu=30.0" in refused("predict", GUIDED, "--model.init_args.reward=null")
     assert "scale='posterior'" in refused("predict", GUIDED, "--model.init_args.scale=posterior")
     assert "training_step" in refused("fit", GUIDED)
 

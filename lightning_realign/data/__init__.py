@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_realign.data.datamodule import HumanML3DDataModule, KITMLDataModule
+    from lightning_realign.data.published_datamodules import HumanML3DDataModule, KITMLDataModule
     from lightning_realign.data.synthetic_datamodule import SyntheticDataModule
 
 __all__ = ["HumanML3DDataModule", "KITMLDataModule", "SyntheticDataModule"]
 
 _MODULES = {
-    "HumanML3DDataModule": "lightning_realign.data.datamodule",
-    "KITMLDataModule": "lightning_realign.data.datamodule",
+    "HumanML3DDataModule": "lightning_realign.data.published_datamodules",
+    "KITMLDataModule": "lightning_realign.data.published_datamodules",
     "SyntheticDataModule": "lightning_realign.data.synthetic_datamodule",
 }
 

@@ -1,4 +1,4 @@
-"""The motions that a split lists, read from the plain files, before any length limit."""
+"""The motions that a split lists with all captions of their files, read from the plain files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_realign.errors import DataError
 
 @dataclass(frozen=True)
 class Clip:
-    """One listed motion [T, D] (float32, the data set's units) with all captions of its file, in order."""
+    """A motion [T, D] (float32, the data set's units) and captions that describe it."""
 
     id: str
     motion: NDArray[np.float32]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from lightning_realign.data.clips import Clip, LeftOut, read_clips
-from lightning_realign.data.formats import TEXT_FOLDER, Caption, Metadata
+from lightning_realign.data.formats import TEXT_FOLDER, Metadata
 from lightning_realign.data.packed import has_packed, read_packed
 from lightning_realign.errors import DataError
 from lightning_realign.types import MotionTextBatch
@@ -29,19 +29,10 @@ SHORTER_PROBABILITY = 1 / 3
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One motion [L, D] (float32, the data set's units) and the captions that describe it."""
-
-    id: str
-    motion: NDArray[np.float32]
-    captions: tuple[Caption, ...]
-
-
-@dataclass(frozen=True)
 class Split:
-    """The usable entries of a split, and what was left out."""
+    """The usable entries of a split, whole motions and parts of them, and what was left out."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Clip, ...]
     left_out: tuple[LeftOut, ...]
 
 
@@ -71,12 +62,12 @@ def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> 
     packed = has_packed(root, name)
     clips = read_packed(root, name, num_features) if packed else read_clips(root, name, num_features, lengths)
     listed = 0
-    entries: list[Entry] = []
+    entries: list[Clip] = []
     left_out: list[LeftOut] = []
     for clip in clips:
         listed += 1
         for item in [clip] if isinstance(clip, LeftOut) else _entries(root, clip, metadata):
-            if isinstance(item, Entry):
+            if isinstance(item, Clip):
                 entries.append(item)
             else:
                 left_out.append(item)
@@ -84,7 +75,7 @@ def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> 
     return Split(tuple(entries), tuple(left_out))
 
 
-def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Entry | LeftOut]:
+def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Clip | LeftOut]:
     """The entries of one motion, or the reasons why there are none."""
     # The published loaders hold the whole motion to the limits before they cut sub-captions out of it.
     if problem := _length_problem(clip.id, len(clip.motion), metadata):
@@ -95,12 +86,12 @@ def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Entry | Lef
         yield LeftOut(clip.id, "without captions", f"{path} has no captions")
     whole = tuple(caption for caption in clip.captions if caption.is_whole)
     if whole:
-        yield Entry(clip.id, clip.motion, whole)
+        yield Clip(clip.id, clip.motion, whole)
     parts = [caption for caption in clip.captions if not caption.is_whole]
     for number, caption in enumerate(parts):
         part_id = f"{_letters(number)}_{clip.id}"
         part = clip.motion[int(caption.start * metadata.tag_fps) : int(caption.end * metadata.tag_fps)]
-        yield _length_problem(part_id, len(part), metadata) or Entry(part_id, part, (caption,))
+        yield _length_problem(part_id, len(part), metadata) or Clip(part_id, part, (caption,))
 
 
 def _letters(number: int) -> str:
@@ -121,7 +112,7 @@ def _length_problem(motion_id: str, length: int, metadata: Metadata) -> LeftOut 
     return None
 
 
-def _report(path: Path, listed: int, entries: Sequence[Entry], left_out: Sequence[LeftOut]) -> None:
+def _report(path: Path, listed: int, entries: Sequence[Clip], left_out: Sequence[LeftOut]) -> None:
     if not left_out:
         return
     counts = ", ".join(f"{count} {kind}" for kind, count in Counter(item.kind for item in left_out).most_common())
@@ -159,7 +150,7 @@ class MotionTextDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[Clip],
         *,
         training: bool,
         max_frames: int,

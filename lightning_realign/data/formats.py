@@ -1,4 +1,4 @@
-"""The files of a HumanML3D-style data set: captions, split lists, motions, metadata; and atomic writing.
+"""The files of a HumanML3D-style data set: captions, split lists, motions, metadata; atomic writing and checksums.
 
 The layout is the published one (Guo et al., CVPR 2022, github.com/EricGuo5513/HumanML3D): `new_joint_vecs/ID.npy`,
 `texts/ID.txt`, `Mean.npy`, `Std.npy`, `train.txt`, `val.txt`, `test.txt`. An optional `metadata.json` gives the frame
@@ -7,6 +7,7 @@ rate and the length limits of a data set that is not one of the published two.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -285,3 +286,12 @@ def save_array_atomic(path: Path, array: NDArray[Any]) -> None:
 def save_bytes_atomic(path: Path, content: bytes) -> None:
     """Write bytes atomically."""
     _write_atomic(path, lambda file: file.write(content))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+    return digest.hexdigest()

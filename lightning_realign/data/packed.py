@@ -25,6 +25,7 @@ from lightning_realign.data.formats import (
     SPLITS,
     TEXT_FOLDER,
     Caption,
+    file_sha256,
     read_json,
     read_quarantine,
     read_split,
@@ -34,7 +35,6 @@ from lightning_realign.errors import DataError
 
 PACKED_FOLDER = "packed"
 _FORMAT = 1
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def verify_packed(root: Path, name: str, num_features: int) -> None:
     for _ in read_packed(root, name, num_features):
         pass
     path = root / PACKED_FOLDER / f"{name}.npy"
-    if _file_digest(path) != _read_header(root, name)["sha256"]:
+    if file_sha256(path) != _read_header(root, name)["sha256"]:
         raise DataError(f"{path}: the content differs from its checksum; pack it again with 'data pack {root}'")
 
 
@@ -160,7 +160,7 @@ def _pack_split(root: Path, name: str, num_features: int, out: Path) -> dict[str
     header = {
         "format": _FORMAT,
         "source": source,
-        "sha256": _file_digest(path),
+        "sha256": file_sha256(path),
         "bytes": size,
         "num_features": num_features,
         "ids": ids,
@@ -225,11 +225,3 @@ def _cut(
     for motion_id, length in zip(header["ids"], header["lengths"], strict=True):
         yield motion_id, rows[start : start + length]
         start += length
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -117,7 +117,7 @@ def index_folder(folder: Path | str | None = None) -> Path:
     if folder is not None:
         return Path(folder).expanduser()
     root = os.environ.get("REALIGN_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "lightning_realign") / "index"
+    return (Path(root).expanduser() if root else Path.home() / ".cache" / "lightning_realign") / "index"
 
 
 def reward_fingerprint(bundle: RewardBundle) -> str:

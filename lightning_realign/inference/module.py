@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
 
 from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.data.synthetic import judge
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
+from lightning_realign.inference.measurement import FIGURES, Row, chosen_rows, measure
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
-from lightning_realign.motion import recover_joints
 from lightning_realign.types import MotionTextBatch
-
-Row = Literal["real", "reconstruction", "unguided", "guided"]
-MEASURED_ONCE = ("real", "reconstruction")
-FIGURES = ("oracle_accuracy", "reward", "denoiser_calls", "seconds")
 
 
 class GuidedGeneration(L.LightningModule):
@@ -100,20 +92,9 @@ class GuidedGeneration(L.LightningModule):
                 raise ConfigError(f"GuidedGeneration.{name} is {count}; set it to 1 or more")
         self.mu, self.eta, self.seed = mu, eta, seed
         self.replications, self.predict_replications = replications, predict_replications
-        self.rows = self._chosen_rows(rows)
+        self.rows = chosen_rows(rows, self.guidance.active)
         self.figures = FigureBoard(self.rows, FIGURES)
         self._pipeline: GuidedPipeline | None = None
-
-    def _chosen_rows(self, rows: list[Row] | None) -> tuple[Row, ...]:
-        allowed: tuple[Row, ...] = get_args(Row)
-        if rows is None:
-            return allowed if self.guidance.active else allowed[:-1]
-        unknown = [row for row in rows if row not in allowed]
-        if not rows or unknown:
-            raise ConfigError(f"GuidedGeneration.rows is {rows}; list one or more of {', '.join(allowed)}")
-        if "guided" in rows and not self.guidance.active:
-            raise ConfigError(f"GuidedGeneration.rows is {rows}, but mu and eta are 0; set mu or eta, or drop 'guided'")
-        return tuple(row for row in allowed if row in rows)
 
     @property
     def pipeline(self) -> GuidedPipeline:
@@ -229,11 +210,11 @@ class GuidedGeneration(L.LightningModule):
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the validation split."""
-        self._measure(batch)
+        measure(self.pipeline, self.figures, self.rows, self.replications, batch)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the test split."""
-        self._measure(batch)
+        measure(self.pipeline, self.figures, self.rows, self.replications, batch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget earlier figures."""
@@ -250,46 +231,6 @@ class GuidedGeneration(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Gather, log and write the table."""
         self._report("test")
-
-    def _measure(self, batch: MotionTextBatch) -> None:
-        """Add the batch to the figures of every row and replication; real motions are the same in each."""
-        for row in self.rows:
-            for replication in range(1 if row in MEASURED_ONCE else self.replications):
-                calls, started = self.pipeline.generator.calls, time.perf_counter()
-                features = self._motions(row, batch, replication)
-                if features.is_cuda:
-                    torch.cuda.synchronize(features.device)
-                costs = {
-                    "seconds": (time.perf_counter() - started) / len(batch),
-                    "denoiser_calls": float(self.pipeline.generator.calls - calls),
-                }
-                for figure, cost in costs.items():
-                    self.figures.update(row, figure, torch.full((len(batch),), cost), batch.ids, replication)
-                self._score(row, features, batch, replication)
-
-    def _motions(self, row: Row, batch: MotionTextBatch, replication: int) -> Tensor:
-        """Features [B, T, D] of a row, in the data set's own units."""
-        if row == "real":
-            return batch.motion
-        if row == "reconstruction":
-            return self.pipeline.reconstruct(batch.motion, batch.lengths)
-        guided = row == "guided"
-        return self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, guided).features
-
-    def _score(self, row: Row, features: Tensor, batch: MotionTextBatch, replication: int) -> None:
-        if self.pipeline.reward is not None:
-            rewards = self.pipeline.clean_reward(features, batch.lengths, batch.captions)
-            self.figures.update(row, "reward", rewards, batch.ids, replication)
-        lengths = batch.lengths.tolist()
-        verdicts: dict[str, float] = {}
-        for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
-            if attributes is not None:
-                joints = recover_joints(motion[:length].cpu(), self.pipeline.skeleton)
-                # Strong guidance can blow a motion up; such a motion does nothing that was asked for.
-                finite = bool(joints.isfinite().all())
-                verdicts[sample] = float(finite and judge(joints, self.pipeline.skeleton, attributes))
-        values = torch.tensor(list(verdicts.values()))
-        self.figures.update(row, "oracle_accuracy", values, list(verdicts), replication)
 
     def _report(self, prefix: str) -> None:
         table = self.figures.compute()

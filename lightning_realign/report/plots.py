@@ -1,34 +1,17 @@
-"""Figures of a sweep: a heat map over two parameters, a line over one. Drawn without pyplot, so no global state."""
+"""Figures of a sweep: a heat map over two parameters, a line over one."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lightning_realign.data.formats import save_bytes_atomic
+from lightning_realign.report.canvas import new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as MatplotlibFigure
-
-    figure = MatplotlibFigure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    save_bytes_atomic(path, buffer.getvalue())
 
 
 def _on_grid(x: Sequence[float], y: Sequence[float]) -> bool:
@@ -70,7 +53,8 @@ def heat_map(
     """
     if not np.isfinite(np.asarray(value, dtype=np.float64)).any():
         raise ValueError(f"no finite value of {labels[2]} to draw")
-    figure, axes = _figure(6.4, 4.8)
+    figure = new_figure(6.4, 4.8)
+    axes = figure.add_subplot()
     if _on_grid(x, y):
         mappable = _draw_grid(axes, x, y, value)
     else:
@@ -78,7 +62,7 @@ def heat_map(
     figure.colorbar(mappable, ax=axes, label=labels[2])
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def line_plot(x: Sequence[float], value: Sequence[float], labels: tuple[str, str], path: Path) -> None:
@@ -90,10 +74,11 @@ def line_plot(x: Sequence[float], value: Sequence[float], labels: tuple[str, str
         labels: names of x and value.
         path: the PNG to write, atomically.
     """
-    figure, axes = _figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
+    axes = figure.add_subplot()
     order = np.argsort(np.asarray(x, dtype=np.float64), kind="stable")
     axes.plot(np.asarray(x)[order], np.asarray(value, dtype=np.float64)[order], marker="o")
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_png(figure, path)

@@ -34,7 +34,10 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class _Shard:
-    """n captions: tokens [N, E] one after another, offsets [n + 1], sentences [n, S], checksums [n]."""
+    """n captions: tokens [N, E] one after another, offsets [n + 1], sentences [n, S], checksums [n].
+
+    The tensors are views of the memory-mapped file, of which the system reads, and drops again, what it needs to.
+    """
 
     path: Path
     tokens: Tensor
@@ -42,11 +45,14 @@ class _Shard:
     sentences: Tensor
     checks: Tensor
 
-    def read(self, row: int) -> EncodedCaption | None:
-        """The features of one caption; None where its checksum does not fit."""
+    def read(self, row: int) -> EncodedCaption:
+        """The features of one caption, as views."""
         first, last = self.offsets[row : row + 2].tolist()
-        encoded = EncodedCaption(self.tokens[first:last], self.sentences[row])
-        return encoded if _checksum(encoded) == int(self.checks[row]) else None
+        return EncodedCaption(self.tokens[first:last], self.sentences[row])
+
+    def is_sound(self, row: int) -> bool:
+        """Whether one caption's features have their checksum."""
+        return _checksum(self.read(row)) == int(self.checks[row])
 
 
 def _checksum(encoded: EncodedCaption) -> int:
@@ -58,6 +64,8 @@ class CachedTextEncoder:
 
     Several processes may share a cache folder: shards are written under unique names, whole or not at all, and never
     changed. A damaged shard is ignored with a warning, and its captions are encoded again.
+
+    Memory holds where each caption's features lie, not the features: those of a large data set take many gigabytes.
     """
 
     def __init__(self, name: str, cache_dir: Path | str | None = None) -> None:
@@ -77,12 +85,16 @@ class CachedTextEncoder:
         self._encoder: TextEncoder | None = None
         self._known: set[Path] = set()
         self._places: dict[str, list[tuple[_Shard, int]]] = {}
-        self._memory: dict[str, EncodedCaption] = {}
+        self._sound: dict[str, tuple[_Shard, int]] = {}
+
+    def __reduce__(self) -> tuple[type[CachedTextEncoder], tuple[str, Path]]:
+        """Copies and other processes read the folder anew: copied, mapped files would be read into memory whole."""
+        return CachedTextEncoder, (self.name, self.folder.parent)
 
     def __call__(self, captions: Sequence[str]) -> TextFeatures:
         """Features of B captions, float32 on the CPU; tokens are padded with zeros to the longest caption."""
         self.prepare(captions, progress=False)
-        encoded = [self._memory[caption] for caption in captions]
+        encoded = [shard.read(row) for shard, row in map(self._sound.__getitem__, captions)]
         lengths = [len(item.tokens) for item in encoded]
         tokens = torch.zeros(len(encoded), max(lengths, default=0), self.token_size)
         for row, item in enumerate(encoded):
@@ -93,7 +105,7 @@ class CachedTextEncoder:
         return TextFeatures(tokens, torch.tensor(lengths, dtype=torch.int64), sentence)
 
     def prepare(self, captions: Iterable[str], progress: bool = True) -> None:
-        """Make sure that the features of all captions are on disk, and hold them ready.
+        """Make sure that the features of all captions are on disk, and sound.
 
         Args:
             captions: any number, in any order, repeated or not.
@@ -112,17 +124,16 @@ class CachedTextEncoder:
 
     def _missing(self, captions: Iterable[str]) -> list[str]:
         return [
-            caption for caption in dict.fromkeys(captions) if caption not in self._memory and not self._read(caption)
+            caption for caption in dict.fromkeys(captions) if caption not in self._sound and not self._find(caption)
         ]
 
-    def _read(self, caption: str) -> bool:
-        """Bring a caption's features from a shard to memory."""
+    def _find(self, caption: str) -> bool:
+        """Look for a caption's features in the shards."""
         places = self._places.get(caption, [])
         while places:
             shard, row = places[-1]
-            encoded = shard.read(row)
-            if encoded is not None:
-                self._memory[caption] = encoded
+            if shard.is_sound(row):
+                self._sound[caption] = places[-1]
                 return True
             logger.warning("%s: the features of %r are damaged; they are encoded again", shard.path, caption[:80])
             places.pop()
@@ -177,7 +188,7 @@ class CachedTextEncoder:
                 bar.update(len(part))
         self._scan()
         for caption in captions:
-            if not self._read(caption):
+            if not self._find(caption):
                 raise ConfigError(f"{self.folder}: features just written cannot be read back; choose another cache_dir")
 
     def _write(self, captions: Sequence[str], encoded: Sequence[EncodedCaption]) -> None:

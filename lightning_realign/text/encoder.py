@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
@@ -74,12 +75,6 @@ def encoder_identity(name: str) -> str:
     for path in [*weights, *sorted(folder.rglob("*.json"))]:
         digest.update(f"{path.relative_to(folder)}\0{file_sha256(path)}\0".encode())
     return f"{folder.name}-{digest.hexdigest()[:16]}"
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class TextEncoder:

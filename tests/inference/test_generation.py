@@ -215,7 +215,7 @@ def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monke
 def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
     """A clock that goes on by one second whenever it is read: a batch takes one, whatever its size."""
     ticks = itertools.count()
-    monkeypatch.setattr("lightning_realign.inference.module.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("lightning_realign.inference.measurement.time.perf_counter", lambda: float(next(ticks)))
     table = run_test(bench, tmp_path, batch_size=7, rows=["unguided"])
     assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
 

@@ -1,7 +1,10 @@
+import copy
 import multiprocessing
+import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -213,3 +216,28 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def _private_memory():
+    """Mebibytes of this process that no file backs."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's process status")
+def test_features_stay_on_disk(make, stand_in, monkeypatch):
+    """96 MiB of them, also in a copy such as weight averaging makes."""
+    monkeypatch.setattr(cache, "_SHARD_CAPTIONS", 8)
+    captions = [f"{number} " + "word " * 2000 for number in range(32)]
+    first = make()(captions[:3])
+    make().prepare(captions, progress=False)
+    before = _private_memory()
+    encoder = make()
+    encoder.prepare(captions, progress=False)
+    copied = copy.deepcopy(encoder)
+    copied.prepare(captions, progress=False)
+    for caption in captions:
+        encoder([caption])
+    assert same(pickle.loads(pickle.dumps(copied))(captions[:3]), first)
+    assert _private_memory() - before < 40
+    assert len(stand_in.encoded) == len(captions)
