@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the embedded default (`make demo`): synthetic data, a reward model, a VAE, a denoiser, then guided and
+# The main job on the embedded default (`make demo`): synthetic data, a VAE, a denoiser, a reward model, then guided and
 # unguided generation for the whole test split, a table and a picture. Everything goes to runs/demo; about 15 minutes
 # on two cores.
 set -euo pipefail
@@ -11,14 +11,14 @@ say() { printf '\n[%3d s] %s\n' "$((SECONDS - started))" "$*"; }
 say "synthetic motions and captions"
 [ -d runs/demo/data ] || python -m lightning_realign data synth --out runs/demo/data
 
-say "training: the reward model (log in runs/demo/reward.log) beside the VAE, one thread each"
+say "training: the motion VAE"
+python train.py fit --config configs/demo/vae.yaml
+say "training: the latent denoiser beside the reward model on its latents (log in runs/demo/reward.log), one thread each"
 # Small networks gain little from a second thread, two trainings at once gain almost everything.
 OMP_NUM_THREADS=1 python train.py fit --config configs/demo/reward.yaml "${quiet[@]}" >runs/demo/reward.log 2>&1 &
 reward=$!
 trap 'kill "$reward" 2>/dev/null || true' EXIT
-OMP_NUM_THREADS=1 python train.py fit --config configs/demo/vae.yaml
-say "training: the latent denoiser"
-python train.py fit --config configs/demo/diffusion.yaml
+OMP_NUM_THREADS=1 python train.py fit --config configs/demo/diffusion.yaml
 wait "$reward" || { tail -n 5 runs/demo/reward.log >&2; exit 1; }
 trap - EXIT
 
