@@ -19,11 +19,11 @@ from lightning_realign.data.formats import (
     MOTION_FOLDER,
     SPLITS,
     TEXT_FOLDER,
-    Metadata,
     save_array_atomic,
     write_lines_atomic,
     write_text_atomic,
 )
+from lightning_realign.data.mirroring import MirroredSource
 from lightning_realign.data.motion_source import UP_AXIS, JointFolder, MotionSource
 from lightning_realign.errors import DataError
 from lightning_realign.motion import Skeleton, extract_features, feature_statistics, recover_joints
@@ -45,10 +45,13 @@ class BuildReport:
         return f"{self.out}: {counts} motions; {len(self.left_out)} left out (listed in left_out.txt)"
 
 
-def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, progress: bool = True) -> BuildReport:
+def build_from_joints(
+    joints_dir: Path, out: Path, skeleton: str | None = None, progress: bool = True, mirror: bool = False
+) -> BuildReport:
     """Build a data set in HumanML3D's layout from joint positions, captions and split lists.
 
-    Read: `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`),
+    Read: `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`, or plain
+    captions, which get tokens),
     `train.txt`, `val.txt`, `test.txt`; optionally `metadata.json` and `labels.csv`. Written: see `build_from_source`.
 
     Args:
@@ -56,6 +59,7 @@ def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, 
         out: the folder to make; it must not exist, or be empty.
         skeleton: "humanml3d" or "kit"; by default what metadata.json says, else "humanml3d".
         progress: whether to show a progress bar.
+        mirror: whether to add every motion's mirror image `M<id>`.
 
     Returns:
         The counts, and what was left out.
@@ -65,7 +69,8 @@ def build_from_joints(joints_dir: Path, out: Path, skeleton: str | None = None, 
         FeatureSpecError: if the source is for another skeleton, unit or up axis.
         ConfigError: if there is no skeleton of that name.
     """
-    return build_from_source(JointFolder(Path(joints_dir), skeleton), Path(out), progress)
+    source: MotionSource = JointFolder(Path(joints_dir), skeleton)
+    return build_from_source(MirroredSource(source) if mirror else source, Path(out), progress)
 
 
 def build_from_source(source: MotionSource, out: Path, progress: bool = True) -> BuildReport:
@@ -104,7 +109,7 @@ def build_from_source(source: MotionSource, out: Path, progress: bool = True) ->
         mean, std = feature_statistics(training, source.skeleton)
         save_array_atomic(partial / "Mean.npy", mean.astype(np.float32))
         save_array_atomic(partial / "Std.npy", std.astype(np.float32))
-        _write_metadata(partial, source.metadata, source.skeleton, kept, left_out)
+        _write_metadata(partial, source, kept, left_out)
         if source.labels is not None:
             shutil.copyfile(source.labels, partial / "labels.csv")
         partial.chmod(0o755)
@@ -184,18 +189,19 @@ def _write_lists(out: Path, kept: Mapping[str, Sequence[str]], left_out: Mapping
 
 
 def _write_metadata(
-    out: Path, source: Metadata, spec: Skeleton, kept: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
+    out: Path, source: MotionSource, kept: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
 ) -> None:
-    metadata = replace(source, min_length=max(source.min_length - 1, 1))
+    metadata = replace(source.metadata, min_length=max(source.metadata.min_length - 1, 1))
     content = {
         **metadata.extra,
         "name": metadata.name,
         "fps": metadata.fps,
-        "unit": spec.unit,
+        "unit": source.skeleton.unit,
         "up": UP_AXIS,
-        "skeleton": spec.name,
+        "skeleton": source.skeleton.name,
         "min_length": metadata.min_length,
         "max_length": metadata.max_length,
+        "pos_tagger": source.pos_tagger,
         "statistics": "Mean and Std over the training split, Std averaged within each feature block",
         "motions": {split: len(ids) for split, ids in kept.items()},
         "left_out": len(left_out),

@@ -92,7 +92,6 @@ class BvhFolder:
             extra={
                 "source": {"format": "BVH", "mapping": used, "metres_per_unit": self._unit, "up": self._up},
                 "splits": how,
-                "tokens": self._texts.tokens,
             },
         )
 
@@ -104,6 +103,11 @@ class BvhFolder:
             f"{self.where}: {len(self._files)} BVH files, mapping {source['mapping']}, {self._unit:g} m per unit, "
             f"{self._up} up; splits {self.metadata.extra['splits']}"
         )
+
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens of the captions read so far are from."""
+        return self._texts.pos_tagger
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's captions in HumanML3D's format."""

@@ -9,23 +9,24 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
-from lightning_realign.data.formats import SPLITS, parse_caption_line
-from lightning_realign.data.motion_source import read_caption_file
+from lightning_realign.data.caption_lines import CaptionLines
+from lightning_realign.data.formats import SPLITS
 from lightning_realign.errors import DataError
-
-# HumanML3D's tag for a word whose part of speech does not matter.
-_NO_TAG = "OTHER"
 
 
 class CaptionSource(Protocol):
     """Captions by motion id.
 
-    names: ids with captions. splits: ids per split, empty if unknown. tokens: where the tokens are from, in words.
+    names: ids with captions. splits: ids per split, empty if unknown.
     """
 
     names: Set[str]
     splits: Mapping[str, Sequence[str]]
-    tokens: str
+
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens of the captions read so far are from."""
+        ...
 
     def captions(self, motion_id: str) -> bytes:
         """The caption file of a motion; DataError where it has none."""
@@ -33,24 +34,29 @@ class CaptionSource(Protocol):
 
 
 class CaptionFolder:
-    """HumanML3D text files `ID.txt`."""
+    """HumanML3D text files `ID.txt`, or such with a plain caption a line, which get tokens."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self.names: Set[str] = {path.stem for path in root.glob("*.txt")}
         self.splits: Mapping[str, Sequence[str]] = {}
-        self.tokens = "as given in the text files"
+        self._lines = CaptionLines()
+
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens of the captions read so far are from."""
+        return self._lines.pos_tagger
 
     def captions(self, motion_id: str) -> bytes:
-        """The file as it is, checked."""
-        return read_caption_file(self._root / f"{motion_id}.txt")
+        """The file, checked."""
+        return self._lines.read(self._root / f"{motion_id}.txt")
 
 
 class CaptionTable:
     """A CSV file with the columns `name`, `caption` and maybe `split`, one caption a row, several rows a motion.
 
-    A name may end in `.bvh`. A caption is plain text, or text with tokens as in HumanML3D's files. Plain text gets its
-    words as tokens, without part of speech.
+    A name may end in `.bvh`. A caption is plain text, or text with tokens as in HumanML3D's files. Plain text gets
+    tokens from a tagger.
 
     Args:
         path: the file.
@@ -61,9 +67,9 @@ class CaptionTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._completed = CaptionLines()
         self._lines: dict[str, list[str]] = {}
         self._split_of: dict[str, str] = {}
-        self._plain = False
         rows, has_splits = self._rows()
         for number, row in rows:
             self._add(number, row, has_splits)
@@ -76,7 +82,11 @@ class CaptionTable:
             empty = [split for split, names in self.splits.items() if not names]
             if empty:
                 raise DataError(f"{path}: no motion is in split {empty[0]!r}; list some, or leave the column out")
-        self.tokens = f"words without part of speech ({_NO_TAG})" if self._plain else "as given in the table"
+
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens are from."""
+        return self._completed.pos_tagger
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's rows as a caption file."""
@@ -104,7 +114,7 @@ class CaptionTable:
         name = re.sub(r"\.bvh$", "", row["name"].strip(), flags=re.IGNORECASE)
         if not name or Path(name).name != name:
             raise DataError(f"{where}: name is {row['name']!r}; write the file's name without its folder")
-        self._lines.setdefault(name, []).append(self._line(row["caption"].strip(), number))
+        self._lines.setdefault(name, []).append(self._completed.complete(row["caption"], self._path, number))
         if not has_splits:
             return
         split = row["split"].strip().lower()
@@ -112,14 +122,3 @@ class CaptionTable:
             raise DataError(f"{where}: split is {row['split']!r}; write one of {', '.join(SPLITS)}")
         if self._split_of.setdefault(name, split) != split:
             raise DataError(f"{where}: {name!r} is also in split {self._split_of[name]!r}; keep it in one of them")
-
-    def _line(self, caption: str, number: int) -> str:
-        """A line of a caption file."""
-        if "#" not in caption:
-            words = re.findall(r"\w+(?:'\w+)?", caption.lower())
-            caption = f"{caption}#{' '.join(f'{word}/{_NO_TAG}' for word in words)}"
-            self._plain = True
-        if caption.count("#") == 1:
-            caption += "#0.0#0.0"
-        parse_caption_line(caption, self._path, number)
-        return " ".join(caption.split())

@@ -110,7 +110,8 @@ def _tag(value: str, name: str, where: str) -> float:
     return seconds
 
 
-def _read_text(path: Path, what: str) -> str:
+def read_text(path: Path, what: str) -> str:
+    """The text of a UTF-8 file, without a byte-order mark; DataError, which calls it `what`, where that fails."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -127,7 +128,7 @@ def read_captions(path: Path) -> list[Caption]:
     Raises:
         DataError: if the file is missing or not text, or a line is malformed (named with its number).
     """
-    lines = _read_text(path, "caption file").split("\n")
+    lines = read_text(path, "caption file").split("\n")
     return [parse_caption_line(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -137,7 +138,7 @@ def read_split(path: Path) -> list[str]:
     Raises:
         DataError: if the file is missing, empty, or lists an id twice.
     """
-    names = [line.strip() for line in _read_text(path, "split list").splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path, "split list").splitlines() if line.strip()]
     if not names:
         raise DataError(f"{path}: the split list is empty; write one motion id per line")
     if len(set(names)) != len(names):
@@ -156,7 +157,7 @@ def read_quarantine(root: Path) -> dict[str, str]:
     path = root / QUARANTINE_FILE
     if not path.is_file():
         return {}
-    lines = (line.strip().partition("\t") for line in _read_text(path, "quarantine list").splitlines())
+    lines = (line.strip().partition("\t") for line in read_text(path, "quarantine list").splitlines())
     return {name: reason or f"listed in {path}" for name, _, reason in lines if name}
 
 
@@ -228,7 +229,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         DataError: if the file is missing, not JSON, or not an object.
     """
     try:
-        content = json.loads(_read_text(path, what))
+        content = json.loads(read_text(path, what))
     except (json.JSONDecodeError, RecursionError):
         raise DataError(f"{path}: {what} is not valid JSON; write it again") from None
     if not isinstance(content, dict):

@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from lightning_realign.data.caption_lines import CaptionLines
 from lightning_realign.data.formats import (
     SPLITS,
     TEXT_FOLDER,
     Metadata,
     load_array,
-    read_captions,
     read_metadata,
     read_split,
 )
@@ -36,6 +36,11 @@ class MotionSource(Protocol):
     skeleton: Skeleton
     splits: Mapping[str, Sequence[str]]
     labels: Path | None
+
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens of the captions read so far are from."""
+        ...
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's caption file, checked."""
@@ -65,6 +70,7 @@ class JointFolder:
 
     def __init__(self, root: Path, skeleton: str | None = None) -> None:
         self.where = root
+        self._lines = CaptionLines()
         for folder in (SOURCE_FOLDER, TEXT_FOLDER):
             if not (root / folder).is_dir():
                 raise DataError(f"{root / folder}: folder is missing; a source has {SOURCE_FOLDER}/ and {TEXT_FOLDER}/")
@@ -72,9 +78,15 @@ class JointFolder:
         self.splits: Mapping[str, Sequence[str]] = read_splits(root)
         self.labels = root / "labels.csv" if (root / "labels.csv").is_file() else None
 
+    @property
+    def pos_tagger(self) -> str:
+        """Where the tokens of the captions read so far are from; of given ones, what metadata.json says."""
+        made = self._lines.pos_tagger
+        return str(self.metadata.extra.get("pos_tagger", made)) if made == "given" else made
+
     def captions(self, motion_id: str) -> bytes:
-        """The motion's caption file, checked."""
-        return read_caption_file(self.where / TEXT_FOLDER / f"{motion_id}.txt")
+        """The motion's caption file, checked; plain captions get tokens."""
+        return self._lines.read(self.where / TEXT_FOLDER / f"{motion_id}.txt")
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
         """The motion's array and its file."""
@@ -87,17 +99,6 @@ class JointFolder:
         found = {path.stem for path in (self.where / SOURCE_FOLDER).glob("*.npy")}
         reason = "listed in no split; add it to train.txt, val.txt or test.txt"
         return dict.fromkeys(sorted(found - listed), reason)
-
-
-def read_caption_file(path: Path) -> bytes:
-    """A caption file as it is.
-
-    Raises:
-        DataError: if it is missing, malformed or holds no caption.
-    """
-    if not read_captions(path):
-        raise DataError(f"{path}: no caption; write at least one line")
-    return path.read_bytes()
 
 
 def read_splits(root: Path) -> dict[str, list[str]]:

@@ -37,13 +37,14 @@ def build(
     splits: Path | None = None,
     seed: int = 1234,
     min_length: int | None = None,
+    mirror: bool = False,
 ) -> None:
     """Turn a folder of joint positions or BVH files, with captions, into a HumanML3D-format data set.
 
     Args:
         out: The folder to make; it must not exist yet.
         joints: Folder with joints/*.npy [T, J, 3], texts/*.txt, train|val|test.txt and metadata.json.
-        bvh: Folder of BVH files; all options below but skeleton are for these alone.
+        bvh: Folder of BVH files; all options below but skeleton and mirror are for these alone.
         skeleton: `humanml3d` or `kit`; by default what metadata.json or the mapping says.
         captions: CSV file (name,caption[,split]) or folder of text files; by default captions.csv or texts/ in the
             folder.
@@ -54,6 +55,7 @@ def build(
             drawn.
         seed: Seed of the splits drawn.
         min_length: Shortest motion, in frames of the skeleton's rate.
+        mirror: Add every motion's mirror image M<id>, left and right swapped in its captions.
     """
     from lightning_realign.data.build import build_from_joints, build_from_source
     from lightning_realign.errors import ConfigError
@@ -71,11 +73,12 @@ def build(
         }
         if given := [name for name, value in own.items() if value is not None]:
             raise ConfigError(f"{given[0]} is for BVH files; leave it out, or give --bvh FOLDER")
-        print(build_from_joints(joints, out, skeleton=skeleton))
+        print(build_from_joints(joints, out, skeleton=skeleton, mirror=mirror))
         return
     if joints is not None:
         raise ConfigError("joints and bvh are both given; leave one of them out")
     from lightning_realign.data.bvh_source import BvhFolder
+    from lightning_realign.data.mirroring import MirroredSource
 
     source = BvhFolder(
         bvh,
@@ -89,7 +92,7 @@ def build(
         min_length=min_length,
     )
     print(source.summary)
-    print(build_from_source(source, out))
+    print(build_from_source(MirroredSource(source) if mirror else source, out))
 
 
 def doctor(root: Path, json: bool = False, quarantine: bool = False) -> None:

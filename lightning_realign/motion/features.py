@@ -117,7 +117,8 @@ def foot_contacts(joints: Tensor, skeleton: Skeleton) -> Tensor:
     return (moved < skeleton.contact_threshold).to(joints.dtype)
 
 
-def _check_features(features: Tensor, skeleton: Skeleton) -> None:
+def check_features(features: Tensor, skeleton: Skeleton) -> None:
+    """Raise a FeatureSpecError unless `features` is of shape [..., T, D]."""
     if features.ndim < 2 or features.shape[-1] != skeleton.num_features:
         raise FeatureSpecError(
             f"features have shape {tuple(features.shape)}; skeleton {skeleton.name!r} needs "
@@ -157,7 +158,7 @@ def recover_joints(features: Tensor, skeleton: Skeleton) -> Tensor:
     Raises:
         FeatureSpecError: if the last dimension is not D.
     """
-    _check_features(features, skeleton)
+    check_features(features, skeleton)
     half_yaw, root = recover_root(features)
     local = _per_joint(features, "positions", skeleton)
     x, z = _turn_back(half_yaw[..., None], local[..., 0], local[..., 2])
@@ -178,7 +179,7 @@ def recover_joints_from_rotations(features: Tensor, skeleton: Skeleton) -> Tenso
     Raises:
         FeatureSpecError: if the last dimension is not D.
     """
-    _check_features(features, skeleton)
+    check_features(features, skeleton)
     half_yaw, root = recover_root(features)
     local = _per_joint(features, "rotations", skeleton)
     yaw = rotations.to_matrix(rotations.about_y(half_yaw))

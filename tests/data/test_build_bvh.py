@@ -54,12 +54,12 @@ def test_build(folder, tmp_path, capsys):
     assert np.load(out / "new_joint_vecs" / "c1.npy").shape == (39, 263)
     captions = read_captions(out / "texts" / "a1.txt")
     assert [caption.text for caption in captions] == ["A person, who sways a1.", "sways"]
-    assert captions[0].tokens == ("a/OTHER", "person/OTHER", "who/OTHER", "sways/OTHER", "a1/OTHER")
+    assert captions[0].tokens == ("a/DET", "person/NOUN", "who/PRON", "sway/VERB")
     assert captions[1].tokens == ("sway/VERB",)
     metadata = json.loads((out / "metadata.json").read_text())
     assert metadata["source"] == {"format": "BVH", "mapping": "smpl_words", "metres_per_unit": 0.01, "up": "y"}
     assert (metadata["fps"], metadata["min_length"]) == (20.0, 23)
-    assert "without part of speech" in metadata["tokens"]
+    assert metadata["pos_tagger"] in ("given, else built-in", "given, else spacy en_core_web_sm")
 
 
 def test_unit_and_axis_make_no_difference(folder, tmp_path):
@@ -190,4 +190,4 @@ def test_real_recordings(tmp_path, test_data):
     assert report.splits == {"train": 19, "val": 1, "test": 4}
     assert report.left_out == ()
     assert source.metadata.extra["source"]["mapping"] == "bandai_namco"
-    assert source.metadata.extra["tokens"] == "as given in the table"
+    assert source.pos_tagger == "given"
