@@ -23,11 +23,17 @@ def _environment(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _closed_wandb_run():
-    """No test leaves a run to the next one, which could neither end it nor begin its own."""
+    """No test leaves W&B to the next one.
+
+    An open run could then neither be ended nor replaced, and the service takes relative paths from the folder in which
+    it was started.
+    """
     yield
     wandb = sys.modules.get("wandb")
-    if wandb is not None and wandb.run is not None:
-        wandb.finish()
+    if wandb is not None:
+        if wandb.run is not None:
+            wandb.finish()
+        wandb.teardown()
 
 
 @pytest.fixture(scope="session")
