@@ -31,7 +31,7 @@ class CheckpointFile:
     @classmethod
     def read(cls, path: Path, kind: str) -> CheckpointFile:
         """Read a file and make sure that it is a checkpoint of this kind."""
-        content = _read(path)
+        content = read_plain(path)
         spec = content.get(SPEC_KEY) if isinstance(content, dict) else None
         if not isinstance(spec, dict):
             raise CheckpointError(
@@ -109,13 +109,21 @@ def check_resumable(path: str | Path) -> None:
     Raises:
         CheckpointError: it is not.
     """
-    content = _read(Path(path))
+    content = read_plain(Path(path))
     if not isinstance(content, dict) or not {SPEC_KEY, "state_dict", "pytorch-lightning_version"} <= content.keys():
         raise CheckpointError(f"{path}: is no checkpoint of a training: give one written by 'train.py fit'")
 
 
-def _read(path: Path) -> Any:
-    """Read a file of plain values and tensors; nothing in it is ever executed."""
+def read_plain(path: Path, remedy: str = "give a checkpoint written by this project") -> Any:
+    """Read a file of plain values and tensors; nothing in it is ever executed.
+
+    Args:
+        path: the file.
+        remedy: what to do about a file that holds more than that.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds more.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file: check the path, or train one with 'train.py fit'")
     try:
@@ -125,8 +133,7 @@ def _read(path: Path) -> Any:
         culprit = re.search(r"GLOBAL (\S+)", str(error))
         what = f"holds the Python object {culprit[1]!r}" if culprit else "is damaged or holds Python objects"
         raise CheckpointError(
-            f"{path}: {what}, which is refused unread, since only tensors and plain values are safe: "
-            "give a checkpoint written by this project"
+            f"{path}: {what}, which is refused unread, since only tensors and plain values are safe: {remedy}"
         ) from error
     except _DAMAGED as error:
         raise CheckpointError(

@@ -73,6 +73,8 @@ class Bench:
         settings = content["model"]["init_args"]
         if "generator" in settings:
             options += [*TINY_SAMPLING, *self.networks(skeleton)]
+        if content["model"]["class_path"].endswith("EvaluatorTraining"):
+            options.append("--model.init_args.pool=2")
         if "vae" in settings:
             options.append(f"--model.init_args.vae={self.vae[skeleton]}")
         return options

@@ -10,7 +10,7 @@ import yaml
 from lightning_realign.inference import GuidedGeneration
 from tests.cli_bench import ROOT, launch_lines, realign
 
-FOLDERS = ("reward", "generator", "guided", "demo")
+FOLDERS = ("reward", "evaluator", "generator", "guided", "demo")
 CONFIGS = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))
 GUIDED = [path for path in CONFIGS if "generator:" in path.read_text()]
 TRAINING = [path for path in CONFIGS if path not in GUIDED]

@@ -190,6 +190,14 @@ class MotionTextDataModule(L.LightningDataModule):
                 found.update((caption.text, None) for caption in used)
         return list(found)
 
+    def caption_tokens(self, *splits: Literal["train", "val", "test"]) -> dict[str, tuple[str, ...]]:
+        """The `word/POS` tokens of all captions of the splits, by their texts, in the order of the files."""
+        found: dict[str, tuple[str, ...]] = {}
+        for entry in (entry for name in splits for entry in self._split(name).entries):
+            for caption in entry.captions:
+                found.setdefault(caption.text, caption.tokens)
+        return found
+
     def _loader(self, split: str, *, training: bool = False, shard: bool = True) -> Loader:
         entries = self._split(split).entries
         ranks, rank = self._ranks() if shard else (1, 0)

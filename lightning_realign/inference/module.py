@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
 
 from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.evaluators import Evaluator
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
+from lightning_realign.inference.judging import Judge, JudgeBoard, kinship
 from lightning_realign.inference.measurement import FIGURES, Row, chosen_rows, measure
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
+from lightning_realign.inference.provenance import provenance
 from lightning_realign.types import MotionTextBatch
 
 
@@ -54,6 +59,7 @@ class GuidedGeneration(L.LightningModule):
         text_cache: folder of cached text features; null for the usual one.
         index_cache: folder of cached retrieval indexes; null for the usual one.
         rows: what `validate` and `test` measure; null for all, `guided` only where mu or eta is not 0.
+        judges: evaluators that `validate` and `test` ask, by the names they have in the table.
 
     Raises:
         ConfigError: a setting that is out of range or contradicts another one.
@@ -82,6 +88,7 @@ class GuidedGeneration(L.LightningModule):
         text_cache: str | None = None,
         index_cache: str | None = None,
         rows: list[Row] | None = None,
+        judges: dict[str, Judge] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -94,6 +101,9 @@ class GuidedGeneration(L.LightningModule):
         self.replications, self.predict_replications = replications, predict_replications
         self.rows = chosen_rows(rows, self.guidance.active)
         self.figures = FigureBoard(self.rows, FIGURES)
+        self.judges = dict(judges or {})
+        self.boards = nn.ModuleDict({name: JudgeBoard(self.rows, replications) for name in self.judges})
+        self._evaluators: dict[str, Evaluator] = {}
         self._pipeline: GuidedPipeline | None = None
 
     @property
@@ -125,6 +135,8 @@ class GuidedGeneration(L.LightningModule):
                 f"{self.hparams['generator']}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
                 f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
             )
+        if stage != TrainerFn.PREDICTING:
+            self._load_judges(data, stage)
         # The first process of a machine fills the caches, the others read them.
         if self.trainer.local_rank == 0:
             self._fill_caches(data, stage)
@@ -164,6 +176,14 @@ class GuidedGeneration(L.LightningModule):
         if self.eta != 0 and self.pipeline.reward is not None:
             device, folder = self.trainer.strategy.root_device, self.hparams["index_cache"]
             self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
+
+    def _load_judges(self, data: MotionTextDataModule, stage: str) -> None:
+        device, cache = self.trainer.strategy.root_device, self.hparams["text_cache"]
+        tokens = data.caption_tokens("test" if stage == TrainerFn.TESTING else "val")
+        for name, judge in self.judges.items():
+            evaluator = judge.load(data.skeleton, cache, device)
+            evaluator.prepare(tokens)
+            self._evaluators[name] = evaluator
 
     def _data(self) -> MotionTextDataModule:
         data = getattr(self.trainer, "datamodule", None)
@@ -210,19 +230,19 @@ class GuidedGeneration(L.LightningModule):
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the validation split."""
-        measure(self.pipeline, self.figures, self.rows, self.replications, batch)
+        self._measure(batch)
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the test split."""
-        measure(self.pipeline, self.figures, self.rows, self.replications, batch)
+        self._measure(batch)
 
     def on_validation_epoch_start(self) -> None:
         """Forget earlier figures."""
-        self.figures.reset()
+        self._reset()
 
     def on_test_epoch_start(self) -> None:
         """Forget earlier figures."""
-        self.figures.reset()
+        self._reset()
 
     def on_validation_epoch_end(self) -> None:
         """Gather, log and write the table."""
@@ -232,8 +252,26 @@ class GuidedGeneration(L.LightningModule):
         """Gather, log and write the table."""
         self._report("test")
 
+    def _measure(self, batch: MotionTextBatch) -> None:
+        def judge(row: Row, draw: int, features: Tensor) -> None:
+            for name, evaluator in self._evaluators.items():
+                self._board(name).update(evaluator, row, draw, features, batch)
+
+        measure(self.pipeline, self.figures, self.rows, self.replications, batch, judge)
+
+    def _board(self, name: str) -> JudgeBoard:
+        return cast(JudgeBoard, self.boards[name])
+
+    def _reset(self) -> None:
+        self.figures.reset()
+        for name in self.judges:
+            self._board(name).reset()
+
     def _report(self, prefix: str) -> None:
         table = self.figures.compute()
+        for name in self.judges:
+            for row, figures in self._board(name).compute().items():
+                table[row].update({f"{name}/{figure}": value for figure, value in figures.items()})
         for row, figures in table.items():
             for figure, value in figures.items():
                 self._log(f"{prefix}/{row}/{figure}", value)
@@ -249,4 +287,11 @@ class GuidedGeneration(L.LightningModule):
             self.log(f"{name}_ci95", value.half_width, sync_dist=True)
 
     def _settings(self, prefix: str) -> Mapping[str, Any]:
-        return {"split": prefix, "rows": list(self.rows), **{k: v for k, v in self.hparams.items() if k != "rows"}}
+        reward = None if self.pipeline.reward is None else self.pipeline.reward.bundle
+        shared = {name: list(kinship(judge, reward)) for name, judge in self._evaluators.items()}
+        own = {name: value for name, value in self.hparams.items() if name not in ("rows", "judges")}
+        judges = {name: asdict(judge) for name, judge in self.judges.items()}
+        files = {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
+        sources = provenance(self._data(), files | {name: judge.path for name, judge in self.judges.items()})
+        rows = {"split": prefix, "rows": list(self.rows)}
+        return {**rows, **own, "judges": judges, "shared_with_reward": shared, "provenance": sources}

@@ -1,0 +1,143 @@
+"""What evaluators say of a table's rows."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_realign.errors import FeatureSpecError
+from lightning_realign.inference.judging import Judge, JudgeBoard
+from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
+from lightning_realign.motion import load_skeleton
+from lightning_realign.types import MotionTextBatch
+from tests.inference.test_generation import assert_same_rows, run_test
+from tests.tiny_models import dataset_normaliser, write_reward
+
+SAMPLES, FRAMES, FEATURES = 70, 6, 5
+DRAWS = 2
+
+
+class MeanEvaluator:
+    """Embeds a motion by the mean of its frames, and a caption by its letters."""
+
+    def embed_motion(self, features, lengths):
+        mask = (torch.arange(features.shape[1])[None] < lengths[:, None])[..., None]
+        return (features * mask).sum(dim=1) / lengths[:, None]
+
+    def embed_text(self, captions):
+        return torch.tensor([[float(caption.count(letter)) for letter in "abcde"] for caption in captions])
+
+
+def samples():
+    random = torch.Generator().manual_seed(0)
+    motion = torch.randn(SAMPLES, FRAMES, FEATURES, generator=random)
+    lengths = torch.randint(2, FRAMES + 1, (SAMPLES,), generator=random)
+    captions = tuple("abcde"[row % 5] * (1 + row % 4) for row in range(SAMPLES))
+    ids = tuple(f"{row:03d}" for row in range(SAMPLES))
+    return MotionTextBatch(motion=motion, lengths=lengths, captions=captions, ids=ids, attributes=(None,) * SAMPLES)
+
+
+def part(batch, rows):
+    take = lambda values: tuple(values[row] for row in rows)  # noqa: E731
+    return MotionTextBatch(
+        motion=batch.motion[rows],
+        lengths=batch.lengths[rows],
+        captions=take(batch.captions),
+        ids=take(batch.ids),
+        attributes=take(batch.attributes),
+    )
+
+
+def made(batch, row, draw):
+    """Motions of a row: the real ones, disturbed by as much as the draw says."""
+    if row == "real":
+        return batch.motion
+    seeds = [torch.Generator().manual_seed(1000 * draw + int(sample)) for sample in batch.ids]
+    noise = torch.stack([torch.randn(FRAMES, FEATURES, generator=seed) for seed in seeds])
+    return batch.motion + 0.5 * noise
+
+
+def judged(batches):
+    board = JudgeBoard(("real", "guided"), DRAWS)
+    board.reset()
+    for batch in batches:
+        for row, draws in (("real", 1), ("guided", DRAWS)):
+            for draw in range(draws):
+                board.update(MeanEvaluator(), row, draw, made(batch, row, draw), batch)
+    return board.compute()
+
+
+def test_figures_are_those_of_the_metrics():
+    batch, evaluator = samples(), MeanEvaluator()
+    table = judged([batch])
+    text, real = evaluator.embed_text(batch.captions), evaluator.embed_motion(batch.motion, batch.lengths)
+    for draw in range(DRAWS):
+        motion = evaluator.embed_motion(made(batch, "guided", draw), batch.lengths)
+        precision, distance, diversity, frechet = (
+            RPrecision(),
+            MatchingDistance(),
+            Diversity(SAMPLES),
+            FrechetDistance(),
+        )
+        precision.update(text, motion, batch.ids, batch.captions)
+        distance.update(text, motion, batch.ids)
+        diversity.update(motion, batch.ids)
+        frechet.update(motion, batch.ids, real=False)
+        frechet.update(real, batch.ids, real=True)
+        expected = {**precision.compute(), "MM-Dist": distance.compute(), "Diversity": diversity.compute()}
+        expected["FID"] = frechet.compute()
+        assert table["guided"].keys() == expected.keys()
+        for name, value in expected.items():
+            assert table["guided"][name].values[draw] == pytest.approx(value.item(), rel=1e-9), name
+    assert "FID" not in table["real"]
+    assert table["real"]["MM-Dist"].half_width is None
+
+
+def test_figures_do_not_depend_on_batches_or_order():
+    batch = samples()
+    shuffled = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(1)).tolist()
+    split = [part(batch, shuffled[first : first + 16]) for first in range(0, SAMPLES, 16)]
+    assert judged([batch]) == judged(split)
+
+
+def test_a_blown_up_motion_is_judged_as_zeros():
+    batch = samples()
+
+    def figures(value):
+        board = JudgeBoard(("real", "guided"), 1)
+        board.reset()
+        motion = batch.motion.clone()
+        motion[3] = value
+        board.update(MeanEvaluator(), "real", 0, batch.motion, batch)
+        board.update(MeanEvaluator(), "guided", 0, motion, batch)
+        return board.compute()
+
+    assert figures(float("inf")) == figures(0.0)
+
+
+def test_a_test_run_asks_its_judges(bench, tmp_path):
+    judges = {"second": Judge("tmr", bench.reward)}
+    first = run_test(bench, tmp_path / "a", batch_size=7, judges=judges)
+    assert_same_rows(first, run_test(bench, tmp_path / "b", batch_size=2, judges=judges))
+    rows, settings = first["rows"], first["settings"]
+    for row in ("reconstruction", "unguided", "guided"):
+        assert rows[row]["second/FID"]["mean"] >= 0
+    assert {"foot_skating", "jerk"} <= rows["real"].keys()
+    assert settings["shared_with_reward"] == {"second": ["architecture", "training data"]}
+    digest = hashlib.sha256(Path(bench.generator).read_bytes()).hexdigest()
+    assert settings["provenance"]["files"]["generator"] == {"path": bench.generator, "sha256": digest}
+    assert settings["provenance"]["versions"]["torch"] == version("torch")
+    assert settings["provenance"]["peak_memory_bytes"] > 1e6
+
+
+def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):
+    from lightning_realign.data.synthetic import make_dataset
+
+    make_dataset(tmp_path / "kit", "kit", train=4, val=2, test=2, seed=1, progress=False)
+    other = write_reward(tmp_path / "kit.ckpt", dataset_normaliser(tmp_path / "kit", "kit"), "kit")
+    with pytest.raises(FeatureSpecError, match="judge of skeleton 'kit', but the motions are of 'humanml3d'"):
+        Judge("tmr", str(other)).load(load_skeleton("humanml3d"), None, "cpu")
