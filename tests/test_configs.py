@@ -86,6 +86,18 @@ def test_the_kit_form_goes_through_a_whole_chain(cli_bench, checkout):
     assert len(list(Path("runs/guided/synthetic_kit/motions").glob("*.npz"))) == 2
 
 
+def test_judges_are_named_on_the_command_line(cli_bench, checkout):
+    config, reward = "configs/guided/synthetic.yaml", cli_bench.reward["humanml3d"]
+    run = realign(
+        "test",
+        *("--config", config, *cli_bench.options(config, "test")),
+        f"--model.init_args.judges={{second: {{kind: tmr, path: {reward}}}}}",
+    )
+    assert run.trainer.callback_metrics["test/guided/second/MM-Dist"] > 0
+    (record,) = Path("runs/guided/synthetic").rglob("table-test.json")
+    assert json.loads(record.read_text())["settings"]["judges"]["second"]["path"] == str(reward)
+
+
 def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checkout, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -91,7 +91,10 @@ class GuidedGeneration(L.LightningModule):
         judges: dict[str, Judge] | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.judges = dict(judges or {})
+        self.save_hyperparameters(ignore=["judges"])
+        # Lightning writes plain values only.
+        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in self.judges.items()}})
         self.guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
         require_reward(self.guidance, reward)
         for name, count in (("replications", replications), ("predict_replications", predict_replications)):
@@ -101,7 +104,6 @@ class GuidedGeneration(L.LightningModule):
         self.replications, self.predict_replications = replications, predict_replications
         self.rows = chosen_rows(rows, self.guidance.active)
         self.figures = FigureBoard(self.rows, FIGURES)
-        self.judges = dict(judges or {})
         self.boards = nn.ModuleDict({name: JudgeBoard(self.rows, replications) for name in self.judges})
         self._evaluators: dict[str, Evaluator] = {}
         self._pipeline: GuidedPipeline | None = None
@@ -289,9 +291,8 @@ class GuidedGeneration(L.LightningModule):
     def _settings(self, prefix: str) -> Mapping[str, Any]:
         reward = None if self.pipeline.reward is None else self.pipeline.reward.bundle
         shared = {name: list(kinship(judge, reward)) for name, judge in self._evaluators.items()}
-        own = {name: value for name, value in self.hparams.items() if name not in ("rows", "judges")}
-        judges = {name: asdict(judge) for name, judge in self.judges.items()}
+        own = {name: value for name, value in self.hparams.items() if name != "rows"}
         files = {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
         sources = provenance(self._data(), files | {name: judge.path for name, judge in self.judges.items()})
         rows = {"split": prefix, "rows": list(self.rows)}
-        return {**rows, **own, "judges": judges, "shared_with_reward": shared, "provenance": sources}
+        return {**rows, **own, "shared_with_reward": shared, "provenance": sources}
