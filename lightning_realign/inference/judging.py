@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -102,8 +102,8 @@ class EmbeddingStore(KeyedMetric):
 class JudgeBoard(nn.Module):
     """What one judge says of every row and replication of a table.
 
-    R-Precision (pools of 32, also with every motion of the same caption as a match), MM-Dist, FID against the real row,
-    Diversity; definitions in `metrics.generation_functional`.
+    R-Precision (pools of 32, also with every motion of the same caption as a match), MM-Dist, FID against the real row
+    (for that row itself: the floor), Diversity; definitions in `metrics.generation_functional`.
 
     Args:
         rows: names of the rows.
@@ -134,8 +134,13 @@ class JudgeBoard(nn.Module):
         kept = torch.where(finite[:, None, None], features, 0.0)
         self._store(row, draw).update(batch.ids, evaluator.embed_motion(kept, batch.lengths))
 
-    def compute(self) -> dict[str, dict[str, Interval]]:
-        """Row -> figure -> mean and interval over the draws; a collective call, so every rank makes it."""
+    def compute(self, train: Tensor | None = None) -> dict[str, dict[str, Interval]]:
+        """Row -> figure -> mean and interval over the draws; a collective call, so every rank makes it.
+
+        Args:
+            train: [M, W] embeddings of the training split, in an order of no meaning. The real row's FID is then the
+                floor: that of disjoint parts of it, each as large as the measured split, against that split.
+        """
         captions = self.captions.compute()
         motions = {
             row: [self._store(row, draw).compute()["embedding"] for draw in self._rows[row]] for row in self._rows
@@ -145,10 +150,30 @@ class JudgeBoard(nn.Module):
         for row, draws in motions.items():
             found = [_figures(captions, motion, None if row == "real" else real) for motion in draws]
             table[row] = {name: interval([figures[name] for figures in found]) for name in found[0]}
+        floor = [] if train is None or real is None else _floor(train, real)
+        if floor:
+            table["real"]["FID"] = interval(floor)
         return table
 
     def _store(self, row: Row, draw: int) -> EmbeddingStore:
         return cast(EmbeddingStore, self.motions[f"{row}_{draw}"])
+
+
+@torch.no_grad()
+def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device: torch.device | str) -> Tensor:
+    """Embeddings [M, W] of all motions of a split, on the CPU, in the order of their ids' keys."""
+    rows: dict[int, Tensor] = {}
+    for batch in batches:
+        embedded = evaluator.embed_motion(batch.motion.to(device), batch.lengths.to(device)).cpu()
+        rows.update(zip(id_keys(batch.ids).tolist(), embedded, strict=True))
+    return torch.stack([rows[key] for key in sorted(rows)])
+
+
+def _floor(train: Tensor, real: Tensor) -> list[float]:
+    """FID of disjoint parts of `train` [M, W], each of N motions, against `real` [N, W]; empty where M < N."""
+    target = gaussian_of(real)
+    parts = torch.split(train.to(real), len(real))
+    return [frechet_distance(gaussian_of(part), target).item() for part in parts if len(part) == len(real)]
 
 
 def _figures(captions: Mapping[str, Tensor], motion: Tensor, real: Tensor | None) -> dict[str, float]:

@@ -19,7 +19,7 @@ from lightning_realign.evaluators import Evaluator
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
-from lightning_realign.inference.judging import Judge, JudgeBoard, kinship
+from lightning_realign.inference.judging import Judge, JudgeBoard, embed_split, kinship
 from lightning_realign.inference.measurement import FIGURES, Row, chosen_rows, measure
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.inference.provenance import provenance
@@ -271,8 +271,9 @@ class GuidedGeneration(L.LightningModule):
 
     def _report(self, prefix: str) -> None:
         table = self.figures.compute()
-        for name in self.judges:
-            for row, figures in self._board(name).compute().items():
+        for name, evaluator in self._evaluators.items():
+            train = embed_split(evaluator, self._data().gallery_dataloader(), self.device)
+            for row, figures in self._board(name).compute(train).items():
                 table[row].update({f"{name}/{figure}": value for figure, value in figures.items()})
         for row, figures in table.items():
             for figure, value in figures.items():

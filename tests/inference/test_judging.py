@@ -104,6 +104,21 @@ def test_figures_do_not_depend_on_batches_or_order():
     assert judged([batch]) == judged(split)
 
 
+def test_the_floor_of_fid_is_that_of_disjoint_training_subsets():
+    board, batch = JudgeBoard(("real",), 1), samples()
+    board.reset()
+    board.update(MeanEvaluator(), "real", 0, batch.motion, batch)
+    train = torch.randn(2 * SAMPLES + 30, FEATURES, generator=torch.Generator().manual_seed(4))
+    found = board.compute(train)["real"]["FID"].values
+    real = MeanEvaluator().embed_motion(batch.motion, batch.lengths)
+    for value, first in zip(found, (0, SAMPLES), strict=True):
+        metric = FrechetDistance()
+        metric.update(train[first : first + SAMPLES], batch.ids, real=False)
+        metric.update(real, batch.ids, real=True)
+        assert value == pytest.approx(metric.compute().item(), rel=1e-9)
+    assert "FID" not in board.compute(train[: SAMPLES - 1])["real"]
+
+
 def test_a_blown_up_motion_is_judged_as_zeros():
     batch = samples()
 
@@ -124,8 +139,8 @@ def test_a_test_run_asks_its_judges(bench, tmp_path):
     first = run_test(bench, tmp_path / "a", batch_size=7, judges=judges)
     assert_same_rows(first, run_test(bench, tmp_path / "b", batch_size=2, judges=judges))
     rows, settings = first["rows"], first["settings"]
-    for row in ("reconstruction", "unguided", "guided"):
-        assert rows[row]["second/FID"]["mean"] >= 0
+    for figures in rows.values():
+        assert figures["second/FID"]["mean"] >= 0
     assert {"foot_skating", "jerk"} <= rows["real"].keys()
     assert settings["shared_with_reward"] == {"second": ["architecture", "training data"]}
     digest = hashlib.sha256(Path(bench.generator).read_bytes()).hexdigest()
