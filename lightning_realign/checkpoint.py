@@ -225,6 +225,8 @@ def load_reward(path: str | Path) -> RewardBundle:
         file.field("t_max", int),
     )
     file.load(bundle.modules)
+    if space.latents is not None:
+        space.latents.fingerprint()
     return bundle
 
 
@@ -262,6 +264,7 @@ def load_diffusion(path: str | Path) -> DiffusionBundle:
         file.field("fingerprint", str),
     )
     file.load(bundle.modules)
+    latents.fingerprint()
     return bundle
 
 

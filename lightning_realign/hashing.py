@@ -23,10 +23,13 @@ def stable_key(text: str) -> int:
 
 def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> str:
     """16 hexadecimal digits that change with any weight or buffer of the modules, and with the text `about` them."""
+    import torch
+
     digest = hashlib.sha256(about.encode())
     for prefix, module in sorted(modules.items()):
         for name, value in sorted(module.state_dict().items()):
             content = value.detach().cpu().contiguous()
             digest.update(f"{prefix}.{name} {content.dtype} {tuple(content.shape)}".encode())
-            digest.update(content.numpy().tobytes())
+            # As bytes, since NumPy knows no bfloat16.
+            digest.update(content.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -185,7 +185,7 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "generate": (generate, "prompt"),
     "render": (render, "files"),
     "compare": (compare, None),
-    "sweep": (sweep, None),
+    "sweep": (sweep, "file"),
     "export": (export, "files"),
     "toy": (toy, None),
     "report": (report, "receipts"),

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from lightning_realign.__main__ import build_parser
 from lightning_realign.errors import ConfigError
 from lightning_realign.sweep import read_sweep, run_sweep
 from lightning_realign.sweep.search import search
@@ -103,6 +104,8 @@ def test_files_name_their_launch_line_and_a_config(path):
     text = path.read_text()
     assert text.startswith(f"# wandb sweep sweeps/{path.name}")
     assert f"python -m lightning_realign sweep sweeps/{path.name}" in text
+    settings = build_parser().parse_args(["sweep", f"sweeps/{path.name}", "--out", "found"])
+    assert str(settings.sweep.file) == f"sweeps/{path.name}"
     command = yaml.safe_load(text)["command"]
     assert command[:3] == ["${env}", "python", "train.py"]
     # Later values win, so that the configuration comes before what overrides it.

@@ -24,7 +24,7 @@ CASES = [
     ("render none.npz --out made.xyz", "choose .gif, .mp4 or .png"),
     ("render none.npz --out made.gif --fps 3", "unrecognized arguments: --fps 3"),
     ("render none.npz --ou made.gif", "unrecognized arguments: --ou made.gif"),
-    ("sweep --file none.yaml", "none.yaml: the sweep file cannot be read"),
+    ("sweep none.yaml", "none.yaml: the sweep file cannot be read"),
     ("conjure", "invalid choice: 'conjure'"),
     ("", 'expected "tool" to be one of'),
 ]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job on the embedded default (`make demo`): synthetic data, a VAE, a denoiser, a reward model, then guided and
-# unguided generation for the whole test split, a table and a picture. Everything goes to runs/demo; about 15 minutes
+# unguided generation for the whole test split, a table and a picture. Everything goes to runs/demo; about 17 minutes
 # on two cores.
 set -euo pipefail
 quiet=(--trainer.enable_progress_bar=false)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,11 @@ from lightning_realign.guidance.reward import (
 )
 from lightning_realign.guidance.stepping import SchedulerName, Walk
 from lightning_realign.types import GeneratedMotions
+
+logger = logging.getLogger(__name__)
+
+# A larger ratio of scales changes the noise level of a latent noticeably.
+SAME_SCALE = 1.1
 
 StateReward = Callable[[Tensor, float], Tensor]
 
@@ -113,6 +119,16 @@ class RewardGuidedSampler:
             raise FeatureSpecError(
                 f"reward model reads latents of the VAE {wanted}, but the generator {found}; train the reward on the "
                 "generator's VAE, or use one of space motion"
+            )
+        ratio = own.statistics.std / reward.latents.statistics.std.to(own.statistics.std)
+        least, most = ratio.min().item(), ratio.max().item()
+        if self.config.location != "x0" and not 1 / SAME_SCALE < least <= most < SAME_SCALE:
+            logger.warning(
+                "the generator's latents have %.2f to %.2f times the scale of the reward's: noise does not convert as "
+                "latents do, so that a noisy latent has another level for the reward; use location x0, or train both "
+                "on one data set",
+                least,
+                most,
             )
 
     def sample(

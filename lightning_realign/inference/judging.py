@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -11,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.errors import FeatureSpecError
+from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluators import Evaluator, load_evaluator
 from lightning_realign.inference.evaluation import Interval, interval
 from lightning_realign.inference.measurement import Row, draws_of
@@ -29,6 +31,8 @@ from lightning_realign.types import MotionTextBatch
 
 POOL = 32
 DIVERSITY_PAIRS = 300
+# Names that a receipt has for other files.
+RESERVED = ("generator", "reward")
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,11 @@ class JudgeBoard(nn.Module):
             self.captions.update(batch.ids, evaluator.embed_text(batch.captions), caption=id_keys(batch.captions))
         finite = features.isfinite().all(dim=2).all(dim=1)
         kept = torch.where(finite[:, None, None], features, 0.0)
-        self._store(row, draw).update(batch.ids, evaluator.embed_motion(kept, batch.lengths))
+        embedded = evaluator.embed_motion(kept, batch.lengths)
+        finite = embedded.isfinite().all(dim=1).to(kept.device)
+        if not finite.all():
+            embedded = evaluator.embed_motion(torch.where(finite[:, None, None], kept, 0.0), batch.lengths)
+        self._store(row, draw).update(batch.ids, embedded)
 
     def compute(self, train: Tensor | None = None) -> dict[str, dict[str, Interval]]:
         """Row -> figure -> mean and interval over the draws; a collective call, so every rank makes it.
@@ -159,6 +167,71 @@ class JudgeBoard(nn.Module):
         return cast(EmbeddingStore, self.motions[f"{row}_{draw}"])
 
 
+class JudgePanel(nn.Module):
+    """All judges of a test run.
+
+    Args:
+        judges: by the names they have in the table.
+        rows: names of the rows.
+        replications: draws of the generated rows.
+
+    Raises:
+        ConfigError: a name that cannot stand in a table or a receipt.
+    """
+
+    def __init__(self, judges: Mapping[str, Judge], rows: Sequence[Row], replications: int) -> None:
+        super().__init__()
+        for name in judges:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
+                raise ConfigError(
+                    f"judges has the name {name!r}: use letters, digits, _ and -, and none of {', '.join(RESERVED)}"
+                )
+        self.judges, self._rows = dict(judges), tuple(rows)
+        self._boards = nn.ModuleDict({f"judge_{name}": JudgeBoard(rows, replications) for name in judges})
+        self._evaluators: dict[str, Evaluator] = {}
+        self._train: dict[str, Tensor] = {}
+
+    def load(self, skeleton: Skeleton, text_cache: str | None, device: torch.device | str) -> None:
+        """Load the evaluators. Raises what `Judge.load` raises."""
+        self._evaluators = {name: judge.load(skeleton, text_cache, device) for name, judge in self.judges.items()}
+
+    def prepare(self, data: MotionTextDataModule, split: Literal["val", "test"], device: torch.device | str) -> None:
+        """Get ready for a split's captions, and embed the training split, where there is one, for the floor of FID."""
+        tokens = data.caption_tokens(split) if self._evaluators else {}
+        for name, evaluator in self._evaluators.items():
+            evaluator.prepare(tokens)
+            if "real" in self._rows:
+                try:
+                    self._train[name] = embed_split(evaluator, data.gallery_dataloader(), device)
+                except DataError as error:
+                    rank_zero_warn(f"no floor of FID: {error}")
+
+    def reset(self) -> None:
+        """Forget all embeddings of the measured split."""
+        for name in self.judges:
+            self._board(name).reset()
+
+    def show(self, row: Row, draw: int, features: Tensor, batch: MotionTextBatch) -> None:
+        """Let every judge see a batch of motions [B, T, D], in the data set's own units."""
+        for name, evaluator in self._evaluators.items():
+            self._board(name).update(evaluator, row, draw, features, batch)
+
+    def compute(self) -> dict[str, dict[str, Interval]]:
+        """Row -> `judge/figure` -> mean and interval; a collective call."""
+        table: dict[str, dict[str, Interval]] = {row: {} for row in self._rows}
+        for name in self.judges:
+            for row, figures in self._board(name).compute(self._train.get(name)).items():
+                table[row].update({f"{name}/{figure}": value for figure, value in figures.items()})
+        return table
+
+    def kinships(self, reward: RewardBundle | None) -> dict[str, list[str]]:
+        """What each judge shares with the reward that guides, see `kinship`."""
+        return {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
+
+    def _board(self, name: str) -> JudgeBoard:
+        return cast(JudgeBoard, self._boards[f"judge_{name}"])
+
+
 @torch.no_grad()
 def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device: torch.device | str) -> Tensor:
     """Embeddings [M, W] of all motions of a split, on the CPU, in the order of their ids' keys."""
@@ -171,6 +244,8 @@ def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device
 
 def _floor(train: Tensor, real: Tensor) -> list[float]:
     """FID of disjoint parts of `train` [M, W], each of N motions, against `real` [N, W]; empty where M < N."""
+    if len(real) < 2:
+        return []
     target = gaussian_of(real)
     parts = torch.split(train.to(real), len(real))
     return [frechet_distance(gaussian_of(part), target).item() for part in parts if len(part) == len(real)]
@@ -188,6 +263,6 @@ def _figures(captions: Mapping[str, Tensor], motion: Tensor, real: Tensor | None
                 figures[f"R@{k}{kind}"] = value
     figures["MM-Dist"] = matching_distance(text, motion).item()
     figures["Diversity"] = diversity(motion, min(DIVERSITY_PAIRS, len(motion))).item()
-    if real is not None:
+    if real is not None and len(motion) > 1:
         figures["FID"] = frechet_distance(gaussian_of(motion), gaussian_of(real)).item()
     return figures

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
-from lightning_realign.evaluators import Evaluator
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
-from lightning_realign.inference.judging import Judge, JudgeBoard, embed_split, kinship
+from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.inference.measurement import FIGURES, Row, chosen_rows, measure
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.inference.provenance import provenance
@@ -91,10 +90,9 @@ class GuidedGeneration(L.LightningModule):
         judges: dict[str, Judge] | None = None,
     ) -> None:
         super().__init__()
-        self.judges = dict(judges or {})
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
-        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in self.judges.items()}})
+        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
         self.guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
         require_reward(self.guidance, reward)
         for name, count in (("replications", replications), ("predict_replications", predict_replications)):
@@ -104,8 +102,7 @@ class GuidedGeneration(L.LightningModule):
         self.replications, self.predict_replications = replications, predict_replications
         self.rows = chosen_rows(rows, self.guidance.active)
         self.figures = FigureBoard(self.rows, FIGURES)
-        self.boards = nn.ModuleDict({name: JudgeBoard(self.rows, replications) for name in self.judges})
-        self._evaluators: dict[str, Evaluator] = {}
+        self.judges = JudgePanel(judges or {}, self.rows, replications)
         self._pipeline: GuidedPipeline | None = None
 
     @property
@@ -138,7 +135,7 @@ class GuidedGeneration(L.LightningModule):
                 f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
             )
         if stage != TrainerFn.PREDICTING:
-            self._load_judges(data, stage)
+            self.judges.load(data.skeleton, self.hparams["text_cache"], self.trainer.strategy.root_device)
         # The first process of a machine fills the caches, the others read them.
         if self.trainer.local_rank == 0:
             self._fill_caches(data, stage)
@@ -175,17 +172,12 @@ class GuidedGeneration(L.LightningModule):
 
     def _fill_caches(self, data: MotionTextDataModule, stage: str) -> None:
         self.pipeline.prepare_text(data.captions(TrainerFn(stage).value))
+        if stage != TrainerFn.PREDICTING:
+            split: Literal["val", "test"] = "test" if stage == TrainerFn.TESTING else "val"
+            self.judges.prepare(data, split, self.trainer.strategy.root_device)
         if self.eta != 0 and self.pipeline.reward is not None:
             device, folder = self.trainer.strategy.root_device, self.hparams["index_cache"]
             self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
-
-    def _load_judges(self, data: MotionTextDataModule, stage: str) -> None:
-        device, cache = self.trainer.strategy.root_device, self.hparams["text_cache"]
-        tokens = data.caption_tokens("test" if stage == TrainerFn.TESTING else "val")
-        for name, judge in self.judges.items():
-            evaluator = judge.load(data.skeleton, cache, device)
-            evaluator.prepare(tokens)
-            self._evaluators[name] = evaluator
 
     def _data(self) -> MotionTextDataModule:
         data = getattr(self.trainer, "datamodule", None)
@@ -255,26 +247,18 @@ class GuidedGeneration(L.LightningModule):
         self._report("test")
 
     def _measure(self, batch: MotionTextBatch) -> None:
-        def judge(row: Row, draw: int, features: Tensor) -> None:
-            for name, evaluator in self._evaluators.items():
-                self._board(name).update(evaluator, row, draw, features, batch)
+        def show(row: Row, draw: int, features: Tensor) -> None:
+            self.judges.show(row, draw, features, batch)
 
-        measure(self.pipeline, self.figures, self.rows, self.replications, batch, judge)
-
-    def _board(self, name: str) -> JudgeBoard:
-        return cast(JudgeBoard, self.boards[name])
+        measure(self.pipeline, self.figures, self.rows, self.replications, batch, show)
 
     def _reset(self) -> None:
         self.figures.reset()
-        for name in self.judges:
-            self._board(name).reset()
+        self.judges.reset()
 
     def _report(self, prefix: str) -> None:
-        table = self.figures.compute()
-        for name, evaluator in self._evaluators.items():
-            train = embed_split(evaluator, self._data().gallery_dataloader(), self.device)
-            for row, figures in self._board(name).compute(train).items():
-                table[row].update({f"{name}/{figure}": value for figure, value in figures.items()})
+        judged = self.judges.compute()
+        table = {row: {**figures, **judged[row]} for row, figures in self.figures.compute().items()}
         for row, figures in table.items():
             for figure, value in figures.items():
                 self._log(f"{prefix}/{row}/{figure}", value)
@@ -291,9 +275,8 @@ class GuidedGeneration(L.LightningModule):
 
     def _settings(self, prefix: str) -> Mapping[str, Any]:
         reward = None if self.pipeline.reward is None else self.pipeline.reward.bundle
-        shared = {name: list(kinship(judge, reward)) for name, judge in self._evaluators.items()}
         own = {name: value for name, value in self.hparams.items() if name != "rows"}
         files = {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
-        sources = provenance(self._data(), files | {name: judge.path for name, judge in self.judges.items()})
+        sources = provenance(self._data(), files | {name: judge.path for name, judge in self.judges.judges.items()})
         rows = {"split": prefix, "rows": list(self.rows)}
-        return {**rows, **own, "shared_with_reward": shared, "provenance": sources}
+        return {**rows, **own, "shared_with_reward": self.judges.kinships(reward), "provenance": sources}

@@ -27,6 +27,7 @@ class LatentSpace(nn.Module):
         super().__init__()
         self.vae = vae.requires_grad_(False)
         self.statistics = Normaliser(*self.shape)
+        self._fingerprint: str | None = None
         self.eval()
 
     @property
@@ -51,5 +52,10 @@ class LatentSpace(nn.Module):
         return self.vae.decode(self.statistics.denormalise(states), lengths, size)
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that name the VAE by its weights: two spaces that share it differ by scale alone."""
-        return weights_fingerprint({"vae": self.vae})
+        """16 hexadecimal digits that name the VAE by its weights: two spaces that share it differ by scale alone.
+
+        Taken once, so that a VAE keeps its name when it is moved to another precision.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = weights_fingerprint({"vae": self.vae})
+        return self._fingerprint

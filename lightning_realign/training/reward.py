@@ -279,6 +279,8 @@ class RewardTraining(LatentTraining, PrincipalStart):
             raise ConfigError(f"RewardTraining.space is {self.space_name!r}; choose {', '.join(get_args(SpaceName))}")
         if self.vae_path is not None and not self.needs_latents:
             raise ConfigError(f"RewardTraining.vae is {self.vae_path}, but space motion has no VAE; leave it out")
+        if self.cache_latents and not self.needs_latents:
+            raise ConfigError("RewardTraining.cache_latents is true, but space motion has no latents; leave it out")
         if self.reconstruct not in ("clean", "noisy"):
             raise ConfigError(f"RewardTraining.reconstruct is {self.reconstruct!r}; choose clean or noisy")
         if self.temperature <= 0:

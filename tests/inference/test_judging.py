@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_realign.errors import FeatureSpecError
-from lightning_realign.inference.judging import Judge, JudgeBoard
+from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.inference.judging import Judge, JudgeBoard, JudgePanel
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
 from lightning_realign.motion import load_skeleton
 from lightning_realign.types import MotionTextBatch
@@ -25,6 +25,7 @@ class MeanEvaluator:
     """Embeds a motion by the mean of its frames, and a caption by its letters."""
 
     def embed_motion(self, features, lengths):
+        features = features.square().sqrt() * features.sign()  # beyond 1e19 its squares are infinite
         mask = (torch.arange(features.shape[1])[None] < lengths[:, None])[..., None]
         return (features * mask).sum(dim=1) / lengths[:, None]
 
@@ -131,7 +132,7 @@ def test_a_blown_up_motion_is_judged_as_zeros():
         board.update(MeanEvaluator(), "guided", 0, motion, batch)
         return board.compute()
 
-    assert figures(float("inf")) == figures(0.0)
+    assert figures(float("inf")) == figures(1e30) == figures(0.0)
 
 
 def test_a_test_run_asks_its_judges(bench, tmp_path):
@@ -147,6 +148,16 @@ def test_a_test_run_asks_its_judges(bench, tmp_path):
     assert settings["provenance"]["files"]["generator"] == {"path": bench.generator, "sha256": digest}
     assert settings["provenance"]["versions"]["torch"] == version("torch")
     assert settings["provenance"]["peak_memory_bytes"] > 1e6
+
+
+@pytest.mark.parametrize("name", ["tmr.v1", "", "a/b", "reward", "generator"])
+def test_names_that_no_receipt_can_hold_are_refused(name):
+    with pytest.raises(ConfigError, match="use letters, digits"):
+        JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",), 1)
+
+
+def test_names_of_python_are_names(name="keys"):
+    assert JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",), 1).judges.keys() == {name}
 
 
 def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):

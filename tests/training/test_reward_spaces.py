@@ -125,6 +125,7 @@ def test_principal_start(tmp_path, tiny_data, text_cache, vae_path):
         ({"space": "latent"}, "RewardTraining.vae is not set"),
         ({"space": "decoded", "vae": "gone.ckpt"}, "gone.ckpt: no such VAE checkpoint"),
         ({"vae": "some.ckpt"}, "space motion has no VAE"),
+        ({"cache_latents": True}, "space motion has no latents"),
         ({"space": "pixels"}, "choose motion, decoded, latent"),
     ],
 )
