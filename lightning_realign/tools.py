@@ -7,18 +7,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 
-def export(files: list[Path], out: Path, skeleton: str | None = None, fps: float | None = None) -> None:
-    """Write motions as BVH files for Blender, Unreal Engine or MotionBuilder.
+def export(
+    files: list[Path],
+    out: Path,
+    skeleton: str | None = None,
+    fps: float | None = None,
+    format: Literal["bvh", "glb"] | None = None,
+) -> None:
+    """Write motions as BVH or glTF files for Blender, Unreal Engine, MotionBuilder or the web.
 
     Args:
         files: Predictions (.npz), or arrays (.npy) of features or joints.
-        out: A folder, or for one motion a file that ends in .bvh.
-        skeleton: `humanml3d` or `kit`, for .npy files; by default told from their shape.
+        out: A folder, or for one motion a file that ends in .bvh or .glb.
+        skeleton: `humanml3d`, `kit` or a YAML file, for .npy files; by default their data set's, or told by shape.
         fps: Frames per second; by default the file's, its data set's or the skeleton's.
+        format: `bvh`, or `glb` for binary glTF; by default what `out` ends in, else BVH.
     """
-    from lightning_realign.motion.bvh_export import export_bvh
+    from lightning_realign.motion.export import export_motions
 
-    print("\n".join(str(path) for path in export_bvh(files, out, skeleton=skeleton, fps=fps)))
+    print("\n".join(str(path) for path in export_motions(files, out, skeleton=skeleton, fps=fps, form=format)))
 
 
 def convert(file: Path, out: Path) -> None:
@@ -170,15 +177,45 @@ def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> No
 
 
 def report(receipts: list[Path], out: Path) -> None:
-    """Put the tables of several validate and test runs into one, with a plot.
+    """Print the paper's tables of generation and retrieval for several runs, beside published figures that compare.
 
     Args:
-        receipts: Files table-val.json or table-test.json, or the folders that hold them.
-        out: Folder of report.md, report.tex, report.csv and report.png.
+        receipts: Files table-*.json or retrieval-*.json of validate and test runs, or the folders that hold them.
+        out: Folder of report.md, report.tex, report.csv, generation.csv, retrieval.csv and report.png.
     """
-    from lightning_realign.report.receipts import write_report
+    from lightning_realign.report.summary import write_report
 
     print(write_report(receipts, out), end="")
+
+
+def rescore(record: Path, out: Path, pool: int = 32) -> None:
+    """Compute the figures of a test run again from its record, without generating anything.
+
+    Args:
+        record: A samples-*.safetensors, or the folder that holds one.
+        out: The receipt (.json) to write.
+        pool: Size of the pools of R-Precision.
+    """
+    from lightning_realign.evaluation.tools import rescore as run
+
+    print(run(record, out, pool), end="")
+
+
+def difference(
+    record: Path, other: Path | None = None, row: str = "guided", against: str = "unguided", resamples: int = 2000
+) -> None:
+    """Compare two rows of one test run, or of two, sample by sample with bootstrap intervals.
+
+    Args:
+        record: A samples-*.safetensors, or the folder that holds one.
+        other: The record of the other run, where `row` is taken from that.
+        row: The row of interest.
+        against: The row to compare with.
+        resamples: Resamples of the bootstrap.
+    """
+    from lightning_realign.evaluation.tools import compare_rows
+
+    print(compare_rows(record, other, row, against, resamples), end="")
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
@@ -189,5 +226,7 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "export": (export, "files"),
     "toy": (toy, None),
     "report": (report, "receipts"),
+    "rescore": (rescore, "record"),
+    "difference": (difference, "record"),
     "convert": (convert, "file"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,17 @@ class MotionTextBatch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, places: Sequence[int]) -> MotionTextBatch:
+        """The samples at some places of the batch."""
+        rows = torch.tensor(places, dtype=torch.int64, device=self.motion.device)
+        return MotionTextBatch(
+            self.motion[rows],
+            self.lengths[rows],
+            tuple(self.ids[place] for place in places),
+            tuple(self.captions[place] for place in places),
+            tuple(self.attributes[place] for place in places),
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> MotionTextBatch:
         """Move the tensors to a device (Lightning calls this)."""

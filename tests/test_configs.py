@@ -1,19 +1,26 @@
 """Every configuration runs a step on tiny data, by the very launch lines in its header."""
 
 import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.inference import GuidedGeneration
 from tests.cli_bench import ROOT, launch_lines, realign
 
-FOLDERS = ("reward", "evaluator", "generator", "guided", "demo")
+FOLDERS = ("reward", "evaluator", "generator", "guided", "demo", "retrieval")
 CONFIGS = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))
 GUIDED = [path for path in CONFIGS if "generator:" in path.read_text()]
-TRAINING = [path for path in CONFIGS if path not in GUIDED]
+RETRIEVAL = [path for path in CONFIGS if path.parent.name == "retrieval"]  # tests/retrieval runs them
+SAMPLES = ROOT / "configs" / "guided" / "samples.yaml"
+TRAINING = [path for path in CONFIGS if path not in [*GUIDED, *RETRIEVAL, SAMPLES]]
 
 
 def name(path: Path) -> str:
@@ -113,5 +120,61 @@ def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checko
         )
     finally:
         wandb.finish()
-    assert list(Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb"))
+    (log,) = Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb")
+    (record,) = Path("runs/guided/synthetic").rglob("table-test.json")
+    rows = json.loads(record.read_text())["rows"]
+    history = offline_history(log)
+    for row, figures in rows.items():
+        for figure, value in figures.items():
+            assert history[f"test/{row}/{figure}"] == pytest.approx(value["mean"], rel=1e-5), figure
+    table = json.loads((log.parent / "files" / history["test/figures/path"]).read_text())
+    for line in table["data"]:
+        cells = dict(zip(table["columns"], line, strict=True))
+        for figure, value in rows[cells["row"]].items():
+            assert cells[figure] == pytest.approx(value["mean"]) and cells[f"{figure}_ci95"] == value["ci95"]
+    assert [line[0] for line in table["data"]] == list(rows)
     assert list(Path("runs/guided/synthetic/logs").glob("version_0/metrics.csv"))
+
+
+def offline_records(path: Path) -> Iterator[bytes]:
+    """The records in the file of an offline W&B run: a log of LevelDB's format (32 KiB blocks) behind a header."""
+    content, place, record = path.read_bytes(), 7, b""
+    assert content.startswith(b":W&B")
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, size, kind = struct.unpack_from("<IHB", content, place)
+        record += content[place + 7 : place + 7 + size]
+        place += 7 + size
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield record
+            record = b""
+
+
+def offline_history(path: Path) -> dict[str, Any]:
+    """The last value of everything that an offline W&B run logged, read from its file."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    history: dict[str, Any] = {}
+    for content in offline_records(path):
+        for item in Record.FromString(content).history.item:
+            history[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return history
+
+
+def test_motions_made_elsewhere_get_their_row(cli_bench, checkout):
+    root, config = cli_bench.data["humanml3d"], name(SAMPLES)
+    data = HumanML3DDataModule(root)
+    data.setup("test")
+    folder = Path("made")
+    folder.mkdir()
+    for sample in data.samples("test", data.ids("test")):
+        np.save(folder / f"{sample.id}.npy", sample.motion)
+    judges = f"--model.init_args.judges={{tmr: {{kind: tmr, path: {cli_bench.reward['humanml3d']}}}}}"
+    options = [*cli_bench.options(config, "test"), judges, "--model.init_args.replications=1"]
+    run = realign(*launch_lines(SAMPLES)[0], *options, f"--model.init_args.folder={folder}")
+    figures = run.trainer.callback_metrics
+    assert figures["test/samples/tmr/FID"] == pytest.approx(0, abs=1e-6)
+    assert figures["test/samples/jerk"] == pytest.approx(figures["test/real/jerk"])

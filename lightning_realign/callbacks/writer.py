@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import DataError
-from lightning_realign.motion import Skeleton, recover_joints
+from lightning_realign.motion import Skeleton, recover_joints, skeleton_reference
 from lightning_realign.types import GeneratedMotions
 
 
@@ -83,7 +83,7 @@ def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
             "features": features.numpy(),
             "text": np.array(caption),
             "fps": np.array(skeleton.fps, dtype=np.float64),
-            "skeleton": np.array(skeleton.name),
+            "skeleton": np.array(skeleton_reference(skeleton)),
             "unit": np.array(skeleton.unit),
             "timesteps": motions.timesteps.cpu().numpy(),
             "rewards": motions.rewards[row].detach().cpu().numpy(),

@@ -6,14 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_realign.data.own_datamodule import OwnDataModule
     from lightning_realign.data.published_datamodules import HumanML3DDataModule, KITMLDataModule
     from lightning_realign.data.synthetic_datamodule import SyntheticDataModule
 
-__all__ = ["HumanML3DDataModule", "KITMLDataModule", "SyntheticDataModule"]
+__all__ = ["HumanML3DDataModule", "KITMLDataModule", "OwnDataModule", "SyntheticDataModule"]
 
 _MODULES = {
     "HumanML3DDataModule": "lightning_realign.data.published_datamodules",
     "KITMLDataModule": "lightning_realign.data.published_datamodules",
+    "OwnDataModule": "lightning_realign.data.own_datamodule",
     "SyntheticDataModule": "lightning_realign.data.synthetic_datamodule",
 }
 

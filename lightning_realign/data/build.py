@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +23,12 @@ from lightning_realign.data.formats import (
     write_lines_atomic,
     write_text_atomic,
 )
+from lightning_realign.data.labels import LABEL_FILE
 from lightning_realign.data.mirroring import MirroredSource
 from lightning_realign.data.motion_source import UP_AXIS, JointFolder, MotionSource
-from lightning_realign.errors import DataError
+from lightning_realign.data.partial import Done, PartialBuild, open_partial, source_identity
+from lightning_realign.data.skeletons import write_skeleton
+from lightning_realign.errors import DataError, RealignError
 from lightning_realign.motion import Skeleton, extract_features, feature_statistics, recover_joints
 from lightning_realign.motion.kinematics import bone_lengths
 
@@ -34,15 +37,20 @@ JOINT_FOLDER = "new_joints"
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build wrote: motions per split, and the id and reason of every motion left out."""
+    """What a build wrote: motions per split, and the id and reason of every motion left out.
+
+    resumed: how many motions had been dealt with by a build that was stopped.
+    """
 
     out: Path
     splits: Mapping[str, int]
     left_out: tuple[tuple[str, str], ...]
+    resumed: int = 0
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {split}" for split, count in self.splits.items())
-        return f"{self.out}: {counts} motions; {len(self.left_out)} left out (listed in left_out.txt)"
+        before = f"; {self.resumed} were done before" if self.resumed else ""
+        return f"{self.out}: {counts} motions; {len(self.left_out)} left out (listed in left_out.txt){before}"
 
 
 def build_from_joints(
@@ -57,7 +65,7 @@ def build_from_joints(
     Args:
         joints_dir: the source folder.
         out: the folder to make; it must not exist, or be empty.
-        skeleton: "humanml3d" or "kit"; by default what metadata.json says, else "humanml3d".
+        skeleton: see `load_skeleton`; by default what metadata.json or skeleton.yaml says, else "humanml3d".
         progress: whether to show a progress bar.
         mirror: whether to add every motion's mirror image `M<id>`.
 
@@ -77,7 +85,8 @@ def build_from_source(source: MotionSource, out: Path, progress: bool = True) ->
     """Build a data set in HumanML3D's layout from any source of motions.
 
     Written: `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
-    published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`.
+    published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`, and
+    for an own skeleton `skeleton.yaml`.
 
     Two points differ from the published sets. Mean and Std are those of the *training* split, not of all motions, so
     that validation and test stay unseen (metadata.json says so under "statistics"). And the source's minimum length
@@ -85,6 +94,9 @@ def build_from_source(source: MotionSource, out: Path, progress: bool = True) ->
 
     Motions that are missing, misshapen, not finite, too short, degenerate or without a valid caption are left out and
     listed in `left_out.txt`, one `ID<tab>reason` per line. The data set appears under `out` only when complete.
+
+    A build that is stopped, even killed, leaves a hidden folder beside `out`, and the next one of the same source goes
+    on in it, to the same bytes. A DataError in the source removes that folder.
 
     Args:
         source: the motions.
@@ -95,50 +107,78 @@ def build_from_source(source: MotionSource, out: Path, progress: bool = True) ->
         The counts, and what was left out.
 
     Raises:
-        DataError: if a split would be empty, or `out` holds something.
+        DataError: if a split would be empty, `out` holds something, cannot be written, or is being built.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: output exists and is not an empty folder; remove it or choose another --out")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".partial"))
     try:
-        left_out = _convert_motions(source, partial, progress)
-        kept = _keep(source.splits, left_out, source.where)
-        _write_lists(partial, kept, left_out)
-        training = (np.load(path, allow_pickle=False) for path in _motion_paths(partial, kept["train"]))
-        mean, std = feature_statistics(training, source.skeleton)
-        save_array_atomic(partial / "Mean.npy", mean.astype(np.float32))
-        save_array_atomic(partial / "Std.npy", std.astype(np.float32))
-        _write_metadata(partial, source, kept, left_out)
-        if source.labels is not None:
-            shutil.copyfile(source.labels, partial / "labels.csv")
-        partial.chmod(0o755)
-        partial.replace(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    return BuildReport(out, {split: len(ids) for split, ids in kept.items()}, tuple(left_out.items()))
+        with open_partial(out) as partial:
+            try:
+                return _build(source, out, partial, progress)
+            except RealignError:
+                partial.discard()
+                raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"{out}: cannot be written ({reason}); make room or choose another --out; the same command goes on where "
+            "it stopped"
+        ) from None
 
 
-def _convert_motions(source: MotionSource, out: Path, progress: bool) -> dict[str, str]:
+def _build(source: MotionSource, out: Path, partial: PartialBuild, progress: bool) -> BuildReport:
+    done = partial.resume(source_identity(source))
+    left_out = _convert_motions(source, partial, done, progress)
+    kept = _keep(source.splits, left_out, source.where)
+    _write_lists(partial.data, kept, left_out)
+    training = (np.load(path, allow_pickle=False) for path in _motion_paths(partial.data, kept["train"]))
+    mean, std = feature_statistics(training, source.skeleton)
+    save_array_atomic(partial.data / "Mean.npy", mean.astype(np.float32))
+    save_array_atomic(partial.data / "Std.npy", std.astype(np.float32))
+    _write_metadata(partial.data, source, kept, left_out)
+    write_skeleton(partial.data, source.skeleton)
+    if source.labels is not None:
+        shutil.copyfile(source.labels, partial.data / LABEL_FILE)
+    partial.finish()
+    return BuildReport(out, {split: len(ids) for split, ids in kept.items()}, tuple(left_out.items()), len(done))
+
+
+def _convert_motions(
+    source: MotionSource, partial: PartialBuild, done: Mapping[str, Done], progress: bool
+) -> dict[str, str]:
     """Write features, joints and captions of every usable motion; return the reasons of the others by id."""
-    for folder in (MOTION_FOLDER, JOINT_FOLDER, TEXT_FOLDER):
-        (out / folder).mkdir()
-    left_out = {}
+    for item in done.values():
+        source.lines.origins.update(item.origins)
+    reasons = {motion_id: item.left_out for motion_id, item in done.items()}
     listed = [motion_id for split in SPLITS for motion_id in source.splits[split]]
     for motion_id in tqdm(listed, desc="motions", unit="motion", disable=not progress):
-        try:
-            captions = source.captions(motion_id)
-            joints = _checked(*source.joints(motion_id), source.skeleton, source.metadata.min_length)
-            features = _features(joints, source.skeleton, motion_id)
-        except DataError as error:
-            left_out[motion_id] = str(error)
+        if motion_id in done:
             continue
-        # The folder as a whole is renamed in the end, so its files need no temporary names.
-        np.save(out / MOTION_FOLDER / f"{motion_id}.npy", features.numpy())
-        np.save(out / JOINT_FOLDER / f"{motion_id}.npy", recover_joints(features, source.skeleton).numpy())
-        (out / TEXT_FOLDER / f"{motion_id}.txt").write_bytes(captions)
+        files, reason = {}, None
+        try:
+            files = _motion_files(source, motion_id)
+        except DataError as error:
+            reason = " ".join(str(error).split())
+        reasons[motion_id] = reason
+        partial.add(motion_id, files, reason, tuple(sorted(source.lines.origins)))
+    left_out = {motion_id: reason for motion_id in listed if (reason := reasons[motion_id]) is not None}
     return left_out | dict(source.surplus())
+
+
+def _motion_files(source: MotionSource, motion_id: str) -> dict[str, bytes]:
+    """The files of a motion by their names in the data set."""
+    captions = source.captions(motion_id)
+    joints = _checked(*source.joints(motion_id), source.skeleton, source.metadata.min_length)
+    features = _features(joints, source.skeleton, motion_id)
+    return {
+        f"{MOTION_FOLDER}/{motion_id}.npy": _npy(features.numpy()),
+        f"{JOINT_FOLDER}/{motion_id}.npy": _npy(recover_joints(features, source.skeleton).numpy()),
+        f"{TEXT_FOLDER}/{motion_id}.txt": captions,
+    }
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def _checked(path: Path, array: NDArray[Any], spec: Skeleton, min_length: int) -> torch.Tensor:
@@ -148,7 +188,8 @@ def _checked(path: Path, array: NDArray[Any], spec: Skeleton, min_length: int) -
         )
     if len(array) < max(min_length, 2):
         raise DataError(f"{path}: motion has {len(array)} frames; the minimum length is {max(min_length, 2)}")
-    joints = torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        joints = torch.from_numpy(array.astype(np.float32))
     if not joints.isfinite().all():
         raise DataError(f"{path}: joints have NaN or infinite entries; repair the motion")
     return joints

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from lightning_realign.data.caption_source import CaptionFolder, CaptionSource, 
 from lightning_realign.data.formats import SPLITS, TEXT_FOLDER, Metadata
 from lightning_realign.data.motion_source import read_splits
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.motion import load_skeleton
+from lightning_realign.motion import load_skeleton, skeleton_names
 from lightning_realign.motion.bvh import BvhMotion, read_bvh
 from lightning_realign.motion.bvh_mapping import (
     JointMapping,
@@ -28,6 +28,7 @@ from lightning_realign.motion.bvh_mapping import (
     load_mapping,
     map_joints,
     mapping_names,
+    named_alike,
     parse_unit,
     rest_upward,
     upward,
@@ -52,7 +53,8 @@ class BvhFolder:
         splits: folder with train.txt, val.txt and test.txt; by default `root` if it has them, else the CSV's column,
             else drawn.
         seed: of the splits drawn.
-        skeleton: what the mapping is to; by default the mapping's own.
+        skeleton: what the mapping is to, see `load_skeleton`; by default the mapping's own. An own skeleton without a
+            mapping takes the joints of its own joints' names.
         min_length: shortest motion in frames of the skeleton's rate; by default the skeleton's.
 
     Raises:
@@ -83,6 +85,8 @@ class BvhFolder:
         if up is not None and up not in get_args(UpAxis):
             raise ConfigError(f"up is {up!r}; choose one of {', '.join(get_args(UpAxis))}")
         self._texts = _captions(root, captions)
+        self.lines = self._texts.lines
+        self._own = [Path(mapping)] if mapping is not None and str(mapping) not in mapping_names() else []
         given = None if unit is None else parse_unit(unit)
         self._unit, self._up, used = self._examine(given, up)
         self.splits, how = self._split(splits, seed)
@@ -107,7 +111,7 @@ class BvhFolder:
     @property
     def pos_tagger(self) -> str:
         """Where the tokens of the captions read so far are from."""
-        return self._texts.pos_tagger
+        return self.lines.pos_tagger
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's captions in HumanML3D's format."""
@@ -134,6 +138,10 @@ class BvhFolder:
                 known = motion_id in self._texts.names
                 surplus[motion_id] = "listed in no split" if known else "no caption; add one to the captions"
         return surplus
+
+    def files(self) -> Iterable[Path]:
+        """Recordings, captions and a mapping of one's own."""
+        return (*self._files.values(), *self._texts.files(), *self._own)
 
     def _examine(self, unit: float | None, up: Any) -> tuple[float, UpAxis, str]:
         """Unit in metres, up axis and the mappings' names, from a sample of the files."""
@@ -192,14 +200,16 @@ def _bvh_files(root: Path) -> dict[str, Path]:
 
 def _mappings(name: str | Path | None, skeleton: str | None) -> list[JointMapping]:
     """The mappings to choose from, all to the same skeleton."""
+    default = load_skeleton("humanml3d")
+    wanted = None if skeleton is None else load_skeleton(skeleton)
     if name is None:
-        wanted = load_skeleton(skeleton or "humanml3d").name
-        found = [mapping for mapping in map(load_mapping, mapping_names()) if mapping.skeleton.name == wanted]
-        if not found:
-            raise ConfigError(f"skeleton is {wanted!r}, to which no mapping is shipped; give --mapping FILE.yaml")
-        return found
-    mapping = load_mapping(name)
-    if skeleton not in (None, mapping.skeleton.name):
+        found = [mapping for mapping in map(load_mapping, mapping_names()) if mapping.skeleton == (wanted or default)]
+        if not found and wanted is not None and wanted.name in skeleton_names():
+            raise ConfigError(f"skeleton is {wanted.name!r}, to which no mapping is shipped; give --mapping FILE.yaml")
+        # The joints of an own skeleton are found by their names.
+        return found or [named_alike(wanted or default)]
+    mapping = load_mapping(name, wanted)
+    if wanted not in (None, mapping.skeleton):
         raise ConfigError(f"skeleton is {skeleton!r}, the mapping's {mapping.skeleton.name!r}; leave --skeleton out")
     return [mapping]
 

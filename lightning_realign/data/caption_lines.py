@@ -8,9 +8,13 @@ from lightning_realign.data.formats import parse_caption_line, read_text
 from lightning_realign.data.tagger import Tagger, load_tagger
 from lightning_realign.errors import DataError
 
+GIVEN = "given"
+
 
 class CaptionLines:
     """Completes captions, and remembers where their tokens are from.
+
+    origins: `given` where captions had tokens, and the names of the taggers that made others.
 
     Args:
         tagger: of plain captions; by default spaCy where it is installed, else the built-in one, loaded on first use.
@@ -18,13 +22,13 @@ class CaptionLines:
 
     def __init__(self, tagger: Tagger | None = None) -> None:
         self._tagger = tagger
-        self._given = self._tagged = False
+        self.origins: set[str] = set()
 
     @property
     def pos_tagger(self) -> str:
         """Where the tokens so far are from: `given`, or the tagger's name, or both."""
-        made = self._tagger.name if self._tagged and self._tagger is not None else ""
-        return f"given, else {made}" if made and self._given else made or "given"
+        made = " and ".join(sorted(self.origins - {GIVEN}))
+        return f"{GIVEN}, else {made}" if made and GIVEN in self.origins else made or GIVEN
 
     def complete(self, line: str, path: Path, number: int) -> str:
         """A caption, plain or `caption#tokens` or `caption#tokens#start#end`, as a line of a caption file.
@@ -39,10 +43,10 @@ class CaptionLines:
         """
         line = " ".join(line.split())
         if "#" in line:
-            self._given = True
+            self.origins.add(GIVEN)
         else:
             self._tagger = self._tagger or load_tagger()
-            self._tagged = True
+            self.origins.add(self._tagger.name)
             line = f"{line}#{' '.join(self._tagger(line))}"
         if line.count("#") == 1:
             line += "#0.0#0.0"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
@@ -17,15 +17,16 @@ from lightning_realign.errors import DataError
 class CaptionSource(Protocol):
     """Captions by motion id.
 
-    names: ids with captions. splits: ids per split, empty if unknown.
+    names: ids with captions. splits: ids per split, empty if unknown. lines: what completes them, and knows where the
+    tokens of those read so far are from.
     """
 
     names: Set[str]
     splits: Mapping[str, Sequence[str]]
+    lines: CaptionLines
 
-    @property
-    def pos_tagger(self) -> str:
-        """Where the tokens of the captions read so far are from."""
+    def files(self) -> Iterable[Path]:
+        """The files that the captions are from."""
         ...
 
     def captions(self, motion_id: str) -> bytes:
@@ -40,16 +41,15 @@ class CaptionFolder:
         self._root = root
         self.names: Set[str] = {path.stem for path in root.glob("*.txt")}
         self.splits: Mapping[str, Sequence[str]] = {}
-        self._lines = CaptionLines()
+        self.lines = CaptionLines()
 
-    @property
-    def pos_tagger(self) -> str:
-        """Where the tokens of the captions read so far are from."""
-        return self._lines.pos_tagger
+    def files(self) -> Iterable[Path]:
+        """All of them."""
+        return (self._root / f"{name}.txt" for name in sorted(self.names))
 
     def captions(self, motion_id: str) -> bytes:
         """The file, checked."""
-        return self._lines.read(self._root / f"{motion_id}.txt")
+        return self.lines.read(self._root / f"{motion_id}.txt")
 
 
 class CaptionTable:
@@ -67,15 +67,15 @@ class CaptionTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._completed = CaptionLines()
-        self._lines: dict[str, list[str]] = {}
+        self.lines = CaptionLines()
+        self._rows_of: dict[str, list[str]] = {}
         self._split_of: dict[str, str] = {}
         rows, has_splits = self._rows()
         for number, row in rows:
             self._add(number, row, has_splits)
-        if not self._lines:
+        if not self._rows_of:
             raise DataError(f"{path}: the table has no caption; write rows of name,caption")
-        self.names: Set[str] = self._lines.keys()
+        self.names: Set[str] = self._rows_of.keys()
         self.splits: Mapping[str, Sequence[str]] = {}
         if has_splits:
             self.splits = {split: [name for name, own in self._split_of.items() if own == split] for split in SPLITS}
@@ -83,16 +83,15 @@ class CaptionTable:
             if empty:
                 raise DataError(f"{path}: no motion is in split {empty[0]!r}; list some, or leave the column out")
 
-    @property
-    def pos_tagger(self) -> str:
-        """Where the tokens are from."""
-        return self._completed.pos_tagger
+    def files(self) -> Iterable[Path]:
+        """The table."""
+        return (self._path,)
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's rows as a caption file."""
-        if motion_id not in self._lines:
+        if motion_id not in self._rows_of:
             raise DataError(f"{self._path}: no caption for {motion_id!r}; add a row")
-        return "".join(f"{line}\n" for line in self._lines[motion_id]).encode()
+        return "".join(f"{line}\n" for line in self._rows_of[motion_id]).encode()
 
     def _rows(self) -> tuple[list[tuple[int, dict[str, str]]], bool]:
         """Line number and cells of every row, and whether there is a column of splits."""
@@ -114,7 +113,7 @@ class CaptionTable:
         name = re.sub(r"\.bvh$", "", row["name"].strip(), flags=re.IGNORECASE)
         if not name or Path(name).name != name:
             raise DataError(f"{where}: name is {row['name']!r}; write the file's name without its folder")
-        self._lines.setdefault(name, []).append(self._completed.complete(row["caption"], self._path, number))
+        self._rows_of.setdefault(name, []).append(self.lines.complete(row["caption"], self._path, number))
         if not has_splits:
             return
         split = row["split"].strip().lower()

@@ -6,7 +6,7 @@ limits are far outside what 4,263 checked motions (captured and procedural) show
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,8 @@ FLOOR_TOLERANCE = 0.1
 FROZEN_DISTANCE = 0.005
 # How far, in legs, the toes lie before the ankles on average (the least: -0.016; swapped sides give about -0.14).
 TOES_BEHIND = -0.05
+# Seconds by which the part that a caption describes may end after its clip.
+TAG_SLACK = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ def check_file(path: Path, skeleton: Skeleton) -> tuple[NDArray[np.float32] | No
         return None, Problem("error", "unreadable motion", str(error))
     if array.ndim != 2 or array.shape[1] != skeleton.num_features or len(array) == 0:
         return None, Problem("error", "wrong shape", f"{array.shape}, not (frames, {skeleton.num_features})")
-    motion = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        motion = array.astype(np.float32)
     bad = np.asarray(~np.isfinite(motion).all(axis=1))
     if bad.any():
         detail = f"in {bad.sum()} of {len(bad)} frames, first in frame {np.argmax(bad)}"
@@ -101,6 +104,18 @@ def check_length(frames: int, least: int, limit: int) -> Problem | None:
         return Problem("note", "too short", f"{frames} frames, the minimum is {least}; loaders leave it out")
     if frames >= limit:
         return Problem("note", "too long", f"{frames} frames, the limit is below {limit}; loaders leave it out")
+    return None
+
+
+def check_tags(captions: Sequence[Caption], frames: int, fps: float) -> Problem | None:
+    """Whether a caption's start and end lie outside its clip, as frames written for seconds do."""
+    seconds = frames / fps
+    for caption in captions:
+        if caption.is_whole:
+            continue
+        where = f"{caption.start:g} to {caption.end:g} s of a clip of {seconds:.1f} s: {caption.text[:60]!r}"
+        if caption.end > seconds + TAG_SLACK or caption.start >= min(caption.end, seconds):
+            return Problem("warning", "tags beyond the clip", where)
     return None
 
 

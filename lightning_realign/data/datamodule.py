@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,14 +16,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from lightning_realign.data.clips import LeftOut
-from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Split, collate, load_split
+from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Sample, Split, collate, load_split
 from lightning_realign.data.fingerprint import dataset_fingerprint
 from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata
+from lightning_realign.data.labels import LABEL_FILE, attribute_labels, read_labels
 from lightning_realign.data.loader import TrainingLoader
 from lightning_realign.data.sampler import BucketSampler
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.types import MotionTextBatch
 
 logger = logging.getLogger(__name__)
 
@@ -198,6 +200,44 @@ class MotionTextDataModule(L.LightningDataModule):
                 found.setdefault(caption.text, caption.tokens)
         return found
 
+    def ids(self, split: Literal["train", "val", "test"]) -> list[str]:
+        """The ids of all usable motions of a split, in the order of its list."""
+        return [entry.id for entry in self._split(split).entries]
+
+    def drawn(self, split: Literal["train", "val", "test"], ids: Sequence[str], draw: int) -> MotionTextBatch:
+        """Motions of a split with a random caption and crop each, as published evaluations draw them.
+
+        Args:
+            split: where they are.
+            ids: the motions.
+            draw: which draw; with the data module's seed it determines captions and crops.
+        """
+        return collate(list(self.samples(split, ids, draw)))
+
+    @cached_property
+    def labels(self) -> Mapping[str, str]:
+        """Labels by id, from labels.csv or the true attributes; empty where the data set has neither."""
+        path = self.root / LABEL_FILE
+        with self._named():
+            return read_labels(path) if path.is_file() else attribute_labels(self._attributes)
+
+    def samples(self, split: str, ids: Sequence[str], draw: int | None = None) -> Iterator[Sample]:
+        """Motions of a split one by one, with captions and crops of a draw, see `drawn`, or (None) the fixed ones."""
+        places = {entry.id: place for place, entry in enumerate(self._split(split).entries)}
+        dataset = self._dataset(split, training=draw is not None)
+        return (dataset[draw or 0, places[sample]] for sample in ids)
+
+    def _dataset(self, split: str, training: bool) -> MotionTextDataset:
+        # Crops are whole units, so the longest is the last unit below the limit: 196 frames for 200.
+        max_frames = (self.metadata.max_length - 1) // CROP_UNIT * CROP_UNIT
+        return MotionTextDataset(
+            self._split(split).entries,
+            training=training,
+            max_frames=max_frames,
+            seed=self.seed,
+            attributes=self._attributes,
+        )
+
     def _loader(self, split: str, *, training: bool = False, shard: bool = True) -> Loader:
         entries = self._split(split).entries
         ranks, rank = self._ranks() if shard else (1, 0)
@@ -213,14 +253,9 @@ class MotionTextDataModule(L.LightningDataModule):
             rank=rank,
             bucket=self.bucket,
         )
-        # Crops are whole units, so the longest is the last unit below the limit: 196 frames for 200.
-        max_frames = (self.metadata.max_length - 1) // CROP_UNIT * CROP_UNIT
-        dataset = MotionTextDataset(
-            entries, training=training, max_frames=max_frames, seed=self.seed, attributes=self._attributes
-        )
         kind = TrainingLoader if training else DataLoader
         return kind(
-            dataset,
+            self._dataset(split, training),
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -11,31 +11,35 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_realign.data.checks import Problem, Severity, check_captions, check_file, check_length, check_motion
+from lightning_realign.data.checks import (
+    Problem,
+    Severity,
+    check_captions,
+    check_file,
+    check_length,
+    check_motion,
+    check_tags,
+)
 from lightning_realign.data.formats import (
     MOTION_FOLDER,
     QUARANTINE_FILE,
     SPLITS,
     TEXT_FOLDER,
+    Caption,
     Metadata,
-    load_array,
-    load_statistics,
     read_metadata,
     read_quarantine,
     read_split,
     write_lines_atomic,
 )
 from lightning_realign.data.packed import has_packed, verify_packed
+from lightning_realign.data.skeletons import find_skeleton
+from lightning_realign.data.statistics_checks import check_statistics
 from lightning_realign.errors import DataError
-from lightning_realign.motion import Skeleton, load_skeleton
-from lightning_realign.motion.normaliser import feature_statistics
-from lightning_realign.motion.skeleton import skeleton_names
+from lightning_realign.motion import Skeleton
 
 EXIT_CODES: Mapping[Severity, int] = {"note": 0, "warning": 1, "error": 2}
 SHOWN_IDS = 5
-# Mean/Std of a block may differ from the training split's by this part of its deviation: published sets took theirs
-# over all motions.
-MEAN_DRIFT, STD_DRIFT = 0.1, 0.2
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,12 @@ class _Notebook:
         return tuple(Finding(*key, detail, tuple(ids)) for key, (detail, ids) in self.kinds.items())
 
 
-def examine(root: Path) -> Checkup:
+def examine(root: Path, evaluator: Path | None = None) -> Checkup:
     """Look a data set over. Motions in quarantine.txt are not looked at again.
+
+    Args:
+        root: the data set's folder.
+        evaluator: folder of an evaluator's mean.npy and std.npy, to be held against the motions.
 
     Raises:
         DataError: if it is not a data set's folder at all, or its skeleton cannot be told.
@@ -141,7 +149,8 @@ def examine(root: Path) -> Checkup:
         counts[name] = {"listed": len(ids), **counts[name]}
         if name == "train":
             training = motions
-    _check_statistics(root, training, skeleton, notes)
+    for problem in check_statistics(root, training, skeleton, evaluator):
+        notes.add(problem)
     _check_packed(root, splits, skeleton, notes)
     _note_source(metadata, notes)
     return Checkup(root, skeleton.name, counts, notes.findings())
@@ -158,23 +167,6 @@ def quarantine(checkup: Checkup) -> int:
         lines = (f"{motion_id}\t{reason}" for motion_id, reason in listed.items())
         write_lines_atomic(checkup.root / QUARANTINE_FILE, lines)
     return len(listed)
-
-
-def find_skeleton(root: Path) -> Skeleton:
-    """The skeleton that metadata.json names, else the one whose feature size Mean.npy has.
-
-    Raises:
-        DataError: if neither tells.
-        ConfigError: if there is no skeleton of that name.
-    """
-    name = read_metadata(root, Metadata(root.resolve().name, 0.0, "", 0)).skeleton
-    if not name:
-        size = load_array(root / "Mean.npy", "statistics file").size
-        known = {load_skeleton(name).num_features: name for name in skeleton_names()}
-        if size not in known:
-            raise DataError(f"{root / 'Mean.npy'}: {size} features are of no known skeleton; name it in metadata.json")
-        name = known[size]
-    return load_skeleton(name)
 
 
 def _read_splits(root: Path, notes: _Notebook) -> dict[str, list[str]]:
@@ -213,11 +205,13 @@ def _check_split(
         motion, found = _check_pair(root, motion_id, skeleton, metadata)
         captions, problems = _captions(root, motion_id)
         found.extend(problems)
+        if motion is not None and (beyond := check_tags(captions, len(motion), metadata.tag_fps)):
+            found.append(beyond)
         for problem in found:
             notes.add(problem, [motion_id])
         unusable = {"error"} & {problem.severity for problem in found}
         skipped = {"too short", "too long"} & {problem.kind for problem in found}
-        counts["captions"] += captions
+        counts["captions"] += len(captions)
         if motion is not None:
             motions.append(motion)
             counts["frames"] += len(motion)
@@ -230,7 +224,7 @@ def _check_pair(
     root: Path, motion_id: str, skeleton: Skeleton, metadata: Metadata
 ) -> tuple[NDArray[np.float32] | None, list[Problem]]:
     path = root / MOTION_FOLDER / f"{motion_id}.npy"
-    if not path.is_file():
+    if not path.exists():
         return None, [Problem("error", "missing motions", f"no {path}")]
     motion, problem = check_file(path, skeleton)
     found = [] if problem is None else [problem]
@@ -241,42 +235,11 @@ def _check_pair(
     return motion, [*found, *check_motion(motion, skeleton, metadata.fps)]
 
 
-def _captions(root: Path, motion_id: str) -> tuple[int, list[Problem]]:
+def _captions(root: Path, motion_id: str) -> tuple[list[Caption], list[Problem]]:
     path = root / TEXT_FOLDER / f"{motion_id}.txt"
-    if not path.is_file():
-        return 0, [Problem("error", "missing captions", f"no {path}")]
-    captions, problems = check_captions(path)
-    return len(captions), problems
-
-
-def _check_statistics(
-    root: Path, training: Sequence[NDArray[np.float32]], skeleton: Skeleton, notes: _Notebook
-) -> None:
-    try:
-        mean, std = (load_statistics(root / f"{name}.npy", skeleton.num_features) for name in ("Mean", "Std"))
-    except DataError as error:
-        notes.add(Problem("error", "statistics", str(error)))
-        return
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        notes.add(Problem("error", "statistics", "Mean.npy or Std.npy has entries that are not finite or not positive"))
-    elif training and (drifted := list(_drift(mean, std, feature_statistics(training, skeleton), skeleton))):
-        detail = f"Mean.npy and Std.npy are not those of the training motions: {'; '.join(drifted)}"
-        notes.add(Problem("warning", "statistics differ", detail))
-
-
-def _drift(
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    found: tuple[NDArray[np.float64], NDArray[np.float64]],
-    skeleton: Skeleton,
-) -> Iterator[str]:
-    """The blocks whose statistics are not those of the data, with how far they are off."""
-    for name, block in skeleton.blocks:
-        deviation = found[1][block].mean()
-        shift = float(np.sqrt(np.mean((mean[block] - found[0][block]) ** 2)) / deviation)
-        ratio = float(std[block].mean() / deviation)
-        if shift > MEAN_DRIFT or abs(ratio - 1) > STD_DRIFT:
-            yield f"{name} mean off by {shift:.2g} deviations, deviation {ratio:.2g} times the motions'"
+    if not path.exists():
+        return [], [Problem("error", "missing captions", f"no {path}")]
+    return check_captions(path)
 
 
 def _check_packed(root: Path, splits: Mapping[str, Sequence[str]], skeleton: Skeleton, notes: _Notebook) -> None:

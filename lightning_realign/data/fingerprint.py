@@ -33,6 +33,8 @@ def dataset_fingerprint(root: Path, metadata: Metadata, statistics: Iterable[NDA
         statistics: Mean and Std.
     """
     digest = hashlib.sha256(f"{metadata.skeleton} {metadata.min_length} {metadata.max_length}".encode())
+    if (own := root / "skeleton.yaml").is_file():
+        digest.update(own.read_bytes())
     lists = {name: read_split(path) if (path := root / f"{name}.txt").is_file() else [] for name in SPLITS}
     for name, ids in lists.items():
         digest.update("\n".join([f"\n{name}", *ids]).encode())

@@ -12,6 +12,9 @@ import json
 import math
 import os
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,6 +31,17 @@ SPLITS = ("train", "val", "test")
 QUARANTINE_FILE = "quarantine.txt"
 # Sub-caption tags are seconds; the published loaders cut them at 20 fps whatever the data set.
 PUBLISHED_TAG_FPS = 20.0
+# What numpy.load raises on files that are damaged: besides its own ValueError, what comes out of the modules it uses.
+UNREADABLE_ARRAY = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -171,7 +185,7 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
         array = np.load(path, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: {what} is missing; check the data set's folder") from None
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE_ARRAY as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: {what} cannot be read ({reason[:80]}); write it again with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
@@ -191,7 +205,8 @@ def load_motion(path: Path, num_features: int) -> NDArray[np.float32]:
             f"{path}: motion has shape {array.shape}, not (frames, {num_features}); extract its features again, or "
             "use the data module of its skeleton"
         )
-    motion = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        motion = array.astype(np.float32)
     if not np.isfinite(motion).all():
         frame = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
         raise DataError(f"{path}: motion has NaN or infinite features (first in frame {frame}); extract them again")

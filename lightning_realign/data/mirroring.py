@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class MirroredSource:
         self.where = source.where
         self.skeleton = source.skeleton
         self.labels = source.labels
+        self.lines = source.lines
         note = f"{PREFIX}<id> is the mirror image of <id>: joints and captions with left and right swapped"
         self.metadata = replace(source.metadata, extra={**source.metadata.extra, "mirrored": note})
         listed = {motion_id for ids in source.splits.values() for motion_id in ids}
@@ -120,3 +121,7 @@ class MirroredSource:
     def surplus(self) -> Mapping[str, str]:
         """The source's, but for images, which are made here."""
         return {name: why for name, why in self._source.surplus().items() if name not in self._original}
+
+    def files(self) -> Iterable[Path]:
+        """The source's."""
+        return self._source.files()

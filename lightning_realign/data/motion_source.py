@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from lightning_realign.data.caption_lines import CaptionLines
+from lightning_realign.data.caption_lines import GIVEN, CaptionLines
 from lightning_realign.data.formats import (
     SPLITS,
     TEXT_FOLDER,
@@ -17,6 +17,8 @@ from lightning_realign.data.formats import (
     read_metadata,
     read_split,
 )
+from lightning_realign.data.labels import LABEL_FILE, read_labels
+from lightning_realign.data.skeletons import SKELETON_FILE, named_skeleton
 from lightning_realign.errors import DataError, FeatureSpecError
 from lightning_realign.motion import Skeleton, load_skeleton
 
@@ -28,7 +30,8 @@ class MotionSource(Protocol):
     """Motions by id. Reading one may fail with a DataError, which leaves that motion out of the data set.
 
     where: what error messages call it. metadata: name, rate, lengths (in positions). skeleton: of the joints.
-    splits: ids per split. labels: a table to be copied along, or None.
+    splits: ids per split. labels: a table to be copied along, or None. lines: what completes the captions, and knows
+    where the tokens of those read so far are from.
     """
 
     where: Path
@@ -36,6 +39,7 @@ class MotionSource(Protocol):
     skeleton: Skeleton
     splits: Mapping[str, Sequence[str]]
     labels: Path | None
+    lines: CaptionLines
 
     @property
     def pos_tagger(self) -> str:
@@ -54,39 +58,45 @@ class MotionSource(Protocol):
         """The ids of motions in no split, and why they are in none."""
         ...
 
+    def files(self) -> Iterable[Path]:
+        """Every file that the data set's content depends on, in a fixed order; some may be missing."""
+        ...
+
 
 class JointFolder:
     """A folder with `joints/ID.npy`, `texts/ID.txt`, split lists, and maybe `metadata.json` and `labels.csv`.
 
     Args:
         root: the folder.
-        skeleton: "humanml3d" or "kit"; by default what metadata.json says, else "humanml3d".
+        skeleton: see `load_skeleton`; by default what metadata.json or skeleton.yaml says, else "humanml3d".
 
     Raises:
-        DataError: if a folder or split list is missing or cannot be used.
+        DataError: if a folder or split list is missing, or a list, metadata or labels cannot be used.
         FeatureSpecError: if the source is for another skeleton, unit or up axis.
         ConfigError: if there is no skeleton of that name.
     """
 
     def __init__(self, root: Path, skeleton: str | None = None) -> None:
         self.where = root
-        self._lines = CaptionLines()
+        self.lines = CaptionLines()
         for folder in (SOURCE_FOLDER, TEXT_FOLDER):
             if not (root / folder).is_dir():
                 raise DataError(f"{root / folder}: folder is missing; a source has {SOURCE_FOLDER}/ and {TEXT_FOLDER}/")
         self.metadata, self.skeleton = _source_metadata(root, skeleton)
         self.splits: Mapping[str, Sequence[str]] = read_splits(root)
-        self.labels = root / "labels.csv" if (root / "labels.csv").is_file() else None
+        self.labels = root / LABEL_FILE if (root / LABEL_FILE).is_file() else None
+        if self.labels is not None:
+            read_labels(self.labels)
 
     @property
     def pos_tagger(self) -> str:
         """Where the tokens of the captions read so far are from; of given ones, what metadata.json says."""
-        made = self._lines.pos_tagger
-        return str(self.metadata.extra.get("pos_tagger", made)) if made == "given" else made
+        made = self.lines.pos_tagger
+        return str(self.metadata.extra.get("pos_tagger", made)) if made == GIVEN else made
 
     def captions(self, motion_id: str) -> bytes:
         """The motion's caption file, checked; plain captions get tokens."""
-        return self._lines.read(self.where / TEXT_FOLDER / f"{motion_id}.txt")
+        return self.lines.read(self.where / TEXT_FOLDER / f"{motion_id}.txt")
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
         """The motion's array and its file."""
@@ -100,6 +110,15 @@ class JointFolder:
         reason = "listed in no split; add it to train.txt, val.txt or test.txt"
         return dict.fromkeys(sorted(found - listed), reason)
 
+    def files(self) -> Iterator[Path]:
+        """Arrays, captions and labels; lists and metadata have been read."""
+        for ids in self.splits.values():
+            for motion_id in ids:
+                yield self.where / SOURCE_FOLDER / f"{motion_id}.npy"
+                yield self.where / TEXT_FOLDER / f"{motion_id}.txt"
+        if self.labels is not None:
+            yield self.labels
+
 
 def read_splits(root: Path) -> dict[str, list[str]]:
     """The ids of train.txt, val.txt and test.txt.
@@ -112,7 +131,7 @@ def read_splits(root: Path) -> dict[str, list[str]]:
     for split, ids in splits.items():
         for motion_id in ids:
             path = root / f"{split}.txt"
-            if Path(motion_id).name != motion_id:
+            if Path(motion_id).name != motion_id or motion_id == ".." or not motion_id.isprintable():
                 raise DataError(f"{path}: id {motion_id!r} is not a plain file name; rename the motion")
             if motion_id in seen:
                 raise DataError(f"{path}: id {motion_id!r} is also in {seen[motion_id]}.txt; keep it in one of them")
@@ -121,13 +140,20 @@ def read_splits(root: Path) -> dict[str, list[str]]:
 
 
 def _source_metadata(root: Path, name: str | None) -> tuple[Metadata, Skeleton]:
-    wanted = load_skeleton(name or "humanml3d")
+    if name is None and (root / SKELETON_FILE).is_file():
+        wanted = named_skeleton(root, "")
+    else:
+        wanted = load_skeleton(name or "humanml3d")
     default = Metadata(root.resolve().name, wanted.fps, wanted.name, wanted.min_length)
     metadata = read_metadata(root, default)
     path = root / "metadata.json"
-    if name is not None and metadata.skeleton != name:
-        raise FeatureSpecError(f"{path}: skeleton is {metadata.skeleton!r}, not {name!r}; leave --skeleton out")
-    spec = load_skeleton(metadata.skeleton)
+    if metadata.min_length >= metadata.max_length:
+        raise DataError(
+            f"{path}: min_length is {metadata.min_length}, not below max_length {metadata.max_length}; correct them"
+        )
+    if name is not None and metadata.skeleton != wanted.name:
+        raise FeatureSpecError(f"{path}: skeleton is {metadata.skeleton!r}, not {wanted.name!r}; leave --skeleton out")
+    spec = wanted if metadata.skeleton == wanted.name else named_skeleton(root, metadata.skeleton)
     for field, expected in (("unit", spec.unit), ("up", UP_AXIS)):
         if metadata.extra.get(field, expected) != expected:
             raise FeatureSpecError(

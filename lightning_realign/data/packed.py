@@ -24,6 +24,7 @@ from lightning_realign.data.formats import (
     MOTION_FOLDER,
     SPLITS,
     TEXT_FOLDER,
+    UNREADABLE_ARRAY,
     Caption,
     file_sha256,
     read_json,
@@ -209,7 +210,7 @@ def _map_rows(root: Path, name: str, header: dict[str, Any], num_features: int) 
         return np.zeros((0, num_features), dtype=np.float32)
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except UNREADABLE_ARRAY as error:
         raise DataError(f"{path}: cannot be mapped ({str(error)[:80]}); {again}") from None
     if rows.dtype != np.float32 or rows.shape != (sum(header["lengths"]), num_features):
         raise DataError(f"{path}: has shape {rows.shape}, not that of its header; {again}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 def synth(
@@ -45,7 +46,7 @@ def build(
         out: The folder to make; it must not exist yet.
         joints: Folder with joints/*.npy [T, J, 3], texts/*.txt, train|val|test.txt and metadata.json.
         bvh: Folder of BVH files; all options below but skeleton and mirror are for these alone.
-        skeleton: `humanml3d` or `kit`; by default what metadata.json or the mapping says.
+        skeleton: `humanml3d`, `kit` or the YAML file of an own one; by default what metadata.json or the mapping says.
         captions: CSV file (name,caption[,split]) or folder of text files; by default captions.csv or texts/ in the
             folder.
         mapping: Name of a joint mapping or a YAML file; by default the one shipped that fits.
@@ -57,9 +58,12 @@ def build(
         min_length: Shortest motion, in frames of the skeleton's rate.
         mirror: Add every motion's mirror image M<id>, left and right swapped in its captions.
     """
-    from lightning_realign.data.build import build_from_joints, build_from_source
+    from lightning_realign.data.build import build_from_source
+    from lightning_realign.data.mirroring import MirroredSource
+    from lightning_realign.data.motion_source import JointFolder, MotionSource
     from lightning_realign.errors import ConfigError
 
+    source: MotionSource
     if bvh is None:
         if joints is None:
             raise ConfigError("data build needs a source; give --joints FOLDER or --bvh FOLDER")
@@ -73,35 +77,49 @@ def build(
         }
         if given := [name for name, value in own.items() if value is not None]:
             raise ConfigError(f"{given[0]} is for BVH files; leave it out, or give --bvh FOLDER")
-        print(build_from_joints(joints, out, skeleton=skeleton, mirror=mirror))
-        return
-    if joints is not None:
+        source = JointFolder(joints, skeleton)
+    elif joints is not None:
         raise ConfigError("joints and bvh are both given; leave one of them out")
-    from lightning_realign.data.bvh_source import BvhFolder
-    from lightning_realign.data.mirroring import MirroredSource
+    else:
+        from lightning_realign.data.bvh_source import BvhFolder
 
-    source = BvhFolder(
-        bvh,
-        captions=captions,
-        mapping=mapping,
-        unit=unit,
-        up=up,
-        splits=splits,
-        seed=seed,
-        skeleton=skeleton,
-        min_length=min_length,
-    )
-    print(source.summary)
-    print(build_from_source(MirroredSource(source) if mirror else source, out))
+        source = BvhFolder(
+            bvh,
+            captions=captions,
+            mapping=mapping,
+            unit=unit,
+            up=up,
+            splits=splits,
+            seed=seed,
+            skeleton=skeleton,
+            min_length=min_length,
+        )
+        print(source.summary)
+    _print_build(lambda: build_from_source(MirroredSource(source) if mirror else source, out), out)
 
 
-def doctor(root: Path, json: bool = False, quarantine: bool = False) -> None:
+def _print_build(build: Callable[[], object], out: Path) -> None:
+    """Run a build and print its report; where the user stops it, how to go on."""
+    from lightning_realign.data.partial import partial_folder
+
+    try:
+        print(build())
+    except KeyboardInterrupt:
+        print(
+            f"stopped: {out} is not complete; the same command goes on; to give up, remove {partial_folder(out)}",
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
+
+
+def doctor(root: Path, json: bool = False, quarantine: bool = False, evaluator: Path | None = None) -> None:
     """Look a data set over; exit code 0: fine or notes, 1: warnings, 2: errors.
 
     Args:
         root: The data set's folder.
         json: Print the report as JSON.
         quarantine: List motions with errors or warnings in quarantine.txt, which the data modules leave out.
+        evaluator: Folder of an evaluator's mean.npy and std.npy, to be compared with the motions.
     """
     from json import dumps
 
@@ -109,7 +127,7 @@ def doctor(root: Path, json: bool = False, quarantine: bool = False) -> None:
     from lightning_realign.data.doctor import quarantine as leave_out
     from lightning_realign.data.formats import QUARANTINE_FILE
 
-    checkup = examine(root)
+    checkup = examine(root, evaluator)
     print(dumps(checkup.as_dict(), indent=2) if json else checkup)
     if quarantine:
         listed = leave_out(checkup)
@@ -125,10 +143,33 @@ def pack(root: Path) -> None:
     Args:
         root: The data set's folder.
     """
-    from lightning_realign.data.doctor import find_skeleton
     from lightning_realign.data.packed import pack as run
+    from lightning_realign.data.skeletons import find_skeleton
 
     print(run(root, find_skeleton(root).num_features))
+
+
+def tasks(
+    root: Path,
+    out: Path,
+    split: Literal["val", "test"] = "test",
+    protocol: Literal["fixed", "published"] = "fixed",
+    replications: int = 20,
+    seed: int = 1234,
+) -> None:
+    """List captions and lengths that a test run asks for, so that any method can make motions for it.
+
+    Args:
+        root: The data set's folder.
+        out: The table (.csv) to write.
+        split: The motions.
+        protocol: The first caption and a fixed crop, or both drawn anew per replication.
+        replications: Independent draws.
+        seed: The data module's seed.
+    """
+    from lightning_realign.data.tasks import write_tasks
+
+    print(f"{out}: {write_tasks(root, out, split, protocol, replications, seed)} motions to make")
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
@@ -136,4 +177,5 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "build": (build, None),
     "doctor": (doctor, "root"),
     "pack": (pack, "root"),
+    "tasks": (tasks, "root"),
 }

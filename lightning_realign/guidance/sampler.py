@@ -20,6 +20,7 @@ from lightning_realign.guidance.reward import (
     reward_gradient,
 )
 from lightning_realign.guidance.stepping import SchedulerName, Walk
+from lightning_realign.motion import skeleton_label
 from lightning_realign.types import GeneratedMotions
 
 logger = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ class RewardGuidedSampler:
             )
         if self.reward.skeleton != self.generator.skeleton:
             raise FeatureSpecError(
-                f"reward model of skeleton {self.reward.skeleton!r} cannot guide a generator of skeleton "
-                f"{self.generator.skeleton!r}; use checkpoints of one skeleton"
+                f"reward model of skeleton {skeleton_label(self.reward.skeleton)!r} cannot guide a generator of "
+                f"skeleton {skeleton_label(self.generator.skeleton)!r}; use checkpoints of one skeleton"
             )
         self._check_latents(self.reward)
         if not any(self._guided):

@@ -14,23 +14,13 @@ from torch import Tensor, nn
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
+from lightning_realign.evaluation.record import Embeddings
 from lightning_realign.evaluators import Evaluator, load_evaluator
-from lightning_realign.inference.evaluation import Interval, interval
-from lightning_realign.inference.measurement import Row, draws_of
-from lightning_realign.metrics.generation_functional import (
-    diversity,
-    frechet_distance,
-    gaussian_of,
-    matching_distance,
-    pools_of,
-    r_precision,
-)
-from lightning_realign.metrics.keyed import KeyedMetric, id_keys
-from lightning_realign.motion import Skeleton
+from lightning_realign.inference.stores import SampleStore, placed
+from lightning_realign.metrics.keyed import Rows, id_keys
+from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.types import MotionTextBatch
 
-POOL = 32
-DIVERSITY_PAIRS = 300
 # Names that a receipt has for other files.
 RESERVED = ("generator", "reward")
 
@@ -65,10 +55,10 @@ class Judge:
             text_cache=text_cache,
             device=device,
         )
-        if evaluator.skeleton != skeleton.name:
+        if evaluator.skeleton != skeleton_reference(skeleton):
             raise FeatureSpecError(
-                f"{self.path}: judge of skeleton {evaluator.skeleton!r}, but the motions are of {skeleton.name!r}; "
-                "use an evaluator of that skeleton"
+                f"{self.path}: judge of skeleton {skeleton_label(evaluator.skeleton)!r}, but the motions are of "
+                f"{skeleton.name!r}; use an evaluator of that skeleton"
             )
         return evaluator
 
@@ -84,87 +74,41 @@ def kinship(evaluator: Evaluator, reward: RewardBundle | None) -> tuple[str, ...
     return tuple(name for name, same in shared.items() if same)
 
 
-class EmbeddingStore(KeyedMetric):
-    """Embeddings by sample id, gathered from all ranks and ordered; with a number per sample, such as its caption."""
-
-    def __init__(self, *numbers: str) -> None:
-        super().__init__(("embedding",), numbers)
-
-    def update(self, ids: Sequence[str], embedding: Tensor, **numbers: Tensor) -> None:
-        """Keep a batch: embeddings [B, W] and numbers [B].
-
-        Raises:
-            DataError: an embedding that is not finite.
-        """
-        self._store(ids, {"embedding": embedding, **numbers})
-
-    def compute(self) -> dict[str, Tensor]:
-        """`embedding` [N, W] and the numbers [N], each sample once, in the order of the ids' keys."""
-        return dict(self._rows().columns)
-
-
 class JudgeBoard(nn.Module):
-    """What one judge says of every row and replication of a table.
-
-    R-Precision (pools of 32, also with every motion of the same caption as a match), MM-Dist, FID against the real row
-    (for that row itself: the floor), Diversity; definitions in `metrics.generation_functional`.
+    """One judge's embeddings of a run's captions, of every row's motions, and of the repeats for MultiModality.
 
     Args:
         rows: names of the rows.
-        replications: draws of the generated rows.
     """
 
-    def __init__(self, rows: Sequence[Row], replications: int) -> None:
+    def __init__(self, rows: Sequence[str]) -> None:
         super().__init__()
-        self._rows = {row: range(draws_of(row, replications)) for row in rows}
-        self.captions = EmbeddingStore("caption")
-        self.motions = nn.ModuleDict({f"{row}_{draw}": EmbeddingStore() for row in rows for draw in self._rows[row]})
+        self._rows = tuple(rows)
+        self.captions = SampleStore()
+        self.motions = nn.ModuleDict({f"row_{row}": SampleStore() for row in rows})
+        self.repeats = nn.ModuleDict({f"row_{row}": SampleStore() for row in rows})
 
     def reset(self) -> None:
         """Forget all embeddings."""
-        self.captions.reset()
-        for store in self.motions.values():
-            cast(EmbeddingStore, store).reset()
+        for store in (self.captions, *self.motions.values(), *self.repeats.values()):
+            cast(SampleStore, store).reset()
 
-    @torch.no_grad()
-    def update(self, evaluator: Evaluator, row: Row, draw: int, features: Tensor, batch: MotionTextBatch) -> None:
-        """Embed a batch of motions [B, T, D], in the data set's own units.
-
-        A motion that strong guidance has blown up cannot be embedded; it is judged as one of zeros.
-        """
-        if row == next(iter(self._rows)) and draw == 0:
-            self.captions.update(batch.ids, evaluator.embed_text(batch.captions), caption=id_keys(batch.captions))
-        finite = features.isfinite().all(dim=2).all(dim=1)
-        kept = torch.where(finite[:, None, None], features, 0.0)
-        embedded = evaluator.embed_motion(kept, batch.lengths)
-        finite = embedded.isfinite().all(dim=1).to(kept.device)
-        if not finite.all():
-            embedded = evaluator.embed_motion(torch.where(finite[:, None, None], kept, 0.0), batch.lengths)
-        self._store(row, draw).update(batch.ids, embedded)
-
-    def compute(self, train: Tensor | None = None) -> dict[str, dict[str, Interval]]:
-        """Row -> figure -> mean and interval over the draws; a collective call, so every rank makes it.
+    def compute(self, ids: Sequence[str], train: Tensor | None, shared: int) -> Embeddings | None:
+        """All embeddings, a collective call, so every rank makes it; None where a row was not seen.
 
         Args:
-            train: [M, W] embeddings of the training split, in an order of no meaning. The real row's FID is then the
-                floor: that of disjoint parts of it, each as large as the measured split, against that split.
+            ids: the samples, in the order to have them in.
+            train: embeddings [M, W] of the training split.
+            shared: how many draws of a row are repeats for MultiModality too.
         """
-        captions = self.captions.compute()
-        motions = {
-            row: [self._store(row, draw).compute()["embedding"] for draw in self._rows[row]] for row in self._rows
-        }
-        real = motions["real"][0] if "real" in motions else None
-        table: dict[str, dict[str, Interval]] = {}
-        for row, draws in motions.items():
-            found = [_figures(captions, motion, None if row == "real" else real) for motion in draws]
-            table[row] = {name: interval([figures[name] for figures in found]) for name in found[0]}
-        floor = [] if train is None or real is None else _floor(train, real)
-        if floor:
-            table["real"]["FID"] = interval(floor)
-        return table
-
-    def _store(self, row: Row, draw: int) -> EmbeddingStore:
-        return cast(EmbeddingStore, self.motions[f"{row}_{draw}"])
+        text = placed(self.captions.rows(), ids)
+        motions = {row: placed(cast(SampleStore, self.motions[f"row_{row}"]).rows(), ids) for row in self._rows}
+        repeats = {row: cast(SampleStore, self.repeats[f"row_{row}"]).rows() for row in self._rows}
+        found = {row: motion.float() for row, motion in motions.items() if motion is not None}
+        if text is None or len(found) < len(self._rows):
+            return None
+        repeated = {row: _repeats(rows, ids, found[row][:shared]) for row, rows in repeats.items() if rows is not None}
+        return Embeddings(text.float(), found, repeated, train)
 
 
 class JudgePanel(nn.Module):
@@ -173,13 +117,12 @@ class JudgePanel(nn.Module):
     Args:
         judges: by the names they have in the table.
         rows: names of the rows.
-        replications: draws of the generated rows.
 
     Raises:
         ConfigError: a name that cannot stand in a table or a receipt.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], rows: Sequence[Row], replications: int) -> None:
+    def __init__(self, judges: Mapping[str, Judge], rows: Sequence[str]) -> None:
         super().__init__()
         for name in judges:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
@@ -187,7 +130,7 @@ class JudgePanel(nn.Module):
                     f"judges has the name {name!r}: use letters, digits, _ and -, and none of {', '.join(RESERVED)}"
                 )
         self.judges, self._rows = dict(judges), tuple(rows)
-        self._boards = nn.ModuleDict({f"judge_{name}": JudgeBoard(rows, replications) for name in judges})
+        self._boards = nn.ModuleDict({f"judge_{name}": JudgeBoard(rows) for name in judges})
         self._evaluators: dict[str, Evaluator] = {}
         self._train: dict[str, Tensor] = {}
 
@@ -211,25 +154,57 @@ class JudgePanel(nn.Module):
         for name in self.judges:
             self._board(name).reset()
 
-    def show(self, row: Row, draw: int, features: Tensor, batch: MotionTextBatch) -> None:
-        """Let every judge see a batch of motions [B, T, D], in the data set's own units."""
+    @torch.no_grad()
+    def read(self, draw: int, batch: MotionTextBatch) -> None:
+        """Let every judge read the captions of a batch."""
         for name, evaluator in self._evaluators.items():
-            self._board(name).update(evaluator, row, draw, features, batch)
+            self._board(name).captions.update(evaluator.embed_text(batch.captions), batch.ids, draw)
 
-    def compute(self) -> dict[str, dict[str, Interval]]:
-        """Row -> `judge/figure` -> mean and interval; a collective call."""
-        table: dict[str, dict[str, Interval]] = {row: {} for row in self._rows}
-        for name in self.judges:
-            for row, figures in self._board(name).compute(self._train.get(name)).items():
-                table[row].update({f"{name}/{figure}": value for figure, value in figures.items()})
-        return table
+    def show(self, row: str, draw: int, features: Tensor, batch: MotionTextBatch, repeat: bool = False) -> None:
+        """Let every judge see a batch of motions [B, T, D], in the data set's own units.
+
+        Args:
+            row: of the table.
+            draw: of the row.
+            features: the motions.
+            batch: their lengths and ids.
+            repeat: keep them for MultiModality only.
+        """
+        for name, evaluator in self._evaluators.items():
+            stores = self._board(name).repeats if repeat else self._board(name).motions
+            embedded = embed_finite(evaluator, features, batch.lengths)
+            cast(SampleStore, stores[f"row_{row}"]).update(embedded, batch.ids, draw)
+
+    def compute(self, ids: Sequence[str], shared: int) -> dict[str, Embeddings]:
+        """Every judge's embeddings, see `JudgeBoard.compute`; a collective call."""
+        found = {name: self._board(name).compute(ids, self._train.get(name), shared) for name in self.judges}
+        return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
 
     def kinships(self, reward: RewardBundle | None) -> dict[str, list[str]]:
         """What each judge shares with the reward that guides, see `kinship`."""
         return {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of each judge's weights, statistics and vocabulary."""
+        return {name: evaluator.fingerprint for name, evaluator in self._evaluators.items()}
+
     def _board(self, name: str) -> JudgeBoard:
         return cast(JudgeBoard, self._boards[f"judge_{name}"])
+
+
+@torch.no_grad()
+def embed_finite(evaluator: Evaluator, features: Tensor, lengths: Tensor) -> Tensor:
+    """Embeddings [B, W] of motions [B, T, D].
+
+    A motion that strong guidance has blown up cannot be embedded; it is judged as one of zeros.
+    """
+    finite = features.isfinite().all(dim=2).all(dim=1)
+    kept = torch.where(finite[:, None, None], features, 0.0)
+    embedded = evaluator.embed_motion(kept, lengths)
+    finite = embedded.isfinite().all(dim=1).to(kept.device)
+    if finite.all():
+        return embedded
+    return evaluator.embed_motion(torch.where(finite[:, None, None], kept, 0.0), lengths)
 
 
 @torch.no_grad()
@@ -239,30 +214,13 @@ def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device
     for batch in batches:
         embedded = evaluator.embed_motion(batch.motion.to(device), batch.lengths.to(device)).cpu()
         rows.update(zip(id_keys(batch.ids).tolist(), embedded, strict=True))
-    return torch.stack([rows[key] for key in sorted(rows)])
+    return torch.stack([rows[key] for key in sorted(rows)]).float()
 
 
-def _floor(train: Tensor, real: Tensor) -> list[float]:
-    """FID of disjoint parts of `train` [M, W], each of N motions, against `real` [N, W]; empty where M < N."""
-    if len(real) < 2:
-        return []
-    target = gaussian_of(real)
-    parts = torch.split(train.to(real), len(real))
-    return [frechet_distance(gaussian_of(part), target).item() for part in parts if len(part) == len(real)]
-
-
-def _figures(captions: Mapping[str, Tensor], motion: Tensor, real: Tensor | None) -> dict[str, float]:
-    """The figures of motions [N, W] beside their captions; FID where there are real ones to compare with."""
-    text, figures = captions["embedding"], {}
-    if len(motion) < POOL:
-        rank_zero_warn(f"{len(motion)} samples do not fill a pool of {POOL}: no R-Precision")
-    else:
-        pools = pools_of(len(motion), POOL, seed=0)
-        for kind, groups in (("", None), ("_caption", captions["caption"])):
-            for k, value in enumerate(r_precision(text, motion, pools, groups).tolist(), start=1):
-                figures[f"R@{k}{kind}"] = value
-    figures["MM-Dist"] = matching_distance(text, motion).item()
-    figures["Diversity"] = diversity(motion, min(DIVERSITY_PAIRS, len(motion))).item()
-    if real is not None and len(motion) > 1:
-        figures["FID"] = frechet_distance(gaussian_of(motion), gaussian_of(real)).item()
-    return figures
+def _repeats(rows: Rows, ids: Sequence[str], drawn: Tensor) -> Tensor:
+    """[C, S, W] motions of the C captions that were repeated: those drawn anyway [K, N, W], then the others."""
+    keys = set(rows.keys.tolist())
+    chosen = [place for place, key in enumerate(id_keys(ids).tolist()) if key in keys]
+    more = placed(rows, [ids[place] for place in chosen])
+    repeated = drawn[:, chosen] if more is None else torch.cat((drawn[:, chosen], more.float()))
+    return repeated.transpose(0, 1)

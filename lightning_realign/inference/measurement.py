@@ -1,8 +1,8 @@
-"""What a test run measures of every batch: the rows of its table, and the figures of each row."""
+"""What a test run measures of every motion: its cost, its reward, and what its joints show."""
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -11,14 +11,16 @@ from torch import Tensor
 
 from lightning_realign.data.synthetic import judge as oracle
 from lightning_realign.errors import ConfigError
-from lightning_realign.inference.evaluation import FigureBoard
-from lightning_realign.inference.pipeline import GuidedPipeline
+from lightning_realign.inference.cost import Meter
+from lightning_realign.inference.stores import FigureBoard
 from lightning_realign.metrics.physical_functional import foot_height, foot_skating_ratio, ground_penetration, jerk
-from lightning_realign.motion import recover_joints
+from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.types import MotionTextBatch
 
-Row = Literal["real", "reconstruction", "unguided", "guided"]
-MEASURED_ONCE = ("real", "reconstruction")
+Row = Literal["real", "reconstruction", "unguided", "guided", "samples"]
+Protocol = Literal["fixed", "published"]
+# Rows that are no method's own motions: the same in every replication of the same captions and crops.
+GIVEN = ("real", "reconstruction")
 PHYSICAL = {
     "foot_skating": foot_skating_ratio,
     "foot_height": foot_height,
@@ -27,11 +29,14 @@ PHYSICAL = {
 }
 # Jerk is a third difference.
 SHORTEST = 4
-FIGURES = ("oracle_accuracy", "reward", *PHYSICAL, "denoiser_calls", "seconds")
+MEBIBYTE = 2**20
+# What a cosine cannot fall below: the reward of a motion that strong guidance has blown up.
+WORST_REWARD = -1.0
+FIGURES = ("oracle_accuracy", "reward", *PHYSICAL, "denoiser_calls", "seconds", "peak_memory")
 
 
 def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
-    """The rows to measure, in the table's order.
+    """The rows to measure of a generator, in the table's order.
 
     Args:
         rows: those asked for; None for all, `guided` only where there is guidance.
@@ -40,7 +45,7 @@ def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
     Raises:
         ConfigError: an unknown row, none at all, or `guided` without guidance.
     """
-    allowed: tuple[Row, ...] = get_args(Row)
+    allowed: tuple[Row, ...] = tuple(row for row in get_args(Row) if row != "samples")
     if rows is None:
         return allowed if guided else allowed[:-1]
     unknown = [row for row in rows if row not in allowed]
@@ -51,65 +56,58 @@ def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
     return tuple(row for row in allowed if row in rows)
 
 
-def draws_of(row: Row, replications: int) -> int:
-    """How many times a row is measured: real motions are the same in every replication."""
-    return 1 if row in MEASURED_ONCE else replications
+def draws_of(row: Row, protocol: Protocol, replications: int) -> int:
+    """How many times a row is measured: given motions only once where captions and crops are fixed."""
+    return 1 if row in GIVEN and protocol == "fixed" else replications
 
 
-def measure(
-    pipeline: GuidedPipeline,
+def measured(
     figures: FigureBoard,
-    rows: Sequence[Row],
-    replications: int,
+    row: Row,
+    draw: int,
     batch: MotionTextBatch,
-    judge: Callable[[Row, int, Tensor], None],
-) -> None:
-    """Add a batch to the figures of every row and replication.
+    skeleton: Skeleton,
+    make: Callable[[], tuple[Tensor, int]],
+    reward: Callable[[Tensor], Tensor | None],
+) -> Tensor:
+    """Make a batch's motions and add their figures.
 
     Args:
-        pipeline: makes and scores the motions.
         figures: takes the figures.
-        rows: what to measure.
-        replications: draws of the generated rows.
-        batch: real motions and their captions.
-        judge: shown the motions [B, T, D] of every row and replication.
+        row: of the table.
+        draw: of the row.
+        batch: captions and lengths.
+        skeleton: of the motions.
+        make: makes the motions, and tells how often it evaluated the network per motion.
+        reward: the rewards [B] of motions; None without a reward model.
+
+    Returns:
+        The motions [B, T, D], in the data set's own units.
     """
-    for row in rows:
-        for replication in range(draws_of(row, replications)):
-            calls, started = pipeline.generator.calls, time.perf_counter()
-            features = _motions(pipeline, row, batch, replication)
-            if features.is_cuda:
-                torch.cuda.synchronize(features.device)
-            costs = {
-                "seconds": (time.perf_counter() - started) / len(batch),
-                "denoiser_calls": float(pipeline.generator.calls - calls),
-            }
-            for figure, cost in costs.items():
-                figures.update(row, figure, torch.full((len(batch),), cost), batch.ids, replication)
-            if pipeline.reward is not None:
-                rewards = pipeline.clean_reward(features, batch.lengths, batch.captions)
-                figures.update(row, "reward", rewards, batch.ids, replication)
-            for figure, values in _looks(pipeline, features, batch).items():
-                figures.update(row, figure, torch.tensor(list(values.values())), list(values), replication)
-            judge(row, replication, features)
+    with Meter() as meter:
+        features, calls = make()
+    costs = {
+        "seconds": meter.seconds / len(batch),
+        "denoiser_calls": float(calls),
+        "peak_memory": meter.peak_bytes / MEBIBYTE,
+    }
+    for figure, cost in costs.items():
+        figures.update(row, figure, torch.full((len(batch),), cost, dtype=torch.float64), batch.ids, draw)
+    rewards = reward(features)
+    if rewards is not None:
+        figures.update(row, "reward", rewards.nan_to_num(WORST_REWARD), batch.ids, draw)
+    for figure, values in _looks(skeleton, features, batch).items():
+        figures.update(row, figure, torch.tensor(list(values.values()), dtype=torch.float64), list(values), draw)
+    return features
 
 
-def _motions(pipeline: GuidedPipeline, row: Row, batch: MotionTextBatch, replication: int) -> Tensor:
-    """Features [B, T, D] of a row, in the data set's own units."""
-    if row == "real":
-        return batch.motion
-    if row == "reconstruction":
-        return pipeline.reconstruct(batch.motion, batch.lengths)
-    return pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, row == "guided").features
-
-
-def _looks(pipeline: GuidedPipeline, features: Tensor, batch: MotionTextBatch) -> dict[str, dict[str, float]]:
+def _looks(skeleton: Skeleton, features: Tensor, batch: MotionTextBatch) -> dict[str, dict[str, float]]:
     """What the joints of every sample show, figure -> id -> value: the oracle's verdict, and physical quality.
 
     Strong guidance can blow a motion up. Such a motion does nothing that was asked for, and has no physical quality.
     """
     found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, **{name: {} for name in PHYSICAL}}
-    lengths, skeleton = batch.lengths.tolist(), pipeline.skeleton
+    lengths = batch.lengths.tolist()
     for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
         joints = recover_joints(motion[:length].cpu(), skeleton)
         finite = bool(joints.isfinite().all())
@@ -117,5 +115,7 @@ def _looks(pipeline: GuidedPipeline, features: Tensor, batch: MotionTextBatch) -
             found["oracle_accuracy"][sample] = float(finite and oracle(joints, skeleton, attributes))
         if finite and length >= SHORTEST:
             for name, figure in PHYSICAL.items():
-                found[name][sample] = figure(joints, skeleton).item()
+                value = figure(joints, skeleton).item()
+                if math.isfinite(value):
+                    found[name][sample] = value
     return found

@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
-import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.callbacks.writer import Prediction
+from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
-from lightning_realign.inference.evaluation import FigureBoard, Interval, table_text, write_table
-from lightning_realign.inference.judging import Judge, JudgePanel
-from lightning_realign.inference.measurement import FIGURES, Row, chosen_rows, measure
+from lightning_realign.inference.judging import Judge
+from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
+from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
-from lightning_realign.inference.provenance import provenance
+from lightning_realign.motion import Skeleton
 from lightning_realign.types import MotionTextBatch
 
 
-class GuidedGeneration(L.LightningModule):
+class GuidedGeneration(MeasuringModule):
     """Reward-guided generation for the texts of a data set (Algorithm 2 of arXiv 2511.19217).
 
     `predict` returns, per replication, the guided motions (for `callbacks.writer.PredictionWriter`). `validate` and
     `test` measure real motions, their reconstructions by the generator's autoencoder, unguided and guided motions: the
-    mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, and per motion the
-    network evaluations of the denoiser (2 per step with classifier-free guidance) and the compute time in seconds; each
-    as a mean with a 95% interval over the replications. They are logged, and written to `table-val.json` or
-    `table-test.json` beside the run's metrics. Unguided and guided motions start from the same noise. Networks are
-    loaded from the given paths when a run begins; no checkpoint of this module is needed, or made.
+    mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, physical quality, what
+    judges say, and what a motion costs (network evaluations of the denoiser, 2 per step with classifier-free guidance;
+    seconds; the peak of memory, in MiB); each as a mean with a 95% interval over the replications, see
+    `MeasuringModule`. Unguided and guided motions start from the same noise. Networks are loaded from the given paths
+    when a run begins; no checkpoint of this module is needed, or made.
 
     Args:
         generator: checkpoint of the generator.
@@ -51,7 +48,10 @@ class GuidedGeneration(L.LightningModule):
         scheduler: `ddim` or `ddpm`.
         cfg_scale: scale of classifier-free guidance; 1 is purely conditional.
         seed: with a sample's id and the replication, it determines the sample's noise.
-        replications: independent draws of every motion that `validate` and `test` measure.
+        replications: independent draws of every motion that `validate` and `test` measure; the field has 20.
+        protocol: whether captions and crops are `fixed` or drawn anew, see `MeasuringPlan`.
+        multimodality_captions: captions that judges measure MultiModality on; the field has 100, 0 leaves it out.
+        multimodality_repeats: motions of each of them; the field has 30.
         predict_replications: independent draws of every motion that `predict` returns; 1 names a file by the id alone.
         ddim_eta: stochasticity of DDIM, 0 to 1; above 0 it has the noise that the scale `posterior` needs.
         family: name of the generator's adapter.
@@ -80,7 +80,10 @@ class GuidedGeneration(L.LightningModule):
         scheduler: SchedulerName = "ddim",
         cfg_scale: float = 7.5,
         seed: int = 1234,
-        replications: int = 1,
+        replications: int = 20,
+        protocol: Protocol = "fixed",
+        multimodality_captions: int = 100,
+        multimodality_repeats: int = 30,
         predict_replications: int = 1,
         ddim_eta: float = 0.0,
         family: str = "latent",
@@ -89,20 +92,18 @@ class GuidedGeneration(L.LightningModule):
         rows: list[Row] | None = None,
         judges: dict[str, Judge] | None = None,
     ) -> None:
-        super().__init__()
+        guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
+        plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
+        super().__init__(chosen_rows(rows, guidance.active), plan, judges or {})
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
         self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
-        self.guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
+        self.guidance = guidance
         require_reward(self.guidance, reward)
-        for name, count in (("replications", replications), ("predict_replications", predict_replications)):
-            if count < 1:
-                raise ConfigError(f"GuidedGeneration.{name} is {count}; set it to 1 or more")
+        if predict_replications < 1:
+            raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
         self.mu, self.eta, self.seed = mu, eta, seed
-        self.replications, self.predict_replications = replications, predict_replications
-        self.rows = chosen_rows(rows, self.guidance.active)
-        self.figures = FigureBoard(self.rows, FIGURES)
-        self.judges = JudgePanel(judges or {}, self.rows, replications)
+        self.predict_replications = predict_replications
         self._pipeline: GuidedPipeline | None = None
 
     @property
@@ -126,10 +127,10 @@ class GuidedGeneration(L.LightningModule):
         if stage == TrainerFn.FITTING:
             raise ConfigError("GuidedGeneration generates and has nothing to fit; use validate, test or predict")
         self._require_gradients(stage)
-        data = self._data()
+        data = self.data
         if self._pipeline is None:
             self._pipeline = self._load()
-        if data.skeleton.name != self.pipeline.skeleton.name:
+        if data.skeleton != self.pipeline.skeleton:
             raise FeatureSpecError(
                 f"{self.hparams['generator']}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
                 f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
@@ -171,22 +172,14 @@ class GuidedGeneration(L.LightningModule):
         )
 
     def _fill_caches(self, data: MotionTextDataModule, stage: str) -> None:
-        self.pipeline.prepare_text(data.captions(TrainerFn(stage).value))
+        published = self.plan.protocol == "published" and stage != TrainerFn.PREDICTING
+        captions = list(data.caption_tokens(split_of(stage))) if published else data.captions(TrainerFn(stage).value)
+        self.pipeline.prepare_text(captions)
         if stage != TrainerFn.PREDICTING:
-            split: Literal["val", "test"] = "test" if stage == TrainerFn.TESTING else "val"
-            self.judges.prepare(data, split, self.trainer.strategy.root_device)
+            self.prepare_judges(stage)
         if self.eta != 0 and self.pipeline.reward is not None:
             device, folder = self.trainer.strategy.root_device, self.hparams["index_cache"]
             self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
-
-    def _data(self) -> MotionTextDataModule:
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, MotionTextDataModule):
-            raise ConfigError(
-                f"GuidedGeneration needs a data module of motions and texts, not {type(data).__name__}: set `data` to "
-                "e.g. lightning_realign.data.HumanML3DDataModule"
-            )
-        return data
 
     def _require_gradients(self, stage: str) -> None:
         trainer = self.trainer
@@ -222,61 +215,30 @@ class GuidedGeneration(L.LightningModule):
             for replication in range(self.predict_replications)
         ]
 
-    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Measure the rows on one batch of the validation split."""
-        self._measure(batch)
+    def make(self, row: Row, batch: MotionTextBatch, replication: int) -> tuple[Tensor, int]:
+        """Motions of a row, and the evaluations of the denoiser."""
+        if row == "real":
+            return batch.motion, 0
+        if row == "reconstruction":
+            return self.pipeline.reconstruct(batch.motion, batch.lengths), 0
+        calls = self.pipeline.generator.calls
+        made = self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, row == "guided")
+        return made.features, self.pipeline.generator.calls - calls
 
-    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Measure the rows on one batch of the test split."""
-        self._measure(batch)
+    def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
+        """Clean rewards [B]; None without a reward model."""
+        if self.pipeline.reward is None:
+            return None
+        return self.pipeline.clean_reward(features, batch.lengths, batch.captions)
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget earlier figures."""
-        self._reset()
+    def motion_skeleton(self) -> Skeleton:
+        """The generator's."""
+        return self.pipeline.skeleton
 
-    def on_test_epoch_start(self) -> None:
-        """Forget earlier figures."""
-        self._reset()
+    def files(self) -> dict[str, str | None]:
+        """The checkpoints of generator and reward."""
+        return {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
 
-    def on_validation_epoch_end(self) -> None:
-        """Gather, log and write the table."""
-        self._report("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Gather, log and write the table."""
-        self._report("test")
-
-    def _measure(self, batch: MotionTextBatch) -> None:
-        def show(row: Row, draw: int, features: Tensor) -> None:
-            self.judges.show(row, draw, features, batch)
-
-        measure(self.pipeline, self.figures, self.rows, self.replications, batch, show)
-
-    def _reset(self) -> None:
-        self.figures.reset()
-        self.judges.reset()
-
-    def _report(self, prefix: str) -> None:
-        judged = self.judges.compute()
-        table = {row: {**figures, **judged[row]} for row, figures in self.figures.compute().items()}
-        for row, figures in table.items():
-            for figure, value in figures.items():
-                self._log(f"{prefix}/{row}/{figure}", value)
-        path = run_folder(self.trainer) / f"table-{prefix}.json"  # a collective call
-        if self.trainer.is_global_zero:
-            write_table(path, table, self._settings(prefix))
-            rank_zero_info("%s\n%s", path, table_text(table))
-
-    def _log(self, name: str, value: Interval) -> None:
-        # Every rank has the same figure, and the average over ranks that Lightning takes leaves it.
-        self.log(name, value.mean, sync_dist=True)
-        if value.half_width is not None:
-            self.log(f"{name}_ci95", value.half_width, sync_dist=True)
-
-    def _settings(self, prefix: str) -> Mapping[str, Any]:
-        reward = None if self.pipeline.reward is None else self.pipeline.reward.bundle
-        own = {name: value for name, value in self.hparams.items() if name != "rows"}
-        files = {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
-        sources = provenance(self._data(), files | {name: judge.path for name, judge in self.judges.judges.items()})
-        rows = {"split": prefix, "rows": list(self.rows)}
-        return {**rows, **own, "shared_with_reward": self.judges.kinships(reward), "provenance": sources}
+    def guide(self) -> RewardBundle | None:
+        """The reward that guides."""
+        return None if self.pipeline.reward is None else self.pipeline.reward.bundle

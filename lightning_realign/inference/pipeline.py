@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lightning_realign.checkpoint import load_reward
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.generators import Generator, load_generator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, SchedulerName
 from lightning_realign.guidance.retrieval import Matches, RewardIndex
-from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.motion import Skeleton, skeleton_label, skeleton_of_reference
 from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
@@ -94,10 +94,10 @@ class GuidedPipeline:
             self.reward = DualAlignmentReward(load_reward(reward).to(device), cache_dir=text_cache)
             if self.reward.skeleton != loaded.skeleton:
                 raise FeatureSpecError(
-                    f"{reward}: reward model of skeleton {self.reward.skeleton!r} beside a generator of skeleton "
-                    f"{loaded.skeleton!r} ({generator}); use checkpoints of one skeleton"
+                    f"{reward}: reward model of skeleton {skeleton_label(self.reward.skeleton)!r} beside a generator "
+                    f"of skeleton {skeleton_label(loaded.skeleton)!r} ({generator}); use checkpoints of one skeleton"
                 )
-        self.skeleton: Skeleton = load_skeleton(loaded.skeleton)
+        self.skeleton: Skeleton = _skeleton(loaded.skeleton, generator)
         self.index: RewardIndex | None = None
         self._plain = RewardGuidedSampler(self.generator, steps, scheduler, seed, ddim_eta=ddim_eta)
         self._guided = RewardGuidedSampler(
@@ -167,6 +167,13 @@ class GuidedPipeline:
                 f"eta is {self.guidance.eta}: eta needs the training set's index; give the index, or set eta to 0"
             )
         return self.index.query(self.reward.text_latents(captions))
+
+
+def _skeleton(reference: str, path: Path | str) -> Skeleton:
+    try:
+        return skeleton_of_reference(reference)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: field 'skeleton': {error}") from None
 
 
 def require_reward(guidance: GuidanceConfig, reward: Path | str | None) -> None:

@@ -1,16 +1,12 @@
-"""Where the figures of a run come from: versions, checksums, peak memory."""
+"""Where the figures of a run come from: versions and checksums."""
 
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 import lightning_realign
 from lightning_realign.data.datamodule import MotionTextDataModule
@@ -27,7 +23,7 @@ def provenance(data: MotionTextDataModule, files: Mapping[str, str | None]) -> d
         files: checkpoints that were used, by their role; None where a role is not filled.
 
     Returns:
-        Primitive values: versions, the data set's folder and fingerprint, SHA-256 of every file, peak memory in bytes.
+        Primitive values: versions, the data set's folder and fingerprint, SHA-256 of every file.
     """
     return {
         "versions": {
@@ -35,18 +31,13 @@ def provenance(data: MotionTextDataModule, files: Mapping[str, str | None]) -> d
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
         },
-        "data": {"root": str(data.root), "fingerprint": data.fingerprint},
+        "data": {
+            "root": str(data.root),
+            "name": data.metadata.name,
+            "skeleton": data.skeleton.name,
+            "fingerprint": data.fingerprint,
+        },
         "files": {
             role: {"path": path, "sha256": file_sha256(Path(path))} for role, path in files.items() if path is not None
         },
-        "peak_memory_bytes": _peak_memory(),
     }
-
-
-def _peak_memory() -> int:
-    """The most memory that this process has held so far: on the accelerator where there is one, else resident."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts kibibytes, macOS bytes.
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -6,13 +6,15 @@ gallery or within pools of 32; a true match that ties with others takes the aver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 RECALLS = (1, 2, 3, 5, 10)
+# Queries at a time: what is held beside a similarity matrix then fits the cache, also for a whole test split.
+ROWS = 512
 
 
 def cosine_similarity_matrix(queries: Tensor, gallery: Tensor) -> Tensor:
@@ -21,8 +23,8 @@ def cosine_similarity_matrix(queries: Tensor, gallery: Tensor) -> Tensor:
     Computed in float64 and rounded: equal pairs then stay exactly equal wherever they stand in the matrix product, so
     that ties are seen as ties and a figure does not depend on the order of the items.
     """
-    directions = (F.normalize(latents.double(), dim=-1) for latents in (queries, gallery))
-    return torch.matmul(next(directions), next(directions).T).float()
+    rows, columns = (F.normalize(latents.double(), dim=-1) for latents in (queries, gallery))
+    return torch.cat([torch.matmul(part, columns.T).float() for part in torch.split(rows, ROWS)])
 
 
 def retrieval_ranks(similarity: Tensor, matches: Tensor | None = None) -> Tensor:
@@ -42,6 +44,13 @@ def retrieval_ranks(similarity: Tensor, matches: Tensor | None = None) -> Tensor
     if similarity.dim() < 2 or similarity.shape[-1] != similarity.shape[-2]:
         raise ValueError(f"similarity has shape {tuple(similarity.shape)}: expected [..., N, N], one match per query")
     own = similarity.diagonal(dim1=-2, dim2=-1)[..., None]
+    nears, owns = (torch.split(values, ROWS, dim=-2) for values in (similarity, own))
+    same = [None] * len(nears) if matches is None else torch.split(matches, ROWS, dim=-2)
+    return torch.cat([_ranks(*part) for part in zip(nears, owns, same, strict=True)], dim=-1)
+
+
+def _ranks(similarity: Tensor, own: Tensor, matches: Tensor | None) -> Tensor:
+    """`retrieval_ranks` [..., Q] of some queries [..., Q, N], whose own items are as near as `own` [..., Q, 1]."""
     match = own
     if matches is not None:
         match = torch.maximum(own, similarity.masked_fill(~matches, -torch.inf).amax(dim=-1, keepdim=True))
@@ -108,7 +117,12 @@ def retrieval_scores(
 
 
 def pooled_scores(
-    motion: Tensor, text: Tensor, pools: Tensor, recalls: Sequence[int] = RECALLS, matches: Tensor | None = None
+    motion: Tensor,
+    text: Tensor,
+    pools: Tensor,
+    recalls: Sequence[int] = RECALLS,
+    matches: Tensor | None = None,
+    similarity: Callable[[Tensor, Tensor], Tensor] = cosine_similarity_matrix,
 ) -> dict[str, Tensor]:
     """`retrieval_scores` within given pools.
 
@@ -118,20 +132,21 @@ def pooled_scores(
         pools: [M, P] indices of the members of each pool; figures are averaged over the pools.
         recalls: the k of R@k.
         matches: [N, N] symmetric, true where two pairs count as the same; None: no other pair does.
+        similarity: of queries [P, W] with a gallery [P, W], as [P, P]; the larger the nearer. Taken once, so it
+            must not depend on which of the two are the queries.
     """
+    ranks: dict[str, list[Tensor]] = {"t2m": [], "m2t": []}
+    for members in pools.to(motion.device):
+        if len(members):
+            near = similarity(text[members], motion[members])
+            same = None if matches is None else matches[members][:, members]
+            ranks["t2m"].append(retrieval_ranks(near, same))
+            ranks["m2t"].append(retrieval_ranks(near.T, same))
     scores = {}
-    for direction, queries, gallery in (("t2m", text, motion), ("m2t", motion, text)):
-        ranks = [
-            retrieval_ranks(
-                cosine_similarity_matrix(queries[members], gallery[members]),
-                None if matches is None else matches[members][:, members],
-            )
-            for members in pools.to(motion.device)
-            if len(members)
-        ]
+    for direction, found in ranks.items():
         for k in recalls:
-            scores[f"{direction}_R@{k}"] = _mean([recall_at_k(rank, k) for rank in ranks])
-        scores[f"{direction}_MedR"] = _mean([median_rank(rank) for rank in ranks])
+            scores[f"{direction}_R@{k}"] = _mean([recall_at_k(rank, k) for rank in found])
+        scores[f"{direction}_MedR"] = _mean([median_rank(rank) for rank in found])
     return scores
 
 

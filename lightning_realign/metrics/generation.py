@@ -112,6 +112,13 @@ class MatchingDistance(KeyedMetric):
 
     Args:
         ids: see `KeyedMetric`.
+
+    Example:
+        >>> import torch
+        >>> metric = MatchingDistance()
+        >>> metric.update(torch.zeros(2, 2), torch.tensor([[3.0, 4.0], [0.0, 1.0]]), ["a", "b"])
+        >>> metric.compute().item()
+        3.0
     """
 
     higher_is_better = False
@@ -150,6 +157,14 @@ class FrechetDistance(KeyedMetric):
 
     Args:
         ids: see `KeyedMetric`; asked for of real and of generated motions alike.
+
+    Example:
+        >>> import torch
+        >>> metric = FrechetDistance()
+        >>> metric.update(torch.tensor([[0.0], [2.0]]), ["a", "b"], real=True)
+        >>> metric.update(torch.tensor([[3.0], [5.0]]), ["a", "b"], real=False)
+        >>> round(metric.compute().item(), 6)
+        9.0
     """
 
     higher_is_better = False
@@ -173,7 +188,10 @@ class FrechetDistance(KeyedMetric):
             DataError: fewer than two motions of either kind, or samples of `ids` are missing.
         """
         rows = self._rows()
-        generated, real = (gaussian_of(rows.part(part)["motion"]) for part in (0, 1))
+        generated, real = (
+            gaussian_of(rows.part(part)["motion"], what)
+            for part, what in enumerate(("generated motions", "real motions"))
+        )
         return frechet_distance(generated, real)
 
 
@@ -191,6 +209,13 @@ class Diversity(KeyedMetric):
 
     Raises:
         ValueError: fewer than one pair.
+
+    Example:
+        >>> import torch
+        >>> metric = Diversity(pairs=1)
+        >>> metric.update(torch.tensor([[0.0], [0.0]]), ["a", "b"])
+        >>> metric.compute().item()
+        0.0
     """
 
     # Neither direction: the figure is read against that of real motions.
@@ -235,6 +260,14 @@ class MultiModality(KeyedMetric):
 
     Raises:
         ValueError: fewer than one pair.
+
+    Example:
+        >>> import torch
+        >>> metric = MultiModality(pairs=2)
+        >>> for repetition in range(2):
+        ...     metric.update(torch.full((3, 1), 5.0), ["a", "b", "c"], repetition)
+        >>> metric.compute().item()
+        0.0
     """
 
     higher_is_better = True

@@ -7,6 +7,7 @@ explicit seeds instead of the global random state.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,19 @@ class Gaussian:
 
     mean: Tensor
     covariance: Tensor
+
+    @cached_property
+    def root(self) -> Tensor:
+        """The symmetric root of the covariance [W, W], kept for the next distance from the same Gaussian.
+
+        Directions without variance (fewer samples than dimensions) are left out exactly, since the root of a rounding
+        error is far larger than the error.
+        """
+        values, vectors = torch.linalg.eigh(self.covariance)
+        least = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
+        scales = torch.where(values > least, values, 0.0).sqrt()
+        root: Tensor = (vectors * scales) @ vectors.T
+        return root
 
 
 def draw(size: int, count: int, generator: torch.Generator) -> Tensor:
@@ -56,18 +70,19 @@ def r_precision(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | No
 
     Returns:
         Fractions [top] for k = 1..top over all M P queries, float64.
+
+    Raises:
+        DataError: embeddings that are not finite.
     """
-    hits = torch.zeros(top, dtype=torch.float64, device=text.device)
-    for members in pools.to(text.device):
-        distance = pairwise_distance(text[members], motion[members])
-        matches = None if groups is None else groups[members][:, None] == groups[members][None]
-        ranks = retrieval_ranks(-distance, matches)
-        hits += torch.stack([(ranks < k).sum() for k in range(1, top + 1)])
-    return hits / pools.numel()
+    _check_finite("R-Precision", text, motion)
+    members = pools.to(text.device)
+    matches = None if groups is None else groups[members][:, :, None] == groups[members][:, None]
+    ranks = retrieval_ranks(-pairwise_distance(text[members], motion[members]), matches)
+    return torch.stack([(ranks < k).double().mean() for k in range(1, top + 1)])
 
 
 def pairwise_distance(queries: Tensor, gallery: Tensor) -> Tensor:
-    """Euclidean distances [N, M] of [N, W] from [M, W], float64.
+    """Euclidean distances [..., N, M] of [..., N, W] from [..., M, W], float64.
 
     Taken from differences, not from a matrix product: equal embeddings are then equally far, wherever they stand.
     """
@@ -75,58 +90,61 @@ def pairwise_distance(queries: Tensor, gallery: Tensor) -> Tensor:
 
 
 def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
-    """MM-Dist: mean Euclidean distance of captions [N, W] from their own motions [N, W], a float64 scalar.
+    """MM-Dist: mean Euclidean distance of captions [..., W] from their own motions [..., W], a float64 scalar.
 
     Guo et al. (CVPR 2022).
+
+    Raises:
+        DataError: no pairs, or embeddings that are not finite.
     """
+    if not text.numel():
+        raise DataError("there are no pairs to take a mean distance of: score at least one sample")
+    _check_finite("a mean distance", text, motion)
     distance: Tensor = torch.linalg.vector_norm(text.double() - motion.double(), dim=-1)
     return distance.mean()
 
 
-def gaussian_of(embeddings: Tensor) -> Gaussian:
+def gaussian_of(embeddings: Tensor, what: str = "samples") -> Gaussian:
     """Mean and unbiased covariance of embeddings [N, W].
 
+    Args:
+        embeddings: of N samples.
+        what: the samples, as an error names them.
+
     Raises:
-        DataError: fewer than two embeddings, or some that are not finite.
+        DataError: fewer than two embeddings, or some that are not finite or too large to be squared.
     """
     if len(embeddings) < 2:
-        raise DataError(
-            f"{len(embeddings)} samples have no covariance: FID needs at least 2 (and means more with many)"
-        )
+        raise DataError(f"{len(embeddings)} {what} have no covariance: FID needs at least 2 (and means more with many)")
     values = embeddings.double()
-    if not values.isfinite().all():
-        raise DataError("embeddings hold NaN or infinity: FID is not defined for them; check the motions behind them")
+    _check_finite("FID", values)
     mean = values.mean(dim=0)
     centred = values - mean
-    return Gaussian(mean, centred.T @ centred / (len(values) - 1))
+    covariance = centred.T @ centred / (len(values) - 1)
+    if not covariance.isfinite().all():
+        raise DataError(
+            f"embeddings of {what} reach {values.abs().max():.1e} and have no finite covariance: "
+            "check the motions behind them"
+        )
+    return Gaussian(mean, covariance)
 
 
 def frechet_distance(one: Gaussian, other: Gaussian) -> Tensor:
     """FID: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), a float64 scalar >= 0.
 
     Heusel et al. (NeurIPS 2017), on motion embeddings as Guo et al. (CVPR 2022). The trace of the root is the sum of
-    the singular values of C1^(1/2) C2^(1/2), whose symmetric roots come from eigenvalues: no complex matrix root, no
-    term added to the diagonal. Directions without variance (fewer samples than dimensions) are left out of the roots
-    exactly, since the root of a rounding error is far larger than the error.
+    the singular values of C1^(1/2) C2^(1/2), whose symmetric roots come from eigenvalues (see `Gaussian.root`): no
+    complex matrix root, no term added to the diagonal.
 
     Raises:
         ValueError: Gaussians of different width.
     """
     if one.mean.shape != other.mean.shape:
         raise ValueError(f"embeddings have {len(one.mean)} and {len(other.mean)} dimensions: embed both with one model")
-    root = torch.linalg.svdvals(_root(one.covariance) @ _root(other.covariance)).sum()
+    root = torch.linalg.svdvals(one.root @ other.root).sum()
     traces = one.covariance.trace() + other.covariance.trace()
     distance: Tensor = (one.mean - other.mean).square().sum() + traces - 2 * root
     return distance.clamp_min(0)
-
-
-def _root(covariance: Tensor) -> Tensor:
-    """The symmetric root of a covariance [W, W]."""
-    values, vectors = torch.linalg.eigh(covariance)
-    least = values.abs().max() * len(values) * torch.finfo(values.dtype).eps
-    scales = torch.where(values > least, values, 0.0).sqrt()
-    root: Tensor = (vectors * scales) @ vectors.T
-    return root
 
 
 def diversity(motion: Tensor, pairs: int = 300, seed: int = 0) -> Tensor:
@@ -140,7 +158,7 @@ def diversity(motion: Tensor, pairs: int = 300, seed: int = 0) -> Tensor:
         seed: of the draws; the global random state is neither read nor changed.
 
     Raises:
-        DataError: fewer motions than a draw needs.
+        DataError: fewer motions than a draw needs, or drawn embeddings that are not finite.
     """
     if len(motion) < pairs:
         raise DataError(
@@ -162,7 +180,7 @@ def multimodality(motion: Tensor, pairs: int = 10, seed: int = 0) -> Tensor:
         seed: of the draws; the global random state is neither read nor changed.
 
     Raises:
-        DataError: fewer motions per caption than a draw needs.
+        DataError: fewer motions per caption than a draw needs, or drawn embeddings that are not finite.
     """
     samples = motion.shape[1]
     if samples < pairs:
@@ -173,3 +191,10 @@ def multimodality(motion: Tensor, pairs: int = 10, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     first, second = (draw(samples, pairs, generator).to(motion.device) for _ in range(2))
     return matching_distance(motion[:, first], motion[:, second])
+
+
+def _check_finite(figure: str, *embeddings: Tensor) -> None:
+    if not all(values.isfinite().all() for values in embeddings):
+        raise DataError(
+            f"embeddings hold NaN or infinity: {figure} is not defined for them; check the motions behind them"
+        )

@@ -83,7 +83,16 @@ class FootSkatingRatio(PhysicalMetric):
 
 
 class FootHeight(PhysicalMetric):
-    """Mean height of the lowest foot joint, in metres; see `foot_height`. The nearer to real motions', the better."""
+    """Mean height of the lowest foot joint, in metres; see `foot_height`. The nearer to real motions', the better.
+
+    Example:
+        >>> import torch
+        >>> from lightning_realign.motion import load_skeleton
+        >>> metric = FootHeight(load_skeleton("humanml3d"))
+        >>> metric.update(torch.full((2, 5, 22, 3), 0.5), [5, 4], ["a", "b"])
+        >>> metric.compute().item()
+        0.5
+    """
 
     higher_is_better = None
     plot_lower_bound = None

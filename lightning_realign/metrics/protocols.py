@@ -1,8 +1,8 @@
-"""Retrieval under TMR's four protocols (Petrovich et al., ICCV 2023, github.com/Mathux/TMR)."""
+"""Retrieval under TMR's four protocols (Petrovich et al., ICCV 2023, github.com/Mathux/TMR) and in pools of 32."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,10 +11,29 @@ from torch import Tensor
 
 from lightning_realign.errors import DataError
 from lightning_realign.metrics.functional import RECALLS, cosine_similarity_matrix, pooled_scores
+from lightning_realign.metrics.generation_functional import pairwise_distance, pools_of
 from lightning_realign.metrics.keyed import KeyedMetric, Rows, id_keys
 
-Protocol = Literal["all", "threshold", "dissimilar", "batches"]
+Protocol = Literal["normal", "threshold", "nsim", "batches", "pool32"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+POOL = 32
+Similarity = Literal["cosine", "euclidean"]
+
+
+def euclidean_nearness(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Negative Euclidean distances [N, M] of queries [N, W] from a gallery [M, W], float64."""
+    return -pairwise_distance(queries, gallery)
+
+
+SIMILARITIES: Mapping[Similarity, Callable[[Tensor, Tensor], Tensor]] = {
+    "cosine": cosine_similarity_matrix,
+    "euclidean": euclidean_nearness,
+}
+
+
+def needs_sentences(protocols: Sequence[Protocol], dissimilar: int | Sequence[str]) -> bool:
+    """Whether any of the protocols compares captions: `threshold`, or `nsim` without a given list."""
+    return "threshold" in protocols or ("nsim" in protocols and isinstance(dissimilar, int))
 
 
 def similar_captions(sentences: Tensor, threshold: float = 0.95) -> Tensor:
@@ -73,33 +92,37 @@ def small_batches(size: int, pool: int = 32, seed: int = 0) -> Tensor:
 
 
 class RetrievalProtocols(KeyedMetric):
-    """Text-to-motion and motion-to-text R@k (percent) and median rank under TMR's protocols (ICCV 2023).
+    """Text-to-motion and motion-to-text R@k (percent) and median rank under TMR's protocols and in ReAlign's pools.
 
-    `all`: the whole gallery. `threshold`: the same, but any item whose caption is as good as the query's counts.
-    `dissimilar`: a subset of captions far from each other. `batches`: the mean over batches of 32. The similarity is
-    the cosine of the latents' means; a match that ties with other items takes the average of their places.
+    `normal`: the whole gallery. `threshold`: the same, but any item whose caption is as good as the query's counts.
+    `nsim`: a subset of captions far from each other. `batches`: the mean over batches of 32 (TMR calls it Guo's
+    protocol). These four are TMR's. `pool32`: the mean over pools of 32 (Weng et al., AAAI 2026), drawn as
+    `RetrievalMetrics` draws them. A match that ties with other items takes the average of their places.
 
     As input to `update`:
         motion: [B, W] latents (means) of motions.
         text: [B, W] latents (means) of their captions.
-        sentences: [B, S] sentence embeddings of the captions, from a model that is not the one measured.
+        sentences: [B, S] sentence embeddings of the captions, from a model that is not the one measured; None where
+            no protocol needs them, see `needs_sentences`.
         ids: B sample ids.
 
-    As output of `compute`: a dictionary of float64 scalars, `all/t2m_R@1` ... `batches/m2t_MedR`.
+    As output of `compute`: a dictionary of float64 scalars, `normal/t2m_R@1` ... `pool32/m2t_MedR`.
 
     Args:
         protocols: those to measure.
-        dissimilar: the subset, as ids (TMR publishes lists of about 100), or the number to choose, see
+        dissimilar: the subset of `nsim`, as ids (TMR publishes lists of about 100), or the number to choose, see
             `dissimilar_subset`.
         threshold: of the similarity of captions, see `similar_captions`.
-        pool: pairs per batch.
-        seed: of the shuffle that forms the batches.
+        pool: pairs per batch in `batches`.
+        seed: of the shuffles that form batches and pools.
         recalls: the k of R@k.
         ids: the pairs to score, all required; batches are then those of TMR, whose order is the ids' own. None scores
             all that were seen, ordered by their ids' keys.
+        similarity: what ranks latents: the `cosine`, as TMR and ReAlign do, or `euclidean` distance, as Guo et al. do.
 
     Raises:
-        ValueError: no or unknown protocols, a pool or subset below 2, a threshold outside [0, 1], or a k below 1.
+        ValueError: no or unknown protocols, a pool or subset below 2, a threshold outside [0, 1], a k below 1, or an
+            unknown similarity.
     """
 
     higher_is_better = True
@@ -109,12 +132,12 @@ class RetrievalProtocols(KeyedMetric):
         protocols: Sequence[Protocol] = PROTOCOLS,
         dissimilar: int | Sequence[str] = 100,
         threshold: float = 0.95,
-        pool: int = 32,
+        pool: int = POOL,
         seed: int = 0,
         recalls: Sequence[int] = RECALLS,
         ids: Sequence[str] | None = None,
+        similarity: Similarity = "cosine",
     ) -> None:
-        super().__init__(("motion", "text", "sentences"), ids=None if ids is None else sorted(ids))
         if not protocols or not set(protocols) <= set(PROTOCOLS):
             raise ValueError(f"protocols={tuple(protocols)}: choose from {', '.join(PROTOCOLS)}")
         subset = dissimilar if isinstance(dissimilar, int) else len(dissimilar)
@@ -125,47 +148,63 @@ class RetrievalProtocols(KeyedMetric):
             )
         if not recalls or min(recalls) < 1:
             raise ValueError(f"recalls={tuple(recalls)}: give at least one k, none below 1")
+        if similarity not in SIMILARITIES:
+            raise ValueError(f"similarity={similarity!r}: choose {' or '.join(SIMILARITIES)}")
+        compares = needs_sentences(protocols, dissimilar)
+        columns = ("motion", "text", "sentences") if compares else ("motion", "text")
+        super().__init__(columns, ids=None if ids is None else sorted(ids))
         self.protocols, self.dissimilar, self.threshold = tuple(protocols), dissimilar, threshold
         self.pool, self.seed, self.recalls = pool, seed, tuple(recalls)
+        self.similarity: Similarity = similarity
+        self.compares_captions = compares
 
-    def update(self, motion: Tensor, text: Tensor, sentences: Tensor, ids: Sequence[str]) -> None:
+    def update(self, motion: Tensor, text: Tensor, sentences: Tensor | None, ids: Sequence[str]) -> None:
         """Take in a batch of pairs.
 
         Raises:
-            ValueError: shapes that do not agree.
+            ValueError: shapes that do not agree, or sentences that are missing.
             DataError: latents or embeddings that are not finite.
         """
         if motion.shape != text.shape:
             raise ValueError(
                 f"motion has shape {tuple(motion.shape)} and text {tuple(text.shape)}: both must be [B, W]"
             )
-        self._store(ids, {"motion": motion, "text": text, "sentences": sentences})
+        columns = {"motion": motion, "text": text}
+        if self.compares_captions:
+            if sentences is None:
+                raise ValueError("sentences is None, but a protocol compares captions: give [B, S] embeddings of them")
+            columns["sentences"] = sentences
+        self._store(ids, columns)
 
     def compute(self) -> dict[str, Tensor]:
         """Rank everything seen so far.
 
         Raises:
-            DataError: too few pairs for a batch or the subset, or required pairs are missing.
+            DataError: too few pairs for a batch, a pool or the subset, or required pairs are missing.
         """
         rows = self._rows()
         figures = {}
         for protocol in self.protocols:
             pools, matches = self._setting(protocol, rows)
-            scores = pooled_scores(rows["motion"], rows["text"], pools, self.recalls, matches)
+            near = SIMILARITIES[self.similarity]
+            scores = pooled_scores(rows["motion"], rows["text"], pools, self.recalls, matches, near)
             figures.update({f"{protocol}/{name}": value for name, value in scores.items()})
         return figures
 
     def _setting(self, protocol: Protocol, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """The pools [M, P] of a protocol, and which pairs count as the same [N, N]."""
         match protocol:
-            case "all":
+            case "normal":
                 return torch.arange(len(rows))[None], None
             case "threshold":
                 return torch.arange(len(rows))[None], similar_captions(rows["sentences"], self.threshold)
-            case "dissimilar":
+            case "nsim":
                 return self._subset(rows)[None], None
             case "batches":
                 return small_batches(len(rows), self.pool, self.seed), None
+            case "pool32":
+                # In the order of the keys, whatever order the ids give: the pools are those of `RetrievalMetrics`.
+                return rows.keys.argsort().cpu()[pools_of(len(rows), POOL, self.seed)], None
 
     def _subset(self, rows: Rows) -> Tensor:
         if isinstance(self.dissimilar, int):

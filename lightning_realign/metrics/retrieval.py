@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from lightning_realign.metrics.functional import RECALLS, retrieval_scores
-from lightning_realign.metrics.keyed import id_keys
+from lightning_realign.metrics.keyed import KeyedMetric
 
 
-class RetrievalMetrics(Metric):
+class RetrievalMetrics(KeyedMetric):
     """Text-to-motion and motion-to-text R@k (percent) and median rank over all pairs that were seen.
 
     Pairs are gathered from all processes, reduced to one per id (a distributed sampler may repeat some), ordered by
@@ -45,17 +40,10 @@ class RetrievalMetrics(Metric):
         100.0
     """
 
-    is_differentiable = False
     higher_is_better = True
-    full_state_update = False
-    plot_lower_bound = 0.0
-
-    motion: list[Tensor]
-    text: list[Tensor]
-    keys: list[Tensor]
 
     def __init__(self, pool: int | None = None, seed: int = 0, recalls: Sequence[int] = RECALLS) -> None:
-        super().__init__()
+        super().__init__(("motion", "text"))
         if pool is not None and pool < 2:
             raise ValueError(f"pool={pool}: a pool holds at least 2 pairs; None ranks within the whole gallery")
         if not recalls or min(recalls) < 1:
@@ -63,37 +51,26 @@ class RetrievalMetrics(Metric):
         self.pool = pool
         self.seed = seed
         self.recalls = tuple(recalls)
-        for name in ("motion", "text", "keys"):
-            self.add_state(name, default=[], dist_reduce_fx="cat")
 
     def update(self, motion: Tensor, text: Tensor, ids: Sequence[str]) -> None:
         """Take in a batch of pairs.
 
         Raises:
             ValueError: the latents' shapes differ, or their number is not the number of ids.
+            DataError: latents that are not finite.
         """
         if motion.shape != text.shape or motion.dim() != 2 or len(motion) != len(ids):
             raise ValueError(
                 f"motion has shape {tuple(motion.shape)}, text {tuple(text.shape)}, and there are {len(ids)} ids: "
                 "expected [B, W] twice and B ids"
             )
-        self.motion.append(motion.detach().float())
-        self.text.append(text.detach().float())
-        self.keys.append(id_keys(ids).to(motion.device))
+        self._store(ids, {"motion": motion, "text": text})
 
     def compute(self) -> dict[str, Tensor]:
         """Rank everything seen so far.
 
         Raises:
-            ValueError: nothing was seen.
+            DataError: nothing was seen.
         """
-        keys = dim_zero_cat(self.keys).cpu().numpy()
-        # NumPy's `unique` gives the first of several equal keys, in the keys' order.
-        _, first = np.unique(keys, return_index=True)
-        order = torch.from_numpy(first)
-        motion, text = (dim_zero_cat(state)[order.to(self.device)] for state in (self.motion, self.text))
-        return retrieval_scores(motion, text, self.pool, self.seed, self.recalls)
-
-    def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draw the figures: of now, or the given one or several results of `compute`; returns figure and axes."""
-        return self._plot(val, ax)
+        rows = self._rows()
+        return retrieval_scores(rows["motion"], rows["text"], self.pool, self.seed, self.recalls)

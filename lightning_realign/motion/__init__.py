@@ -2,7 +2,14 @@
 
 from lightning_realign.motion.features import extract_features, recover_joints, recover_joints_from_rotations
 from lightning_realign.motion.normaliser import Normaliser, feature_statistics
-from lightning_realign.motion.skeleton import Skeleton, load_skeleton, skeleton_names
+from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton_spec import (
+    load_skeleton,
+    skeleton_label,
+    skeleton_names,
+    skeleton_of_reference,
+    skeleton_reference,
+)
 
 __all__ = [
     "Normaliser",
@@ -12,5 +19,8 @@ __all__ = [
     "load_skeleton",
     "recover_joints",
     "recover_joints_from_rotations",
+    "skeleton_label",
     "skeleton_names",
+    "skeleton_of_reference",
+    "skeleton_reference",
 ]

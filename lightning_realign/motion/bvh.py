@@ -111,9 +111,10 @@ def _hierarchy(path: Path, layout: list[tuple[Any, int]]) -> tuple[tuple[str, ..
 
 def _values(path: Path, lines: list[str], frames: int, width: int) -> NDArray[np.float64]:
     """The channels' values [T, C]."""
-    if frames < 1 or len(lines) < frames:
-        raise DataError(f"{path}: {len(lines)} rows of numbers for 'Frames: {frames}'; the file is cut short")
-    rows = [line.split() for line in lines[:frames]]
+    if frames < 1 or len(lines) != frames:
+        remedy = "write the right number" if len(lines) > frames else "the file is cut short"
+        raise DataError(f"{path}: {len(lines)} rows of numbers for 'Frames: {frames}'; {remedy}")
+    rows = [line.split() for line in lines]
     for number, row in enumerate(rows):
         if len(row) != width:
             raise DataError(f"{path}: frame {number} has {len(row)} numbers for {width} channels; export it again")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import load_array, read_json, write_text_atomic
-from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.motion import rotations
-from lightning_realign.motion.bvh_pose import Pose, solve_pose
-from lightning_realign.motion.features import recover_joints
-from lightning_realign.motion.skeleton import Skeleton, load_skeleton, skeleton_names
+from lightning_realign.motion.bvh_pose import Pose, check_joints, solve_pose
+from lightning_realign.motion.skeleton import Skeleton
 
 # Rotations are written in this order: the first turns about an axis of the parent's.
 _ORDER = ("Zrotation", "Xrotation", "Yrotation")
@@ -39,12 +35,7 @@ def write_bvh(path: Path, joints: NDArray[Any], skeleton: Skeleton, fps: float) 
     Raises:
         DataError: `joints` is misshapen or not finite.
     """
-    if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) == 0:
-        raise DataError(
-            f"{path}: joints have shape {joints.shape}; skeleton {skeleton.name!r} needs (T, {skeleton.num_joints}, 3)"
-        )
-    if not np.isfinite(joints).all():
-        raise DataError(f"{path}: joints have NaN or infinite entries; repair the motion")
+    check_joints(path, joints, skeleton)
     centimetres = torch.from_numpy(joints.astype(np.float64)) * _CENTIMETRES[skeleton.unit]
     pose = solve_pose(centimetres, skeleton, fps)
     order = _depth_first(skeleton)
@@ -112,103 +103,3 @@ def _euler(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
         before = np.where(distances[0] <= distances[1], *choices)
         angles[frame] = before
     return np.degrees(angles)
-
-
-def load_joints(path: Path, skeleton: str | None = None, fps: float | None = None) -> tuple[Any, Skeleton, float]:
-    """The joints [T, J, 3] of a file, their skeleton and frame rate.
-
-    Args:
-        path: a prediction (.npz), or an array (.npy) of features [T, D] in the data set's own units, or of joints.
-        skeleton: of a .npy file; by default told from its shape.
-        fps: of a .npy file; by default that of the data set it lies in, or the skeleton's.
-
-    Raises:
-        DataError: the file cannot be used.
-        ConfigError: a setting that is unknown, out of range or contradicts the file.
-    """
-    if fps is not None and not 0 < fps < math.inf:
-        raise ConfigError(f"fps is {fps:g}; give a positive number")
-    if path.suffix == ".npz":
-        return _prediction(path, skeleton, fps)
-    array = load_array(path, "motion")
-    spec = _skeleton_of(path, array, skeleton)
-    joints = array
-    if array.ndim == 2:
-        joints = recover_joints(torch.from_numpy(array.astype(np.float64)), spec).numpy()
-    return joints, spec, fps or _data_set_fps(path) or spec.fps
-
-
-def _prediction(path: Path, skeleton: str | None, fps: float | None) -> tuple[Any, Skeleton, float]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in ("joints", "skeleton", "fps") if name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: the prediction file is missing; check the path") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        raise DataError(f"{path}: not a readable .npz archive; give a file written by predict or generate") from None
-    for name in ("joints", "skeleton", "fps"):
-        if name not in fields:
-            raise DataError(f"{path}: field {name!r} is missing; give a file written by predict or generate")
-    own = str(fields["skeleton"])
-    if own not in skeleton_names():
-        raise DataError(f"{path}: field 'skeleton' is {own!r}, which is not known; generate the file again")
-    if skeleton not in (None, own):
-        raise ConfigError(f"skeleton is {skeleton!r}, that of {path} is {own!r}; leave --skeleton out")
-    rate = fields["fps"]
-    if rate.size != 1 or rate.dtype.kind not in "fiu" or not 0 < float(rate) < math.inf:
-        raise DataError(f"{path}: field 'fps' is {rate}, not one positive number; generate the file again")
-    return fields["joints"], load_skeleton(own), fps or float(rate)
-
-
-def _skeleton_of(path: Path, array: NDArray[Any], name: str | None) -> Skeleton:
-    """The skeleton whose features or joints an array can be."""
-    for spec in [load_skeleton(own) for own in ((name,) if name else skeleton_names())]:
-        if array.shape[1:] in ((spec.num_features,), (spec.num_joints, 3)) and len(array):
-            return spec
-    raise DataError(
-        f"{path}: shape {array.shape} is neither features nor joints of {name or ' or '.join(skeleton_names())}"
-    )
-
-
-def _data_set_fps(path: Path) -> float | None:
-    metadata = path.resolve().parent.parent / "metadata.json"
-    if not metadata.is_file():
-        return None
-    rate = read_json(metadata, "metadata").get("fps")
-    return float(rate) if isinstance(rate, int | float) and 0 < rate < math.inf else None
-
-
-def export_bvh(files: Sequence[Path], out: Path, skeleton: str | None = None, fps: float | None = None) -> list[Path]:
-    """Write motions as BVH files.
-
-    Args:
-        files: predictions (.npz), or arrays (.npy) of features or joints.
-        out: a folder, or for one motion a file that ends in .bvh.
-        skeleton: see `load_joints`.
-        fps: see `load_joints`.
-
-    Returns:
-        The files written.
-
-    Raises:
-        DataError: a file cannot be used; those before it have been written.
-        ConfigError: two motions would get the same file, or a setting is wrong.
-    """
-    single = out.suffix.lower() == ".bvh"
-    if single and len(files) > 1:
-        raise ConfigError(f"out is {out} for {len(files)} motions; give a folder")
-    twice = [stem for stem, count in Counter(file.stem for file in files).items() if count > 1]
-    if twice:
-        raise ConfigError(
-            f"files: {len(files)} motions, two of them named {twice[0]}; export them to different folders"
-        )
-    written = []
-    for file in files:
-        joints, spec, rate = load_joints(file, skeleton, fps)
-        target = out if single else out / f"{file.stem}.bvh"
-        try:
-            write_bvh(target, joints, spec, rate)
-        except DataError as error:
-            raise DataError(f"{file}: cannot be exported ({error})") from None
-        written.append(target)
-    return written

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion.bvh import BvhMotion
-from lightning_realign.motion.skeleton import Skeleton, load_skeleton
+from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton_spec import load_skeleton
 
 UpAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
 UNITS = {"metre": 1.0, "centimetre": 0.01, "millimetre": 0.001, "inch": 0.0254}
@@ -80,8 +81,17 @@ def mapping_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
 
 
-def load_mapping(name: str | Path) -> JointMapping:
+def named_alike(skeleton: Skeleton) -> JointMapping:
+    """The mapping to a skeleton from files whose joints have the names of its own."""
+    return JointMapping(f"by the names of {skeleton.name}", skeleton, tuple((joint,) for joint in skeleton.joints))
+
+
+def load_mapping(name: str | Path, skeleton: Skeleton | None = None) -> JointMapping:
     """A mapping shipped, by its name, or a YAML file of one's own.
+
+    Args:
+        name: name or file.
+        skeleton: what it is to, where the file does not say or says only its name.
 
     Raises:
         ConfigError: there is no such mapping, or it is not a complete mapping of a skeleton's joints.
@@ -95,14 +105,16 @@ def load_mapping(name: str | Path) -> JointMapping:
         raise ConfigError(f"mapping is {str(name)!r}, no such file; name a YAML file or one of {names}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
         raise ConfigError(f"{name}: the mapping is no YAML; write `joints:` with one `joint: name` a line") from None
-    return _parse(str(name) if shipped else Path(name).stem, content, str(name))
+    return _parse(str(name) if shipped else Path(name).stem, content, str(name), skeleton)
 
 
-def _parse(name: str, content: Any, where: str) -> JointMapping:
+def _parse(name: str, content: Any, where: str, wanted: Skeleton | None) -> JointMapping:
     joints = content.get("joints") if isinstance(content, dict) else None
     if not isinstance(joints, dict):
         raise ConfigError(f"{where}: the mapping has no `joints`; write `joints:` with one `joint: name` a line")
-    skeleton = load_skeleton(str(content.get("skeleton", "humanml3d")))
+    own = content.get("skeleton")
+    given = wanted if wanted is not None and own in (None, wanted.name) else None
+    skeleton = given or load_skeleton(str(own or "humanml3d"))
     lacking = [joint for joint in skeleton.joints if joint not in joints]
     surplus = [str(joint) for joint in joints if joint not in skeleton.joints]
     if lacking or surplus:

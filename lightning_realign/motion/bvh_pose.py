@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import roma
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lightning_realign.errors import DataError
 from lightning_realign.motion import rotations
 from lightning_realign.motion.skeleton import Skeleton
 
@@ -35,6 +39,16 @@ class Pose:
     offsets: Tensor
     root: Tensor
     local: Tensor
+
+
+def check_joints(path: Path, joints: NDArray[Any], skeleton: Skeleton) -> None:
+    """Raise a DataError, which names the file to be written, unless `joints` is [T, J, 3] and finite."""
+    if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) == 0:
+        raise DataError(
+            f"{path}: joints have shape {joints.shape}; skeleton {skeleton.name!r} needs (T, {skeleton.num_joints}, 3)"
+        )
+    if not np.isfinite(joints).all():
+        raise DataError(f"{path}: joints have NaN or infinite entries; repair the motion")
 
 
 def solve_pose(joints: Tensor, skeleton: Skeleton, fps: float) -> Pose:
@@ -119,6 +133,8 @@ def _rest_offsets(joints: Tensor, skeleton: Skeleton, children: list[list[int]])
     for branch in children:
         if {-1.0, 0.0, 1.0} <= {sides[joint] for joint in branch}:
             directions[branch] = _measured(bones[:, branch], [sides[joint] for joint in branch])
+        elif len(branch) > 1:
+            directions[branch] = _shape(bones[:, branch], directions[branch])
     lengths: Tensor = bones.norm(dim=-1).median(dim=0).values
     return directions * lengths[:, None]
 
@@ -135,6 +151,14 @@ def _measured(bones: Tensor, sides: list[float]) -> Tensor:
     across = functional.normalize(across - (across * up).sum(dim=-1, keepdim=True) * up, dim=-1)
     frame = torch.stack((across, up, torch.linalg.cross(across, up, dim=-1)), dim=-1)
     return functional.normalize((functional.normalize(bones, dim=-1) @ frame).median(dim=0).values, dim=-1)
+
+
+def _shape(bones: Tensor, rest: Tensor) -> Tensor:
+    """Median directions [N, 3] of bones [T, N, 3] seen from themselves, turned to match directions `rest` [N, 3]."""
+    directions = functional.normalize(bones, dim=-1)
+    frames = rotations.to_matrix(_fit(directions[0], directions))
+    shape = functional.normalize((directions @ frames).median(dim=0).values, dim=-1)
+    return shape @ rotations.to_matrix(_fit(shape, rest[None])[0]).mT
 
 
 def _fit(rest: Tensor, bones: Tensor) -> Tensor:

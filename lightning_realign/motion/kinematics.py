@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,17 +55,17 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
     bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1)
     bones = bones * skeleton.lengths(joints)[:, None]
     root = joints[..., :1, :] * scale_ratio(joints, skeleton)[..., None, None, None]
-    return root + torch.tensor(_ancestors(skeleton.parents), dtype=joints.dtype, device=joints.device) @ bones
+    return root + torch.from_numpy(_ancestors(skeleton.parents)).to(bones) @ bones
 
 
 @functools.cache
-def _ancestors(parents: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+def _ancestors(parents: tuple[int, ...]) -> NDArray[np.float64]:
     """The matrix [J, J] that sums bone vectors from the root to each joint (parents come before their children)."""
-    rows: list[tuple[float, ...]] = []
-    for joint, parent in enumerate(parents):
-        path = rows[parent] if parent >= 0 else (0.0,) * len(parents)
-        rows.append(tuple(1.0 if place == joint > 0 else entry for place, entry in enumerate(path)))
-    return tuple(rows)
+    matrix = np.eye(len(parents))
+    matrix[0] = 0
+    for joint, parent in enumerate(parents[1:], start=1):
+        matrix[joint] += matrix[parent]
+    return matrix
 
 
 def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
@@ -73,10 +75,11 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def facing_of_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool) -> Tensor:
-    """The facing direction [..., T, 3] as the published inverse kinematics takes it, with its sign quirk.
+    """The facing direction [..., T, 3] of inverse kinematics, for the published formats with a sign quirk.
 
-    That routine unpacks the face list with the hips swapped, so that its hip term has the opposite sign to `facing`.
-    Every public data set and checkpoint has it.
+    The published routine unpacks the face list with the hips swapped, so that its hip term has the opposite sign to
+    `facing`. Every public data set and checkpoint has it. Own skeletons are spared it: where hips are as wide as
+    shoulders, it leaves no direction.
 
     Args:
         joints: [..., T, J, 3].
@@ -84,7 +87,8 @@ def facing_of_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool) -> Te
         smooth: Gaussian smoothing over time, 20 frames wide, the end frames repeated beyond the ends.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., joint, :] for joint in skeleton.face)
-    forward = _forward((left_hip - right_hip) + (right_shoulder - left_shoulder))
+    hips = left_hip - right_hip if skeleton.published_facing else right_hip - left_hip
+    forward = _forward(hips + (right_shoulder - left_shoulder))
     return functional.normalize(_smooth(forward) if smooth else forward, dim=-1)
 
 
@@ -97,12 +101,18 @@ def _forward(across: Tensor) -> Tensor:
 def _smooth(signal: Tensor) -> Tensor:
     """Gaussian filter along the time axis of [..., T, C], the end frames repeated beyond the ends."""
     *batch, frames, channels = signal.shape
+    weights = torch.from_numpy(_gaussian()).to(signal)
+    radius = len(weights) // 2
+    rows = signal.transpose(-1, -2).reshape(-1, channels, frames)
+    windows = functional.pad(rows, (radius, radius), mode="replicate").unfold(-1, 2 * radius + 1, 1)
+    return (windows @ weights).reshape(*batch, channels, frames).transpose(-1, -2)
+
+
+@functools.cache
+def _gaussian() -> NDArray[np.float64]:
     radius = int(SMOOTHING_REACH * SMOOTHING_SIGMA + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64, device=signal.device)
-    weights = torch.softmax(-0.5 * (offsets / SMOOTHING_SIGMA) ** 2, dim=0).to(signal.dtype)
-    rows = signal.transpose(-1, -2).reshape(-1, 1, frames)
-    smoothed = functional.conv1d(functional.pad(rows, (radius, radius), mode="replicate"), weights[None, None])
-    return smoothed.reshape(*batch, channels, frames).transpose(-1, -2)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SMOOTHING_SIGMA) ** 2)
+    return np.asarray(weights / weights.sum())
 
 
 def inverse_kinematics(joints: Tensor, skeleton: Skeleton, *, smooth: bool = False) -> Tensor:

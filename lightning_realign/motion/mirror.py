@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.motion.features import check_features
+from lightning_realign.motion.joint_names import name_parts, swap_sides
 from lightning_realign.motion.skeleton import Skeleton
-
-_SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
-# The parts of a joint's name: `left_hip`, `LeftHip`, `L_Hip`, `hip.l`.
-_PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
 @functools.cache
@@ -27,10 +23,10 @@ def mirror_partners(skeleton: Skeleton) -> tuple[int, ...]:
     >>> mirror_partners(load_skeleton("humanml3d"))[:6]
     (0, 2, 1, 3, 5, 4)
     """
-    names = [tuple(part.lower() for part in _PART.findall(joint)) for joint in skeleton.joints]
+    names = [name_parts(joint) for joint in skeleton.joints]
     partners = []
     for joint, name in zip(skeleton.joints, names, strict=True):
-        other = tuple(_SIDES.get(part, part) for part in name)
+        other = swap_sides(name)
         if names.count(other) != 1:
             raise ConfigError(
                 f"skeleton {skeleton.name!r}: joint {joint!r} has {names.count(other)} counterparts on the other side; "
@@ -86,6 +82,13 @@ def _feature_mirror(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[float, .
             raise ConfigError(
                 f"skeleton {skeleton.name!r}: the rest direction of {skeleton.joints[joint]!r} is no mirror image of "
                 f"{skeleton.joints[partners[joint]]!r}'s; mirror the joints and extract the features again"
+            )
+    before = skeleton.chain_parents
+    for joint, other in enumerate(partners):
+        if before[other] != (partners[before[joint]] if before[joint] >= 0 else -1):
+            raise ConfigError(
+                f"skeleton {skeleton.name!r}: the chains of {skeleton.joints[joint]!r} and {skeleton.joints[other]!r} "
+                "begin differently; give both sides the same chains"
             )
     feet = skeleton.feet_left + skeleton.feet_right
     body = [joint - 1 for joint in partners[1:]]

@@ -1,28 +1,15 @@
-"""The skeletons of the two feature formats: joints, kinematic chains, and the constants of the feature extraction."""
+"""A skeleton: joints, kinematic chains, and the constants of its feature format. Specs are read in `skeleton_spec`."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import yaml
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-
-_AXES = {
-    "0": (0.0, 0.0, 0.0),
-    "+x": (1.0, 0.0, 0.0),
-    "-x": (-1.0, 0.0, 0.0),
-    "+y": (0.0, 1.0, 0.0),
-    "-y": (0.0, -1.0, 0.0),
-    "+z": (0.0, 0.0, 1.0),
-    "-z": (0.0, 0.0, -1.0),
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +21,8 @@ class Skeleton:
     right shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle
     and toe. contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's
     frame rate. target_lengths: bone lengths (from the parent) of the uniform skeleton, in `unit`.
-    min_length: shortest motion of the published data set, in frames.
+    min_length: shortest motion of the published data set, in frames. published_facing: whether the facing direction has
+    the sign quirk of the published data sets, see `kinematics.facing_of_kinematics`.
     """
 
     name: str
@@ -51,6 +39,7 @@ class Skeleton:
     unit: Literal["metre", "millimetre"]
     target_lengths: tuple[float, ...]
     min_length: int
+    published_facing: bool
 
     @property
     def num_joints(self) -> int:
@@ -111,46 +100,3 @@ class Skeleton:
         if joint not in self.joints:
             raise ConfigError(f"joint {joint!r} is not in skeleton {self.name!r}; choose from {', '.join(self.joints)}")
         return self.joints.index(joint)
-
-
-def skeleton_names() -> tuple[str, ...]:
-    """The names that `load_skeleton` knows."""
-    folder = resources.files(__package__) / "skeletons"
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
-
-
-@functools.cache
-def load_skeleton(name: str) -> Skeleton:
-    """The skeleton of a feature format: "humanml3d" (22 joints, 263-d) or "kit" (21 joints, 251-d).
-
-    Raises:
-        ConfigError: if there is no skeleton of that name.
-
-    >>> load_skeleton("humanml3d").num_features, load_skeleton("kit").num_features
-    (263, 251)
-    """
-    names = skeleton_names()
-    if name not in names:
-        raise ConfigError(f"skeleton is {name!r}; choose one of {', '.join(names)}")
-    spec: dict[str, Any] = yaml.safe_load((resources.files(__package__) / "skeletons" / f"{name}.yaml").read_text())
-    chains = tuple(tuple(chain) for chain in spec["chains"])
-    parents = [-1] * len(spec["joints"])
-    for chain in chains:
-        for parent, joint in itertools.pairwise(chain):
-            parents[joint] = parent
-    return Skeleton(
-        name=name,
-        joints=tuple(spec["joints"]),
-        parents=tuple(parents),
-        chains=chains,
-        raw_offsets=tuple(_AXES[axis] for axis in spec["raw_offsets"]),
-        face=tuple(spec["face"]),
-        l_idx=tuple(spec["l_idx"]),
-        feet_right=tuple(spec["feet_right"]),
-        feet_left=tuple(spec["feet_left"]),
-        contact_threshold=spec["contact_threshold"],
-        fps=spec["fps"],
-        unit=spec["unit"],
-        target_lengths=tuple(spec["target_lengths"]),
-        min_length=spec["min_length"],
-    )

@@ -6,15 +6,15 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.motion import Skeleton, skeleton_of_reference
+from lightning_realign.motion.joint_names import Side, joint_side
 
-Side = Literal["left", "right", "middle"]
 _REQUIRED = ("joints", "text", "fps", "skeleton")
 
 
@@ -64,12 +64,6 @@ def read_fields(path: Path) -> dict[str, NDArray[Any]]:
     return fields
 
 
-def _side(name: str) -> Side:
-    if name.startswith("left_"):
-        return "left"
-    return "right" if name.startswith("right_") else "middle"
-
-
 def _checked_joints(path: Path, joints: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float64]:
     """The joints in metres, standing on y = 0."""
     if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) == 0:
@@ -92,7 +86,7 @@ def load_clip(path: Path, title: str) -> Clip:
     """
     fields = read_fields(path)
     try:
-        skeleton = load_skeleton(str(fields["skeleton"]))
+        skeleton = skeleton_of_reference(str(fields["skeleton"]))
     except ConfigError as error:
         raise DataError(f"{path}: field 'skeleton': {error}") from None
     fps = float(fields["fps"]) if fields["fps"].size == 1 else float("nan")
@@ -104,8 +98,8 @@ def load_clip(path: Path, title: str) -> Clip:
     return Clip(
         joints=_checked_joints(path, fields["joints"], skeleton),
         bones=bones,
-        sides=tuple(_side(skeleton.joints[child]) for _, child in bones),
-        head=skeleton.joints.index("head") if "head" in skeleton.joints else -1,
+        sides=tuple(joint_side(skeleton.joints[child]) for _, child in bones),
+        head=next((index for index, joint in enumerate(skeleton.joints) if joint.lower() == "head"), -1),
         text=str(fields["text"]),
         title=title,
         fps=fps,

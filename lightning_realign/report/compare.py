@@ -12,7 +12,7 @@ import torch
 
 from lightning_realign.data.formats import read_json
 from lightning_realign.errors import DataError
-from lightning_realign.motion import load_skeleton
+from lightning_realign.motion import skeleton_of_reference
 from lightning_realign.report.clip import read_fields
 
 
@@ -37,7 +37,7 @@ def _oracle_right(path: Path, attributes: Mapping[str, Any]) -> bool:
     from lightning_realign.data.synthetic import judge
 
     fields = read_fields(path)
-    return bool(judge(torch.from_numpy(fields["joints"]), load_skeleton(str(fields["skeleton"])), attributes))
+    return bool(judge(torch.from_numpy(fields["joints"]), skeleton_of_reference(str(fields["skeleton"])), attributes))
 
 
 def _difference(unguided: Path, guided: Path) -> float:

@@ -37,9 +37,14 @@ def _cell(value: object, style: Style) -> str:
     return text if style == "csv" else " ".join(text.split())
 
 
+def latex_text(text: str) -> str:
+    """Text with all characters escaped that LaTeX would read as commands."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
 def _escape(text: str, style: Style) -> str:
     if style == "latex":
-        return "".join(_LATEX.get(character, character) for character in text)
+        return latex_text(text)
     return text.replace("|", "\\|") if style == "markdown" else text
 
 

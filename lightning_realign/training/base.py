@@ -17,7 +17,7 @@ from lightning_realign.checkpoint import SPEC_KEY
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.hashing import stable_key
-from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.motion import Skeleton, load_skeleton, skeleton_label, skeleton_reference
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.optim import adamw_with_schedule
@@ -63,7 +63,7 @@ class TrainingModule(L.LightningModule):
     Subclasses call `save_hyperparameters(primitive(...))`, assign their networks, and define the steps.
 
     Args:
-        skeleton: name of the feature spec that the data set must have.
+        skeleton: the feature spec that the data set must have: a name, or the path of an own one, see `load_skeleton`.
         kind: what the module's checkpoints are, as in `lightning_realign.checkpoint`.
         learning_rate: peak of the schedule.
         warmup_steps: optimiser steps of linear warm-up, at most a tenth of the run.
@@ -102,10 +102,11 @@ class TrainingModule(L.LightningModule):
             FeatureSpecError: the data set has another skeleton.
         """
         data = self.data
-        if data.skeleton.name != self.skeleton.name:
+        if data.skeleton != self.skeleton:
+            own, given = (skeleton_label(skeleton_reference(one)) for one in (self.skeleton, data.skeleton))
             raise FeatureSpecError(
-                f"{type(self).__name__} is for skeleton {self.skeleton.name!r}, the data set has "
-                f"{data.skeleton.name!r}: set model.skeleton, or use another checkpoint or data set"
+                f"{type(self).__name__} is for skeleton {own!r}, the data set has {given!r}: set model.skeleton, "
+                "or use another checkpoint or data set"
             )
         if stage == "fit":
             self.fingerprint = data.fingerprint
@@ -192,6 +193,8 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint self-contained."""
         checkpoint[SPEC_KEY] = self.specification()
+        # The whole spec in place of the path of an own one.
+        checkpoint.get("hyper_parameters", {})["skeleton"] = skeleton_reference(self.skeleton)
 
     def make_networks(self, spec: Mapping[str, Any]) -> None:
         """Make what only a checkpoint's own entry tells how to make, before its weights are loaded; here nothing."""
@@ -203,11 +206,13 @@ class TrainingModule(L.LightningModule):
             CheckpointError: as said.
         """
         found = checkpoint.get(SPEC_KEY, {})
-        for field, wanted in (("kind", self.kind), ("skeleton", self.skeleton.name)):
-            if found.get(field) != wanted:
+        for field, wanted in (("kind", self.kind), ("skeleton", skeleton_reference(self.skeleton))):
+            value = found.get(field)
+            if value != wanted:
+                given = skeleton_label(value) if field == "skeleton" and isinstance(value, str) else value
                 raise CheckpointError(
-                    f"the checkpoint given to {type(self).__name__} has {field} {found.get(field)!r}, "
-                    f"expected {wanted!r}: give a checkpoint that this class has written"
+                    f"the checkpoint given to {type(self).__name__} has {field} {given!r}, "
+                    f"expected {skeleton_label(wanted)!r}: give a checkpoint that this class has written"
                 )
         self.make_networks(found)
         own, given = self.state_dict(), checkpoint["state_dict"]

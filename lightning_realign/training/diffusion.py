@@ -14,6 +14,7 @@ from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace
+from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
 from lightning_realign.training.latents import LatentTraining
@@ -134,7 +135,7 @@ class DiffusionTraining(LatentTraining):
         return diffusion_spec(
             *self.networks,
             self.schedule,
-            skeleton=self.skeleton.name,
+            skeleton=skeleton_reference(self.skeleton),
             text_encoder=self.text_encoder,
             fingerprint=self.fingerprint,
             prediction=self.prediction,

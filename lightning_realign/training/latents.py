@@ -14,6 +14,7 @@ from lightning_realign.checkpoint import load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import LatentSpace, MotionVAE
+from lightning_realign.motion import skeleton_label, skeleton_reference
 from lightning_realign.training.base import TrainingModule
 from lightning_realign.types import Gaussian, MotionTextBatch
 
@@ -127,11 +128,11 @@ class LatentTraining(TrainingModule):
 
     def _read_vae(self, path: str) -> None:
         bundle = load_vae(path)
-        if bundle.skeleton != self.skeleton.name:
+        if bundle.skeleton != skeleton_reference(self.skeleton):
             name = type(self).__name__
             raise CheckpointError(
-                f"{path}: is for skeleton {bundle.skeleton!r}, {name}.skeleton is {self.skeleton.name!r}: "
-                "set it to the VAE's"
+                f"{path}: is for skeleton {skeleton_label(bundle.skeleton)!r}, {name}.skeleton is "
+                f"{self.skeleton.name!r}: set it to the VAE's"
             )
         self.normaliser.set(bundle.normaliser.mean, bundle.normaliser.std)
         self._attach(bundle.network)

@@ -18,6 +18,7 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.metrics import RetrievalByLevel
 from lightning_realign.models import RewardArchitecture, RewardSpace, SpaceName, StepAwareRewardModel
+from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
 from lightning_realign.training.draws import RewardDraws, TimestepLaw
@@ -219,7 +220,7 @@ class RewardTraining(LatentTraining, PrincipalStart):
             self.network,
             self.space,
             self.schedule,
-            skeleton=self.skeleton.name,
+            skeleton=skeleton_reference(self.skeleton),
             text_encoder=self.text_encoder,
             fingerprint=self.fingerprint,
             **asdict(self.law),

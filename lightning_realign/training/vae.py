@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_realign.checkpoint import vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
-from lightning_realign.motion import recover_joints
+from lightning_realign.motion import recover_joints, skeleton_reference
 from lightning_realign.training.base import as_dataclass, primitive
 from lightning_realign.training.losses import masked_mean, masked_smooth_l1, standard_kl
 from lightning_realign.training.principal import PrincipalStart
@@ -103,7 +103,7 @@ class VAETraining(PrincipalStart):
 
     def specification(self) -> dict[str, Any]:
         """Kind, architecture and feature spec."""
-        return vae_spec(self.network, skeleton=self.skeleton.name, fingerprint=self.fingerprint)
+        return vae_spec(self.network, skeleton=skeleton_reference(self.skeleton), fingerprint=self.fingerprint)
 
     def _encode(self, batch: MotionTextBatch) -> Gaussian:
         return self.network.encode(self.normalised(batch), batch.lengths)

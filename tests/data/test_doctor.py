@@ -8,9 +8,10 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
-from lightning_realign.data.doctor import examine, find_skeleton
+from lightning_realign.data.doctor import examine
 from lightning_realign.data.formats import write_lines_atomic
 from lightning_realign.data.packed import pack
+from lightning_realign.data.skeletons import find_skeleton
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.motion import extract_features, recover_joints
 
@@ -106,6 +107,7 @@ DEFECTS = {
     "malformed captions": (2, lambda clip: clip.text.write_text("a person walks\n")),
     "no captions": (2, lambda clip: clip.text.write_text("\n")),
     "duplicate captions": (0, lambda clip: clip.text.write_text("he walks#he/PRON#0.0#0.0\n" * 2)),
+    "tags beyond the clip": (1, lambda clip: clip.text.write_text("he walks#he/PRON walk/VERB#0.0#80.0\n")),
     "ids in two splits": (2, lambda clip: (clip.root / "train.txt").open("a").write(f"{clip.id}\n")),
 }
 
@@ -161,6 +163,43 @@ def test_lists_and_statistics_of_the_whole_set(fresh):
     np.save(fresh / "Std.npy", np.zeros(skeleton.num_features))
     (fresh / "val.txt").unlink()
     assert [f.kind for f in examine(fresh).findings if f.severity == "error"] == ["split list val.txt", "statistics"]
+
+
+def test_tags_within_the_clip_and_reversed_ones(fresh):
+    clip = Clip(fresh)
+    clip.text.write_text("he walks#he/PRON walk/VERB#0.5#1.5\n")
+    assert named(examine(fresh)) == {}
+    clip.text.write_text("he walks#he/PRON walk/VERB#1.5#0.5\n")
+    assert named(examine(fresh)) == {"tags beyond the clip": (clip.id,)}
+
+
+def warnings(report):
+    return [(finding.kind, finding.detail) for finding in report.findings if finding.severity == "warning"]
+
+
+def test_statistics_of_an_evaluator(fresh, tmp_path):
+    """Its deviations of root and contacts are divided by 25; anything else is not of these motions."""
+    skeleton = find_skeleton(fresh)
+    mean, std = np.load(fresh / "Mean.npy"), np.load(fresh / "Std.npy")
+    for name, block in skeleton.blocks:
+        std[block] /= 25 if name.startswith("root") or name == "contacts" else 1
+    (tmp_path / "meta").mkdir()
+    np.save(tmp_path / "meta" / "mean.npy", mean)
+    np.save(tmp_path / "meta" / "std.npy", std)
+    assert warnings(examine(fresh, tmp_path / "meta")) == []
+    # A common mistake: the evaluator's files in the place of the data set's.
+    np.save(fresh / "Std.npy", std)
+    ((kind, detail),) = warnings(examine(fresh))
+    assert kind == "statistics differ"
+    assert "an evaluator's" in detail
+    std[dict(skeleton.blocks)["rotations"]] *= 2
+    np.save(tmp_path / "meta" / "std.npy", std)
+    kinds = dict(warnings(examine(fresh, tmp_path / "meta")))
+    assert "rotations" in kinds["evaluator statistics"]
+    assert "root_" not in kinds["evaluator statistics"]
+    (tmp_path / "meta" / "std.npy").unlink()
+    findings = examine(fresh, tmp_path / "meta").findings
+    assert [finding.kind for finding in findings if finding.severity == "error"] == ["evaluator statistics"]
 
 
 def test_a_damaged_pack_is_found(fresh):

@@ -130,12 +130,12 @@ def test_plain_text_files(tmp_path, built_in):
     (tmp_path / "b.txt").write_bytes(b"waves#wave/VERB#0.0#0.0\r\n")
     folder = CaptionFolder(tmp_path)
     assert folder.captions("b") == (tmp_path / "b.txt").read_bytes()
-    assert folder.pos_tagger == "given"
+    assert folder.lines.pos_tagger == "given"
     assert folder.captions("a").decode().splitlines() == [
         "A person walks.#a/DET person/NOUN walk/VERB#0.0#0.0",
         "waves#wave/VERB#0.0#2.5",
     ]
-    assert folder.pos_tagger == "given, else built-in"
+    assert folder.lines.pos_tagger == "given, else built-in"
     (tmp_path / "out.txt").write_bytes(folder.captions("a"))
     assert len(read_captions(tmp_path / "out.txt")) == 2
 
@@ -145,9 +145,9 @@ def test_tables(tmp_path, built_in):
     path.write_text("name,caption\na,walks\nb,runs\n")
     table = CaptionTable(path)
     assert table.captions("a") == b"walks#walk/VERB#0.0#0.0\n"
-    assert table.pos_tagger == "built-in"
+    assert table.lines.pos_tagger == "built-in"
     path.write_text("name,caption\na,walks#walk/VERB\n")
-    assert CaptionTable(path).pos_tagger == "given"
+    assert CaptionTable(path).lines.pos_tagger == "given"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Means per replication and their intervals."""
+"""Values per sample and their means per replication, and intervals."""
 
 from __future__ import annotations
 
@@ -8,26 +8,32 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.inference.evaluation import ReplicatedMean, interval, table_text, write_table
+from lightning_realign.evaluation.table import interval, table_text, write_table
+from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
 
 
-def test_means_ignore_order_batches_and_repetitions():
+def test_values_ignore_order_batches_and_repetitions():
     random = np.random.default_rng(0)
     values, ids = random.normal(size=(3, 50)), [f"{number:06d}" for number in range(50)]
-    whole, parts = ReplicatedMean(), ReplicatedMean()
+    whole, parts = FigureBoard(["guided"], ["reward"]), FigureBoard(["guided"], ["reward"])
     for replication in range(3):
-        whole.update(torch.from_numpy(values[replication]), ids, replication)
+        whole.update("guided", "reward", torch.from_numpy(values[replication]), ids, replication)
     rows = [(replication, sample) for replication in range(3) for sample in range(50)]
     for replication, sample in [*random.permutation(rows).tolist(), *rows[:40]]:
-        parts.update(torch.tensor([values[replication, sample]]), [ids[sample]], replication)
-    np.testing.assert_allclose(whole.compute().numpy(), values.mean(axis=1), rtol=1e-14)
-    assert torch.equal(whole.compute(), parts.compute())
+        value = torch.tensor([values[replication, sample]])
+        parts.update("guided", "reward", value, [ids[sample]], replication)
+    first, second = (placed(board.compute()["guided"]["reward"], ids) for board in (whole, parts))
+    np.testing.assert_array_equal(first[..., 0].numpy(), values)
+    assert torch.equal(first, second)
 
 
-def test_no_sample_has_no_mean():
-    metric = ReplicatedMean()
-    metric.update(torch.empty(0), [], 0)
-    assert metric.compute().shape == (0,)
+def test_samples_without_a_value_have_none():
+    store = SampleStore()
+    store.update(torch.empty(0, 1), [])
+    assert store.rows() is None and placed(None, ["a"]) is None
+    store.update(torch.tensor([[2.0]]), ["b"], draw=4)
+    found = placed(store.rows(), ["a", "b"])
+    assert found.shape == (1, 2, 1) and found[0, 0].isnan() and found[0, 1] == 2
 
 
 def test_interval_is_the_fields():

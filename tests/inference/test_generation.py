@@ -30,6 +30,8 @@ from tests.guided_toys import plain_sampling
 SETTINGS = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0}
 TEST_IDS = {f"{number:06d}" for number in range(14, 21)}
 
+LEFT = (("table", "json"), ("samples", "safetensors"))
+
 SCRIPT = """
 import sys
 import lightning as L
@@ -90,7 +92,7 @@ def assert_same_rows(first: dict, second: dict) -> None:
     assert first["rows"].keys() == second["rows"].keys()
     for row, figures in first["rows"].items():
         assert figures.keys() == second["rows"][row].keys()
-        for figure in figures.keys() - {"seconds"}:
+        for figure in figures.keys() - {"seconds", "peak_memory"}:
             np.testing.assert_allclose(figures[figure]["values"], second["rows"][row][figure]["values"], atol=1e-5)
 
 
@@ -170,14 +172,14 @@ def test_table_does_not_depend_on_the_batch(bench, tmp_path):
 
 
 def test_validation_uses_its_own_split_and_prefix(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["unguided"])
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["unguided"], replications=1)
     data = HumanML3DDataModule(bench.data, batch_size=4)
     (logged,) = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
     assert logged.keys() == {f"val/unguided/{name}" for name in FIGURES}
 
 
 def test_without_reward_the_table_has_no_reward(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0)
+    model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0, replications=2)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     rows = json.loads((tmp_path / "table-test.json").read_text())["rows"]
     assert rows.keys() == {"real", "reconstruction", "unguided"}
@@ -209,13 +211,14 @@ def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monke
     data = HumanML3DDataModule(bench.data)
     make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
     make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
-    assert {path.name for path in (tmp_path / "record").iterdir()} == {"table-val.json", "table-test.json"}
+    names = {path.name for path in (tmp_path / "record").iterdir()}
+    assert names == {f"{name}-{split}.{ext}" for split in ("val", "test") for name, ext in LEFT}
 
 
 def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
     """A clock that goes on by one second whenever it is read: a batch takes one, whatever its size."""
     ticks = itertools.count()
-    monkeypatch.setattr("lightning_realign.inference.measurement.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("lightning_realign.inference.cost.time.perf_counter", lambda: float(next(ticks)))
     table = run_test(bench, tmp_path, batch_size=7, rows=["unguided"])
     assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.inference.judging import Judge, JudgeBoard, JudgePanel
+from lightning_realign.evaluation.record import Record
+from lightning_realign.evaluation.scoring import score
+from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
+from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import load_skeleton
 from lightning_realign.types import MotionTextBatch
 from tests.inference.test_generation import assert_same_rows, run_test
@@ -42,17 +46,6 @@ def samples():
     return MotionTextBatch(motion=motion, lengths=lengths, captions=captions, ids=ids, attributes=(None,) * SAMPLES)
 
 
-def part(batch, rows):
-    take = lambda values: tuple(values[row] for row in rows)  # noqa: E731
-    return MotionTextBatch(
-        motion=batch.motion[rows],
-        lengths=batch.lengths[rows],
-        captions=take(batch.captions),
-        ids=take(batch.ids),
-        attributes=take(batch.attributes),
-    )
-
-
 def made(batch, row, draw):
     """Motions of a row: the real ones, disturbed by as much as the draw says."""
     if row == "real":
@@ -62,38 +55,48 @@ def made(batch, row, draw):
     return batch.motion + 0.5 * noise
 
 
-def judged(batches):
-    board = JudgeBoard(("real", "guided"), DRAWS)
-    board.reset()
+def judged(batches, draws=DRAWS, row="guided", disturb=made, train=None, labels=None):
+    """The table of two rows, as a test run with one judge comes to it."""
+    panel = JudgePanel({"judge": Judge("tmr", "x.ckpt")}, ("real", row))
+    panel._evaluators = {"judge": MeanEvaluator()}
+    panel.reset()
     for batch in batches:
-        for row, draws in (("real", 1), ("guided", DRAWS)):
-            for draw in range(draws):
-                board.update(MeanEvaluator(), row, draw, made(batch, row, draw), batch)
-    return board.compute()
+        panel.read(0, batch)
+        panel.show("real", 0, batch.motion, batch)
+        for draw in range(draws):
+            panel.show(row, draw, disturb(batch, row, draw), batch)
+    ids = samples().ids
+    embeddings = panel.compute(ids, 0)
+    if train is not None:
+        embeddings = {"judge": replace(embeddings["judge"], train=train)}
+    figures = {name: {} for name in ("real", row)}
+    record = Record(ids, (samples().captions,), labels or (None,) * SAMPLES, draws, figures, embeddings, {})
+    return {
+        name: {figure.removeprefix("judge/"): value for figure, value in found.items()}
+        for name, found in score(record).items()
+    }
 
 
 def test_figures_are_those_of_the_metrics():
     batch, evaluator = samples(), MeanEvaluator()
-    table = judged([batch])
+    labels = tuple(caption[0] for caption in batch.captions)
+    table = judged([batch], labels=labels)
     text, real = evaluator.embed_text(batch.captions), evaluator.embed_motion(batch.motion, batch.lengths)
+    order = torch.argsort(id_keys(batch.ids)).tolist()
     for draw in range(DRAWS):
         motion = evaluator.embed_motion(made(batch, "guided", draw), batch.lengths)
-        precision, distance, diversity, frechet = (
-            RPrecision(),
-            MatchingDistance(),
-            Diversity(SAMPLES),
-            FrechetDistance(),
-        )
-        precision.update(text, motion, batch.ids, batch.captions)
+        precision, distance = RPrecision(seed=draw, labelled=True, ids=batch.ids), MatchingDistance()
+        spread, frechet = Diversity(SAMPLES, seed=draw, ids=batch.ids), FrechetDistance()
+        precision.update(text, motion, batch.ids, batch.captions, labels)
         distance.update(text, motion, batch.ids)
-        diversity.update(motion, batch.ids)
-        frechet.update(motion, batch.ids, real=False)
+        spread.update(motion, batch.ids)
+        frechet.update(motion[order], [batch.ids[place] for place in order], real=False)
         frechet.update(real, batch.ids, real=True)
-        expected = {**precision.compute(), "MM-Dist": distance.compute(), "Diversity": diversity.compute()}
+        expected = {**precision.compute(), "MM-Dist": distance.compute(), "Diversity": spread.compute()}
         expected["FID"] = frechet.compute()
         assert table["guided"].keys() == expected.keys()
         for name, value in expected.items():
-            assert table["guided"][name].values[draw] == pytest.approx(value.item(), rel=1e-9), name
+            assert table["guided"][name].values[draw] == pytest.approx(value.item(), rel=1e-6), name
     assert "FID" not in table["real"]
     assert table["real"]["MM-Dist"].half_width is None
 
@@ -101,36 +104,31 @@ def test_figures_are_those_of_the_metrics():
 def test_figures_do_not_depend_on_batches_or_order():
     batch = samples()
     shuffled = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(1)).tolist()
-    split = [part(batch, shuffled[first : first + 16]) for first in range(0, SAMPLES, 16)]
+    split = [batch.part(shuffled[first : first + 16]) for first in range(0, SAMPLES, 16)]
     assert judged([batch]) == judged(split)
 
 
 def test_the_floor_of_fid_is_that_of_disjoint_training_subsets():
-    board, batch = JudgeBoard(("real",), 1), samples()
-    board.reset()
-    board.update(MeanEvaluator(), "real", 0, batch.motion, batch)
     train = torch.randn(2 * SAMPLES + 30, FEATURES, generator=torch.Generator().manual_seed(4))
-    found = board.compute(train)["real"]["FID"].values
+    batch = samples()
+    found = judged([batch], train=train)["real"]["FID"].values
     real = MeanEvaluator().embed_motion(batch.motion, batch.lengths)
     for value, first in zip(found, (0, SAMPLES), strict=True):
         metric = FrechetDistance()
         metric.update(train[first : first + SAMPLES], batch.ids, real=False)
         metric.update(real, batch.ids, real=True)
-        assert value == pytest.approx(metric.compute().item(), rel=1e-9)
-    assert "FID" not in board.compute(train[: SAMPLES - 1])["real"]
+        assert value == pytest.approx(metric.compute().item(), rel=1e-6)
+    assert "FID" not in judged([batch], train=train[: SAMPLES - 1])["real"]
 
 
 def test_a_blown_up_motion_is_judged_as_zeros():
-    batch = samples()
-
     def figures(value):
-        board = JudgeBoard(("real", "guided"), 1)
-        board.reset()
-        motion = batch.motion.clone()
-        motion[3] = value
-        board.update(MeanEvaluator(), "real", 0, batch.motion, batch)
-        board.update(MeanEvaluator(), "guided", 0, motion, batch)
-        return board.compute()
+        def broken(batch, row, draw):
+            motion = batch.motion.clone()
+            motion[3] = value
+            return motion
+
+        return judged([samples()], 1, disturb=broken)
 
     assert figures(float("inf")) == figures(1e30) == figures(0.0)
 
@@ -147,17 +145,17 @@ def test_a_test_run_asks_its_judges(bench, tmp_path):
     digest = hashlib.sha256(Path(bench.generator).read_bytes()).hexdigest()
     assert settings["provenance"]["files"]["generator"] == {"path": bench.generator, "sha256": digest}
     assert settings["provenance"]["versions"]["torch"] == version("torch")
-    assert settings["provenance"]["peak_memory_bytes"] > 1e6
+    assert rows["guided"]["peak_memory"]["mean"] > 1
 
 
 @pytest.mark.parametrize("name", ["tmr.v1", "", "a/b", "reward", "generator"])
 def test_names_that_no_receipt_can_hold_are_refused(name):
     with pytest.raises(ConfigError, match="use letters, digits"):
-        JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",), 1)
+        JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",))
 
 
 def test_names_of_python_are_names(name="keys"):
-    assert JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",), 1).judges.keys() == {name}
+    assert JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",)).judges.keys() == {name}
 
 
 def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):

@@ -1,6 +1,5 @@
-"""Metrics of generation: that the samples alone decide them, over batches, parts and processes; and their errors."""
+"""Metrics of generation: that the samples alone decide them, over batches and parts; and their errors."""
 
-import itertools
 import math
 import pickle
 import random
@@ -8,12 +7,18 @@ import random
 import matplotlib
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from lightning_realign.errors import DataError
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, MultiModality, RPrecision
-from lightning_realign.metrics.generation_functional import frechet_distance, gaussian_of, matching_distance, pools_of
+from lightning_realign.metrics.generation_functional import (
+    diversity,
+    frechet_distance,
+    gaussian_of,
+    matching_distance,
+    multimodality,
+    pools_of,
+    r_precision,
+)
 from tests.metrics.correlated import COUNT, embeddings, reference_r_precision
 
 IDS = [f"clip{i}" for i in range(COUNT)]
@@ -126,11 +131,55 @@ def test_too_few_samples_are_an_error(metric, message):
 
 
 def test_a_single_motion_has_no_covariance():
-    metric = fill(FrechetDistance(), [0])
-    with pytest.raises(DataError, match="1 samples have no covariance"):
+    with pytest.raises(DataError, match="1 generated motions have no covariance"):
+        fill(FrechetDistance(), [0]).compute()
+    metric = FrechetDistance()
+    metric.update(torch.eye(3), IDS[:3], real=False)
+    with pytest.raises(DataError, match="0 real motions have no covariance"):
         metric.compute()
-    with pytest.raises(DataError, match="NaN"):
-        gaussian_of(torch.full((3, 2), torch.nan))
+    with pytest.raises(DataError, match="1 samples have no covariance"):
+        gaussian_of(torch.zeros(1, 4))
+    with pytest.raises(DataError, match=r"reach 1\.0e\+200 and have no finite covariance"):
+        gaussian_of(1e200 * torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_functions_give_no_number_for_broken_embeddings(broken):
+    text, motion = embeddings()
+    motion[33, 2] = broken
+    pools = pools_of(COUNT, COUNT, seed=0)
+    for figure in (
+        lambda: gaussian_of(motion),
+        lambda: r_precision(text, motion, pools),
+        lambda: r_precision(motion, text, pools),
+        lambda: matching_distance(text, motion),
+        lambda: diversity(motion, COUNT),
+        lambda: multimodality(motion[None], COUNT),
+    ):
+        with pytest.raises(DataError, match=r"embeddings hold NaN or infinity: .* is not defined for them") as error:
+            figure()
+        assert "\n" not in str(error.value)
+
+
+def test_no_pairs_are_an_error():
+    with pytest.raises(DataError, match="there are no pairs"):
+        matching_distance(torch.empty(0, 4), torch.empty(0, 4))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        RPrecision(labelled=True, ids=IDS),
+        MatchingDistance(IDS),
+        FrechetDistance(IDS),
+        Diversity(3, ids=IDS),
+        MultiModality(3, ids=IDS),
+    ],
+)
+def test_missing_samples_are_an_error(metric):
+    with pytest.raises(DataError, match=r"2 of the 70 samples to score were not given, 'clip68' among them") as error:
+        fill(metric, list(range(68))).compute()
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
@@ -167,18 +216,3 @@ def test_captions_need_the_same_repetitions():
 def test_wrong_settings_and_batches_are_refused(make):
     with pytest.raises(ValueError):
         make()
-
-
-def _rank(rank, folder):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=3)
-    # Shards of unequal size, samples seen twice, and a rank without any.
-    rows = [list(range(42)), list(range(40, COUNT)), []][rank]
-    torch.save([figures(fill(metric, rows)) for metric in metrics()], f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
-
-
-def test_three_processes_agree_with_one(tmp_path):
-    mp.spawn(_rank, args=(str(tmp_path),), nprocs=3)
-    expected = [figures(fill(metric, list(range(COUNT)))) for metric in metrics()]
-    for rank, (found, known) in itertools.product(range(3), enumerate(expected)):
-        assert torch.load(tmp_path / f"{rank}.pt", weights_only=True)[found] == known

@@ -1,7 +1,8 @@
 """The same random numbers through the field's published code, whose figures are kept here, and through ours.
 
-Guo et al.'s functions and GMD's skating ratio as in github.com/korrawe/guided-motion-diffusion (commit 7bc73c0), and
-the retrieval figures of github.com/Mathux/TMR (commit 7acb199), run in float64 on NumPy's frozen legacy generator.
+Guo et al.'s functions as in github.com/EricGuo5513/text-to-motion (commit 72df96e) and, with GMD's skating ratio, in
+github.com/korrawe/guided-motion-diffusion (commit 7bc73c0), and the retrieval figures of github.com/Mathux/TMR (commits
+7acb199 and 6d74688), run in float64 on NumPy's frozen legacy generator. Where theirs draw pairs, they were given ours.
 """
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from lightning_realign.metrics.functional import median_rank, recall_at_k, retrieval_ranks
 from lightning_realign.metrics.generation_functional import (
+    diversity,
     frechet_distance,
     gaussian_of,
     matching_distance,
+    multimodality,
     r_precision,
 )
 from lightning_realign.metrics.physical_functional import foot_skating_ratio
@@ -40,6 +43,55 @@ def test_generation_figures(numbers):
     assert matching_distance(text, motion).item() == pytest.approx(21.504508045199884, rel=1e-12)
     found = frechet_distance(gaussian_of(text), gaussian_of(motion)).item()
     assert found == pytest.approx(143.048833562332, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("width", "count", "hits", "distance", "fid", "spread", "many"),
+    [
+        (
+            64,
+            640,
+            [83, 117, 168, 204, 246, 281, 304, 339, 357, 386],
+            10.437308155656941,
+            2.2643968776248187,
+            11.411621655383193,
+            11.797256567383783,
+        ),
+        (
+            512,
+            1536,
+            [765, 990, 1133, 1227, 1295, 1341, 1381, 1407, 1424, 1441],
+            29.61533232266156,
+            51.53434502765526,
+            32.30702038516393,
+            32.2478651780693,
+        ),
+    ],
+)
+def test_figures_of_wide_embeddings(width, count, hits, distance, fid, spread, many):
+    random = np.random.RandomState(11)
+    mixing = random.randn(width, width) / width**0.5
+    text = random.randn(count, width) @ mixing
+    motion = torch.from_numpy(0.15 * text + random.randn(count, width) @ mixing)
+    text = torch.from_numpy(text)
+    found = r_precision(text, motion, torch.arange(count).reshape(-1, 32), top=10)
+    assert (count * found).tolist() == pytest.approx(hits, rel=1e-12)
+    assert matching_distance(text, motion).item() == pytest.approx(distance, rel=1e-12)
+    assert frechet_distance(gaussian_of(text), gaussian_of(motion)).item() == pytest.approx(fid, abs=1e-8)
+    assert diversity(motion, 300, seed=5).item() == pytest.approx(spread, rel=1e-12)
+    # 30 motions for each caption, as in the field.
+    repeated = motion.reshape(-1, 32, width)[:, :30]
+    assert multimodality(repeated, 10, seed=5).item() == pytest.approx(many, rel=1e-12)
+
+
+@pytest.mark.parametrize(("grouped", "hits"), [(False, [14, 23, 29]), (True, [20, 35, 44])])
+def test_r_precision_with_ties(grouped, hits):
+    """Whole numbers, so that Guo et al.'s distances tie exactly; their rows ranked by TMR's rule, also by group."""
+    random = np.random.RandomState(12)
+    text, motion = (torch.from_numpy(random.randint(0, 3, (320, 4)).astype(np.float64)) for _ in range(2))
+    groups = torch.from_numpy(random.randint(0, 40, 320))
+    found = r_precision(text, motion, torch.arange(320).reshape(10, 32), groups if grouped else None)
+    assert (320 * found).tolist() == pytest.approx(hits, rel=1e-12)
 
 
 def test_foot_skating(numbers):

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lightning_realign.errors import DataError
-from lightning_realign.metrics import RetrievalProtocols
+from lightning_realign.hashing import stable_key
+from lightning_realign.metrics import RetrievalMetrics, RetrievalProtocols
 from lightning_realign.metrics.functional import cosine_similarity_matrix, retrieval_ranks, retrieval_scores
 from lightning_realign.metrics.protocols import dissimilar_subset, similar_captions, small_batches
 
@@ -62,21 +63,63 @@ def test_all_protocols_agree_with_a_naive_reference():
     unit = sentences.double() / sentences.double().norm(dim=1, keepdim=True)
     order = np.arange(COUNT)
     np.random.RandomState(0).shuffle(order)
-    batches = [reference(motion, text, order[first : first + 32]) for first in (0, 32)]
+    by_key = sorted(range(COUNT), key=lambda i: stable_key(IDS[i]))
+    shuffled = [by_key[i] for i in torch.randperm(COUNT, generator=torch.Generator().manual_seed(0)).tolist()]
+    batches, pools = (
+        [reference(motion, text, members[first : first + 32]) for first in (0, 32)] for members in (order, shuffled)
+    )
     expected = {
-        "all": reference(motion, text, range(COUNT)),
+        "normal": reference(motion, text, range(COUNT)),
         "threshold": reference(motion, text, range(COUNT), (unit @ unit.T).numpy() > 0.9),
-        "dissimilar": reference(motion, text, subset),
+        "nsim": reference(motion, text, subset),
         "batches": {name: np.mean([batch[name] for batch in batches]) for name in batches[0]},
+        "pool32": {name: np.mean([pool[name] for pool in pools]) for name in pools[0]},
     }
     assert scores == pytest.approx({f"{key}/{name}": x for key, part in expected.items() for name, x in part.items()})
-    assert scores["threshold/t2m_R@1"] > scores["all/t2m_R@1"]
+    assert scores["threshold/t2m_R@1"] > scores["normal/t2m_R@1"]
 
 
 def test_the_whole_gallery_is_that_of_retrieval_scores():
     motion, text, _ = pairs()
-    expected = {f"all/{name}": value.item() for name, value in retrieval_scores(motion, text).items()}
-    assert scores_of(filled(RetrievalProtocols(["all"]), list(range(COUNT)))) == pytest.approx(expected)
+    expected = {f"normal/{name}": value.item() for name, value in retrieval_scores(motion, text).items()}
+    assert scores_of(filled(RetrievalProtocols(["normal"]), list(range(COUNT)))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("ids", [None, IDS])
+def test_the_pools_are_those_that_trainings_log(ids):
+    motion, text, _ = pairs()
+    other = RetrievalMetrics(pool=32)
+    other.update(motion, text, IDS)
+    metric = RetrievalProtocols(["pool32"], ids=ids)
+    metric.update(motion, text, None, IDS)
+    expected = {f"pool32/{name}": value.item() for name, value in other.compute().items()}
+    assert scores_of(metric) == pytest.approx(expected)
+
+
+def test_euclidean_distance_ranks_otherwise_than_the_cosine():
+    motion, text, _ = pairs()
+    motion, text = motion * torch.linspace(0.2, 4, COUNT)[:, None], text * torch.linspace(3, 0.1, COUNT)[:, None]
+    scores = {}
+    for similarity in ("cosine", "euclidean"):
+        metric = RetrievalProtocols(["normal"], similarity=similarity)
+        metric.update(motion, text, None, IDS)
+        scores[similarity] = scores_of(metric)
+    distances = np.linalg.norm(text.double().numpy()[:, None] - motion.double().numpy()[None], axis=2)
+    for direction, rows in (("t2m", distances), ("m2t", distances.T)):
+        ranks = (rows < rows.diagonal()[:, None]).sum(axis=1)
+        assert scores["euclidean"][f"normal/{direction}_R@10"] == pytest.approx(100 * np.mean(ranks < 10))
+        assert scores["euclidean"][f"normal/{direction}_MedR"] == np.median(ranks) + 1
+    assert scores["euclidean"] != scores["cosine"]
+
+
+def test_unit_vectors_rank_alike_by_both():
+    motion, text, _ = pairs()
+    scores = []
+    for similarity in ("cosine", "euclidean"):
+        metric = RetrievalProtocols(["normal", "batches"], similarity=similarity)
+        metric.update(torch.nn.functional.normalize(motion), torch.nn.functional.normalize(text), None, IDS)
+        scores.append(scores_of(metric))
+    assert scores[0] == pytest.approx(scores[1])
 
 
 def test_ranks_with_several_matches_by_hand():
@@ -138,12 +181,12 @@ def test_the_figure_depends_on_the_samples_only(ids):
     parts = [filled(metric(), order[:30]), filled(metric(), order[20:])]
     parts[0].merge_state(parts[1])
     assert scores_of(parts[0]) == expected
-    assert len(expected) == 4 * 12
+    assert len(expected) == 5 * 12
 
 
 def test_plots():
     matplotlib.use("Agg")
-    figure, _ = filled(RetrievalProtocols(["all", "batches"]), list(range(COUNT))).plot()
+    figure, _ = filled(RetrievalProtocols(["normal", "batches"]), list(range(COUNT))).plot()
     matplotlib.pyplot.close(figure)
 
 
@@ -153,6 +196,7 @@ def test_plots():
         ({}, "70 captions are too few for a dissimilar subset of 100"),
         ({"protocols": ["batches"], "pool": 71}, "70 samples do not fill one batch of 71"),
         ({"dissimilar": [IDS[0], "000999"]}, "1 of the 2 samples of the dissimilar subset were not given, '000999'"),
+        ({"protocols": ["pool32"], "ids": IDS[:31]}, "31 samples do not fill one pool of 32"),
         ({"ids": [*IDS, "000998"]}, "1 of the 71 samples to score were not given, '000998'"),
     ],
 )
@@ -165,12 +209,13 @@ def test_too_few_samples_are_an_error(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protocols": []}, "choose from all, threshold, dissimilar, batches"),
-        ({"protocols": ["nsim"]}, "nsim"),
+        ({"protocols": []}, "choose from normal, threshold, nsim, batches, pool32"),
+        ({"protocols": ["all"]}, "all"),
         ({"pool": 1}, "pool=1"),
         ({"dissimilar": ["000000"]}, "1 dissimilar captions"),
         ({"threshold": 1.5}, r"threshold=1\.5"),
         ({"recalls": (0,)}, "recalls"),
+        ({"similarity": "manhattan"}, "choose cosine or euclidean"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
@@ -184,5 +229,7 @@ def test_wrong_batches_are_refused():
         if sizes != (2, 2, 2):
             with pytest.raises(ValueError):
                 metric.update(*(torch.zeros(size, 4) for size in sizes), ["a", "b"])
+    with pytest.raises(ValueError, match="sentences is None"):
+        metric.update(torch.zeros(2, 4), torch.zeros(2, 4), None, ["a", "b"])
     with pytest.raises(DataError, match="sentences of sample 'b'"):
         metric.update(torch.zeros(2, 4), torch.zeros(2, 4), torch.tensor([[0.0], [torch.nan]]), ["a", "b"])

@@ -10,8 +10,9 @@ from lightning_realign.__main__ import main
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import extract_features, load_skeleton
 from lightning_realign.motion.bvh import read_bvh
-from lightning_realign.motion.bvh_export import _euler, export_bvh, load_joints, write_bvh
+from lightning_realign.motion.bvh_export import _euler, write_bvh
 from lightning_realign.motion.bvh_pose import solve_pose
+from lightning_realign.motion.export import export_motions, load_joints
 from lightning_realign.motion.rotations import conjugate, multiply
 from tests.bvh_files import BODY, bvh_text, stick_body, swaying_rows
 
@@ -133,7 +134,7 @@ def test_files_of_every_kind(tmp_path, swaying, capsys):
     assert [read_bvh(tmp_path / "out" / f"{name}.bvh").fps for name in "abc"] == [20, 10, 20]
     np.testing.assert_allclose(read_back(tmp_path / "out" / "a.bvh", BODY), swaying, atol=1e-6)
     assert len(read_bvh(tmp_path / "out" / "b.bvh").positions) == 29
-    assert export_bvh(files[:1], tmp_path / "one.bvh") == [tmp_path / "one.bvh"]
+    assert export_motions(files[:1], tmp_path / "one.bvh") == [tmp_path / "one.bvh"]
     assert (tmp_path / "one.bvh").read_bytes() == (tmp_path / "out" / "a.bvh").read_bytes()
 
 
@@ -150,16 +151,16 @@ def test_files_of_every_kind(tmp_path, swaying, capsys):
 def test_broken_predictions(tmp_path, swaying, fields, reason):
     path = save_prediction(tmp_path / "a.npz", **{"joints": swaying, **fields})
     with pytest.raises(DataError, match=reason):
-        export_bvh([path], tmp_path / "out")
+        export_motions([path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_wrong_settings(tmp_path, swaying):
     path = save_prediction(tmp_path / "a.npz", swaying)
     with pytest.raises(ConfigError, match="give a folder"):
-        export_bvh([path, path], tmp_path / "a.bvh")
+        export_motions([path, path], tmp_path / "a.bvh")
     with pytest.raises(ConfigError, match="two of them named a"):
-        export_bvh([path, path], tmp_path / "out")
+        export_motions([path, path], tmp_path / "out")
     with pytest.raises(ConfigError, match="fps is -1"):
         load_joints(path, fps=-1)
     with pytest.raises(ConfigError, match="leave --skeleton out"):

@@ -10,8 +10,10 @@ from PIL import Image
 
 from lightning_realign.__main__ import main
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.inference.evaluation import interval, write_table
-from lightning_realign.report.receipts import merged_table, read_receipts, write_report
+from lightning_realign.evaluation.table import interval, write_table
+from lightning_realign.report.layout import merged_table
+from lightning_realign.report.receipts import read_receipts
+from lightning_realign.report.summary import write_report
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def receipts(tmp_path):
 def test_every_row_of_every_file_is_there(receipts, tmp_path):
     text = write_report(receipts, tmp_path / "out")
     lines = [line.split("  ") for line in text.splitlines()]
-    assert [line[0] for line in lines] == ["run", "------", "plain", "plain", "strong"]
+    assert [line[0] for line in lines] == ["All figures", "", "run", "------", "plain", "plain", "strong"]
     assert "0.6000 ± 0.1386" in text and "0.3000 ± 0.0693" in text and "nan" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "report.csv",
@@ -55,8 +57,27 @@ def test_folders_stand_for_their_receipt_and_equal_names_get_parents(tmp_path):
     assert [receipt.run for receipt in read_receipts(folders[:1])] == ["a/version_0"]
     with pytest.raises(ConfigError, match="given twice"):
         read_receipts([folders[0], folders[0] / "table-val.json"])
-    with pytest.raises(DataError, match=r"no table-\*\.json in it"):
+    with pytest.raises(DataError, match=r"no table-\*\.json or retrieval-\*\.json in it"):
         read_receipts([tmp_path / "a"])
+
+
+def test_a_wide_table_is_turned_on_its_side(tmp_path):
+    figures = {f"figure_{number}": interval([float(number)]) for number in range(5)}
+    write_table(tmp_path / "a" / "table-test.json", {"real": figures, "guided": {"figure_4": interval([7.0])}}, {})
+    lines = merged_table(read_receipts([tmp_path / "a"])).splitlines()
+    assert lines[0].split() == ["figure", "real", "guided"] and len(lines) == 7
+    assert lines[2].split() == ["figure_0", "0.0000", "-"] and lines[6].split() == ["figure_4", "4.0000", "7.0000"]
+
+
+def test_folders_of_loggers_name_no_run(tmp_path):
+    folders = [tmp_path / run / "logs" / "version_0" for run in ("a", "b")]
+    for folder in folders:
+        write_table(folder / "table-test.json", {"guided": {"reward": interval([0.5])}}, {})
+        write_table(folder / "retrieval-test.json", {"TMR": {"normal/t2m_R@1": interval([5.0])}}, {})
+    assert [receipt.run for receipt in read_receipts(folders[:1])] == [
+        "a/logs/version_0 test",
+        "a/logs/version_0 retrieval-test",
+    ]
 
 
 def test_both_stages_of_a_run_are_told_apart(tmp_path):
@@ -76,6 +97,7 @@ def test_both_stages_of_a_run_are_told_apart(tmp_path):
         ('{"rows": {}}', "field 'rows'"),
         ('{"rows": {"guided": 3}}', "field 'rows'"),
         ('{"rows": {"guided": {"reward": 3}}}', "rows.guided.reward"),
+        ('{"rows": {"guided": {}}, "settings": [1]}', "field 'settings'"),
         ('{"rows": {"guided": {"reward": {"mean": "high", "ci95": null}}}}', "rows.guided.reward"),
         ('{"rows": {"guided": {"reward": {"mean": 1, "ci95": true}}}}', "rows.guided.reward"),
     ],

@@ -13,7 +13,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, minimum_filter1d
 
 from lightning_realign.data.synthetic.tracks import SIDE_SIGN, Array, Tracks
-from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.errors import ConfigError
+from lightning_realign.motion import Skeleton, load_skeleton, skeleton_names
 
 # Thigh plus shin of HumanML3D's uniform skeleton: the size in which tracks are written.
 REFERENCE_LEG = 0.8260764479
@@ -62,7 +63,14 @@ class Body:
 
 @functools.cache
 def load_body(name: str) -> Body:
-    """The body of a skeleton, "humanml3d" or "kit"."""
+    """The body of a skeleton, "humanml3d" or "kit".
+
+    Raises:
+        ConfigError: for any other skeleton.
+    """
+    if name not in skeleton_names():
+        names = " and ".join(skeleton_names())
+        raise ConfigError(f"skeleton is {name!r}; synthetic motions and their oracle are for {names} alone")
     skeleton = load_skeleton(name)
     torso = _TORSO if "left_collar" in skeleton.joints else _TORSO_KIT
     lengths = np.array(skeleton.target_lengths)

@@ -144,6 +144,7 @@ def make_dataset(
     if seed < 0:
         raise ConfigError(f"synthetic data set: seed is {seed}; use a number from 0 up")
     spec = load_skeleton(skeleton)
+    load_body(spec.name)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: it already exists and is not an empty folder; remove it or choose another one")

@@ -1,0 +1,198 @@
+"""A build that can be stopped anywhere and go on: the folder it grows in, and the record of what is done.
+
+Beside the output `NAME` lies `.NAME.partial/` (the lock is POSIX's):
+
+    data/        what becomes the output by one rename
+    source       a hash of what the data set is made from and by
+    done.jsonl   one line per motion dealt with, with sizes and checksums of its files
+    lock         held by the process that builds
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+
+from lightning_realign.data.formats import write_lines_atomic, write_text_atomic
+from lightning_realign.data.motion_source import MotionSource
+from lightning_realign.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+# Changes when a data set's files come out otherwise than before.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """A motion dealt with.
+
+    files: size and CRC-32 by name within the data set; none where the motion is left out. left_out: why it is. origins:
+    where the tokens of the captions read up to it are from.
+    """
+
+    files: Mapping[str, tuple[int, int]]
+    left_out: str | None
+    origins: tuple[str, ...]
+
+
+def partial_folder(out: Path) -> Path:
+    """Where a data set grows before it is complete."""
+    return out.parent / f".{out.name}.partial"
+
+
+def source_identity(source: MotionSource) -> str:
+    """A hash of all that a data set depends on: settings, lists, name, size and time of every file, libraries."""
+    digest = hashlib.sha256()
+    settings = (_FORMAT, np.__version__, torch.__version__, source.where, source.where.resolve(), source.metadata)
+    lists = [(split, list(ids)) for split, ids in source.splits.items()]
+    digest.update(repr((*settings, source.skeleton, lists, sorted(source.surplus().items()))).encode())
+    for path in source.files():
+        try:
+            status = path.stat()
+        except OSError:
+            digest.update(f"{path} none\n".encode())
+        else:
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+class PartialBuild:
+    """The folder of one build, whose lock is held: see `open_partial`."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = partial_folder(out)
+        self.data = self.folder / "data"
+        self._out = out
+        self._record = self.folder / "source"
+        self._journal = self.folder / "done.jsonl"
+
+    def resume(self, identity: str) -> dict[str, Done]:
+        """The motions done by a build that was stopped, by id; none, in an empty folder, if it was of another source.
+
+        Files that no finished motion has are removed: the build may have been stopped while it wrote them.
+        """
+        known = self._record.read_text() if self._record.is_file() else None
+        if known != identity:
+            if known is not None:
+                logger.warning("%s: the source has changed since its build was stopped; it starts over", self._out)
+            self._clear()
+            self.data.mkdir()
+            write_text_atomic(self._record, identity)
+            return {}
+        lines = self._journal.read_text().splitlines() if self._journal.is_file() else []
+        done = dict(entry for line in lines if (entry := self._read(line)) is not None)
+        kept = {self.data / name for item in done.values() for name in item.files}
+        for path in self.data.rglob("*"):
+            if path.is_file() and path not in kept:
+                path.unlink()
+        write_lines_atomic(self._journal, (_line(motion_id, item) for motion_id, item in done.items()))
+        return done
+
+    def add(self, motion_id: str, files: Mapping[str, bytes], left_out: str | None, origins: tuple[str, ...]) -> None:
+        """Write a motion's files, by name within the data set, and that it is done."""
+        for name, content in files.items():
+            path = self.data / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        sums = {name: (len(content), zlib.crc32(content)) for name, content in files.items()}
+        # Last: what is in the record is complete.
+        with self._journal.open("a") as journal:
+            journal.write(_line(motion_id, Done(sums, left_out, origins)) + "\n")
+
+    def finish(self) -> None:
+        """Make it the output, which is missing or an empty folder."""
+        self.data.replace(self._out)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _clear(self) -> None:
+        """Empty the folder but for the lock; the record goes first, so that half an old build is never taken up."""
+        for path in (self._record, self._journal):
+            path.unlink(missing_ok=True)
+        if self.data.is_dir():
+            shutil.rmtree(self.data)
+
+    def _read(self, line: str) -> tuple[str, Done] | None:
+        """A line of the record; None where it was cut short, or the files are not those that it tells of."""
+        try:
+            motion_id, files, left_out, origins = json.loads(line)
+        except ValueError:
+            return None
+        for name, (size, checksum) in files.items():
+            path = self.data / name
+            if not path.is_file() or path.stat().st_size != size or zlib.crc32(path.read_bytes()) != checksum:
+                return None
+        return motion_id, Done({name: tuple(sums) for name, sums in files.items()}, left_out, tuple(origins))
+
+
+def _line(motion_id: str, item: Done) -> str:
+    entry: list[Any] = [motion_id, dict(item.files), item.left_out, list(item.origins)]
+    return json.dumps(entry)
+
+
+@contextmanager
+def open_partial(out: Path) -> Iterator[PartialBuild]:
+    """The folder in which `out` grows, held for this process.
+
+    Raises:
+        DataError: if `out` holds something, or another process builds it.
+    """
+    _check_output(out)
+    partial = PartialBuild(out)
+    with _locked(partial.folder, out):
+        # Again: another build may have finished before the lock was free.
+        _check_output(out)
+        yield partial
+
+
+def _check_output(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: output exists and is not an empty folder; remove it or choose another --out")
+
+
+@contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    """Hold the lock in a folder, which is made; the system frees it when the process ends, however it ends."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = (folder / "lock").open("a")
+        except FileNotFoundError:
+            continue  # a build that finished took the folder away
+        with file:
+            _take(file, out)
+            if _is_in_place(file, folder / "lock"):
+                yield
+                return
+
+
+def _take(file: IO[Any], out: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"{out}: another process is building it; wait for it or choose another --out") from None
+
+
+def _is_in_place(file: IO[Any], path: Path) -> bool:
+    """Whether an open file is still the one at its path, not one that has been removed."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,129 @@
+"""From a record to its table: a pure function, whether the run has just ended or was recorded long ago."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+from lightning_realign.evaluation.record import Embeddings, Record, at_draw
+from lightning_realign.evaluation.table import Interval, interval
+from lightning_realign.metrics.generation_functional import (
+    diversity,
+    frechet_distance,
+    gaussian_of,
+    matching_distance,
+    multimodality,
+    pools_of,
+    r_precision,
+)
+from lightning_realign.metrics.keyed import id_keys
+
+logger = logging.getLogger(__name__)
+
+POOL = 32
+DIVERSITY_PAIRS = 300
+MULTIMODALITY_PAIRS = 10
+REAL = "real"
+
+
+def score(record: Record, pool: int = POOL) -> dict[str, dict[str, Interval]]:
+    """Row -> figure -> mean and 95% interval over the replications.
+
+    Of every judge, as `judge/figure`: R-Precision (classic; `R@1_caption`, any motion of the same caption being right;
+    `R@1_label`, of the same label), MM-Dist, FID against the real row, Diversity and MultiModality, as
+    `metrics.generation_functional` defines them. Pools and pairs are drawn anew in each replication, so that motions
+    that stay the same have intervals too. The real row's FID is the floor: that of disjoint parts of the training
+    split, each as large as the measured split, against it. MultiModality is a mean over the replications' pairs of the
+    same motions, and has no interval.
+
+    Args:
+        record: of the run.
+        pool: size of the pools of R-Precision; where the samples do not fill one, there is none.
+
+    Raises:
+        ConfigError: a pool below 2.
+    """
+    if pool < 2:
+        raise ConfigError(f"pool is {pool}; set it to 2 or more (the field has {POOL})")
+    if record.judges and len(record.ids) < pool:
+        logger.warning("%d samples do not fill a pool of %d: no R-Precision", len(record.ids), pool)
+    table: dict[str, dict[str, Interval]] = {}
+    for row, figures in record.figures.items():
+        table[row] = {name: interval(means) for name, values in figures.items() if (means := _means(values))}
+        for name, judge in record.judges.items():
+            found = _judged(record, judge, row, pool)
+            table[row] |= {f"{name}/{figure}": value for figure, value in found.items()}
+    return table
+
+
+def groups_of(record: Record, replication: int) -> dict[str, Tensor | None]:
+    """What counts as a match in R-Precision, by the suffix of its figures: [N] group numbers, None for the own motion.
+
+    A sample without a label is a group of its own.
+    """
+    groups: dict[str, Tensor | None] = {"": None, "_caption": id_keys(at_draw(record.captions, replication))}
+    if any(label is not None for label in record.labels):
+        pairs = zip(record.ids, record.labels, strict=True)
+        groups["_label"] = id_keys([f"id {sample}" if label is None else f"label {label}" for sample, label in pairs])
+    return groups
+
+
+def _means(values: Tensor) -> list[float]:
+    """Means over the samples of [K, N] that have a value; none where a draw has no value at all."""
+    found = [[value for value in draw if not math.isnan(value)] for draw in values.tolist()]
+    return [math.fsum(draw) / len(draw) for draw in found] if all(found) else []
+
+
+def _judged(record: Record, judge: Embeddings, row: str, pool: int) -> dict[str, Interval]:
+    """One judge's figures of one row."""
+    motion, draws = judge.motion[row], range(record.replications)
+    values: dict[str, list[float]] = {}
+    if len(record.ids) >= pool:
+        for replication in draws:
+            for name, value in _precision(record, judge, row, replication, pool).items():
+                values.setdefault(name, []).append(value)
+    values["MM-Dist"] = [
+        matching_distance(at_draw(judge.text, draw), at_draw(motion, draw)).item()
+        for draw in range(max(len(judge.text), len(motion)))
+    ]
+    pairs = min(DIVERSITY_PAIRS, len(record.ids))
+    values["Diversity"] = [diversity(at_draw(motion, draw), pairs, seed=draw).item() for draw in draws]
+    if distances := _distances(judge, row):
+        values["FID"] = distances
+    figures = {name: interval(found) for name, found in values.items()}
+    repeats = judge.repeats.get(row)
+    if repeats is not None and repeats.shape[1] >= MULTIMODALITY_PAIRS:
+        found = [multimodality(repeats, MULTIMODALITY_PAIRS, seed=draw).item() for draw in draws]
+        mean = math.fsum(found) / len(found)
+        figures["MultiModality"] = Interval(mean, None, (mean,))
+    return figures
+
+
+def _precision(record: Record, judge: Embeddings, row: str, replication: int, pool: int) -> Mapping[str, float]:
+    text, motion = at_draw(judge.text, replication), at_draw(judge.motion[row], replication)
+    pools, top = pools_of(len(text), pool, seed=replication), min(3, pool)
+    return {
+        f"R@{k}{kind}": value
+        for kind, groups in groups_of(record, replication).items()
+        for k, value in enumerate(r_precision(text, motion, pools, groups, top).tolist(), start=1)
+    }
+
+
+def _distances(judge: Embeddings, row: str) -> list[float]:
+    """FID of every draw of a row, for the real one of the parts of the training split; empty where undefined."""
+    real = judge.motion.get(REAL)
+    if real is None or real.shape[1] < 2:
+        return []
+    targets = [gaussian_of(draw) for draw in real]
+    if row != REAL:
+        found = judge.motion[row]
+        draws = range(max(len(found), len(targets)))
+        return [frechet_distance(gaussian_of(at_draw(found, d)), at_draw(targets, d)).item() for d in draws]
+    size = real.shape[1]
+    parts = [] if judge.train is None else [part for part in torch.split(judge.train, size) if len(part) == size]
+    return [frechet_distance(gaussian_of(part), targets[0]).item() for part in parts]

@@ -1,0 +1,61 @@
+"""What the command line does with records: figures computed again, and two rows compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning_realign.evaluation.difference import Difference, Side, differences
+from lightning_realign.evaluation.record import read_record
+from lightning_realign.evaluation.scoring import score
+from lightning_realign.evaluation.table import table_text, write_table
+from lightning_realign.report.table import format_table
+
+
+def rescore(record: Path, out: Path, pool: int) -> str:
+    """Compute all figures of a record again and write their receipt.
+
+    Args:
+        record: the record, or the folder that holds one.
+        out: the receipt to write.
+        pool: size of the pools of R-Precision.
+
+    Returns:
+        The table as text.
+
+    Raises:
+        DataError: no record.
+        ConfigError: a pool below 2.
+    """
+    found = read_record(record)
+    table = score(found, pool)
+    write_table(out, table, {**found.settings, "pool": pool})
+    return table_text(table)
+
+
+def compare_rows(record: Path, other: Path | None, row: str, against: str, resamples: int) -> str:
+    """The paired differences of `row` in `other` (or in `record`) from `against` in `record`, as text.
+
+    Raises:
+        DataError: no record, no such row, or runs that cannot be paired.
+        ConfigError: too few resamples.
+    """
+    first = read_record(record)
+    second = first if other is None else read_record(other)
+    return _text(differences(Side(first, against), Side(second, row), resamples), against, row)
+
+
+def _text(found: Mapping[str, Difference], before: str, after: str) -> str:
+    lines = [
+        [
+            name,
+            f"{value.before:.4f}",
+            f"{value.after:.4f}",
+            f"{value.change:+.4f}",
+            f"[{value.low:+.4f}, {value.high:+.4f}]",
+            "yes" if value.clear else "no",
+        ]
+        for name, value in found.items()
+    ]
+    other = f"{after} (other run)" if before == after else after
+    return format_table(["figure", before, other, "change", "95% interval", "excludes 0"], lines)

@@ -1,0 +1,165 @@
+"""Motions that any method made, measured like our own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_realign.checkpoint import RewardBundle, load_reward
+from lightning_realign.data.formats import load_array
+from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.guidance import DualAlignmentReward
+from lightning_realign.inference.judging import Judge
+from lightning_realign.inference.measurement import Protocol, Row
+from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
+from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
+from lightning_realign.types import MotionTextBatch
+
+
+class SampleScoring(MeasuringModule):
+    """Measures a folder of motions that were made elsewhere, one file per test id and replication.
+
+    `ID_rK.npy` is the motion of id and replication K (`ID.npy` too, for K = 0): features [T, D] in the data set's
+    units, or joint positions [T, J, 3] in the skeleton's unit, y up. T is the task's length (for joints one frame more,
+    since features are made of differences), or longer, in which case the rest is left out. What is asked for, caption
+    and length per id and replication, is told by `python -m lightning_realign data tasks`. MultiModality is measured
+    over the replications' motions of the same caption, and only with the protocol `fixed`.
+
+    Args:
+        folder: of the motions.
+        method: who made them, for tables.
+        reward: checkpoint of a reward model, for the figure `reward`; null leaves it out.
+        replications: R, of the files.
+        protocol: which captions and crops the motions were made for, see `MeasuringPlan`.
+        multimodality_captions: captions that judges measure MultiModality on; 0 leaves it out.
+        seed: of the choice of those captions.
+        text_cache: folder of cached text features; null for the usual one.
+        judges: evaluators that are asked, by the names they have in the table.
+
+    Raises:
+        ConfigError: a setting that is out of range.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        method: str = "samples",
+        reward: str | None = None,
+        replications: int = 20,
+        protocol: Protocol = "fixed",
+        multimodality_captions: int = 100,
+        seed: int = 1234,
+        text_cache: str | None = None,
+        judges: dict[str, Judge] | None = None,
+    ) -> None:
+        captions = multimodality_captions if protocol == "fixed" and replications > 1 else 0
+        plan = MeasuringPlan(replications, protocol, captions, max(1, replications), seed)
+        super().__init__(("real", "samples"), plan, judges or {})
+        self.save_hyperparameters(ignore=["judges"])
+        # Lightning writes plain values only.
+        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
+        self.folder, self.reward_path, self.text_cache = Path(folder), reward, text_cache
+        self._reward: DualAlignmentReward | None = None
+
+    def setup(self, stage: str) -> None:
+        """Make sure that every motion is there, and load the judges and the reward.
+
+        Raises:
+            DataError: the folder, or the motion of an id and a replication, is missing.
+            FeatureSpecError: a judge or the reward is of another skeleton.
+        """
+        data, device = self.data, self.trainer.strategy.root_device
+        self._require_files(data.ids(split_of(stage)))
+        if self.reward_path is not None and self._reward is None:
+            bundle = load_reward(self.reward_path).to(device)
+            self._reward = DualAlignmentReward(bundle, cache_dir=self.text_cache)
+            self._require_skeleton(self._reward)
+        self.judges.load(data.skeleton, self.text_cache, device)
+        if self.trainer.local_rank == 0:
+            self._fill_caches(stage)
+        self.trainer.strategy.barrier("caches of scored samples")
+        if self.trainer.local_rank != 0:
+            self._fill_caches(stage)
+
+    def make(self, row: Row, batch: MotionTextBatch, replication: int) -> tuple[Tensor, int]:
+        """The batch's own motions, or those of the files."""
+        if row == "real":
+            return batch.motion, 0
+        motion = torch.zeros_like(batch.motion)
+        for place, (sample, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
+            motion[place, :length] = self._read(sample, replication, length).to(motion)
+        return motion, 0
+
+    def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
+        """Clean rewards [B]; None without a reward model."""
+        if self._reward is None:
+            return None
+        with torch.no_grad():
+            return self._reward.score(features, batch.lengths, batch.captions)
+
+    def motion_skeleton(self) -> Skeleton:
+        """The data set's."""
+        return self.data.skeleton
+
+    def files(self) -> dict[str, str | None]:
+        """The reward's checkpoint."""
+        return {"reward": self.reward_path}
+
+    def guide(self) -> RewardBundle | None:
+        """The reward model, if one was named: whether it has guided the method is not known here."""
+        return None if self._reward is None else self._reward.bundle
+
+    def _fill_caches(self, stage: str) -> None:
+        self.prepare_judges(stage)
+        if self._reward is not None:
+            self._reward.text_latents(list(self.data.caption_tokens(split_of(stage))))
+
+    def _path(self, sample: str, replication: int) -> Path:
+        named = self.folder / f"{sample}_r{replication}.npy"
+        plain = self.folder / f"{sample}.npy"
+        return plain if replication == 0 and not named.is_file() else named
+
+    def _require_files(self, ids: list[str]) -> None:
+        if not self.folder.is_dir():
+            raise DataError(f"SampleScoring.folder: {self.folder} is not a folder; give that of the method's motions")
+        wanted = [self._path(sample, draw) for draw in range(self.plan.replications) for sample in ids]
+        missing = [path for path in wanted if not path.is_file()]
+        if missing:
+            raise DataError(
+                f"SampleScoring.folder: {len(missing)} of {len(wanted)} motions are missing, {missing[0]} among them; "
+                "add them, or lower replications"
+            )
+
+    def _require_skeleton(self, reward: DualAlignmentReward) -> None:
+        spec = self.data.skeleton
+        if reward.skeleton != skeleton_reference(spec):
+            raise FeatureSpecError(
+                f"{self.reward_path}: reward model of skeleton {skeleton_label(reward.skeleton)!r}, but the data set "
+                f"has {spec.name!r}; use one of that skeleton"
+            )
+
+    def _read(self, sample: str, replication: int, length: int) -> Tensor:
+        """Features [length, D] of one file.
+
+        Raises:
+            DataError: it is neither features nor joints of the skeleton, too short, or not finite.
+        """
+        path, spec = self._path(sample, replication), self.data.skeleton
+        array = load_array(path, "motion")
+        joints = array.ndim == 3
+        size = (spec.num_joints, 3) if joints else (spec.num_features,)
+        if array.shape[1:] != size or not array.size or array.dtype.kind != "f":
+            raise DataError(
+                f"{path}: {array.dtype} {array.shape}; give floats [T, {spec.num_features}] (features) or "
+                f"[T, {spec.num_joints}, 3] (joints) of skeleton {spec.name!r}"
+            )
+        needed = length + 1 if joints else length
+        if len(array) < needed:
+            raise DataError(f"{path}: {len(array)} frames, the task has {needed}; make it as long as asked for")
+        motion = torch.from_numpy(array[:needed].copy()).float()
+        if not motion.isfinite().all():
+            raise DataError(f"{path}: holds NaN or infinity; correct the motion")
+        return extract_features(motion.double(), spec).float() if joints else motion

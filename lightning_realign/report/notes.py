@@ -1,0 +1,107 @@
+"""What a table of the paper must say in words: floors, kinship of judge and reward, why published rows are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lightning_realign.report.context import Context, JudgeRecord
+from lightning_realign.report.published import PublishedRow, published_on
+
+_PUBLISHED_KIND = "guo_published"
+_TRAINED_ON = {"humanml3d": "HumanML3D", "kit": "KIT-ML"}
+
+
+def floor_note(measured: Iterable[bool]) -> str:
+    """What the real rows' FID is. measured: of each real row, whether it has one."""
+    found = list(measured)
+    if any(found):
+        return (
+            "FID of the real row is the floor: real motions of the training split, in parts as large as this split, "
+            "against this split; all other FIDs are against the real row."
+        )
+    if found:
+        return "The real row has no FID: the floor (real against real) was not measured."
+    return "There is no real row, so no floor of FID and no scale for the other figures."
+
+
+def _shared(judge: str, context: Context, record: JudgeRecord) -> str:
+    if not context.rewarded:
+        return f"No reward guided here, so judge {judge} shares nothing with one."
+    if record.shared is None:
+        return f"The receipt does not say what judge {judge} shares with the reward that guided."
+    if record.shared:
+        return f"Judge {judge} shares with the reward that guided: {', '.join(record.shared)}."
+    return f"Judge {judge} shares neither architecture nor training data with the reward that guided."
+
+
+def _seen(judge: str, context: Context, record: JudgeRecord) -> str | None:
+    """What data a judge with published weights was trained on, and whether these are others than the measured."""
+    if record.kind != _PUBLISHED_KIND:
+        return None
+    own = _TRAINED_ON.get(context.skeleton or "", "HumanML3D or KIT-ML")
+    if published_on(context) is not None:
+        return f"Judge {judge} has published weights, trained on {own}."
+    data = context.data or "this data set"
+    return f"Judge {judge} has published weights, trained on {own}: it saw other data than {data}, so take care."
+
+
+def judge_notes(runs: Sequence[tuple[str, Context]], judge: str) -> list[str]:
+    """What a judge shares with the reward of each run, and what it was trained on, as far as the receipts say.
+
+    Args:
+        runs: name and context of each receipt.
+        judge: its name.
+    """
+    records = [(run, context, context.judges.get(judge, JudgeRecord())) for run, context in runs]
+    said = [(run, _shared(judge, context, record)) for run, context, record in records]
+    agreed = len({line for _, line in said}) == 1
+    lines = [said[0][1]] if agreed else [f"{run}: {line}" for run, line in said]
+    seen = _seen(judge, *records[0][1:])
+    return lines if seen is None else [*lines, seen]
+
+
+def _set_hurdles(context: Context) -> list[str]:
+    hurdles = []
+    if not context.named:
+        hurdles.append("the receipt does not name its data set")
+    elif published_on(context) is None:
+        hurdles.append(f"the data set is {context.data}, neither HumanML3D nor KIT-ML")
+    if context.split != "test":
+        hurdles.append(f"the split is {context.split}, not test" if context.split else "the split is not stated")
+    return hurdles
+
+
+def generation_hurdles(context: Context, judge: str) -> list[str]:
+    """Why published rows of generation would not compare; empty if they do."""
+    hurdles = _set_hurdles(context)
+    if context.protocol != "published":
+        stated = "is not stated" if context.protocol is None else f"is {context.protocol}, not published"
+        hurdles.append(f"the protocol {stated}")
+    if context.judges.get(judge, JudgeRecord()).kind != _PUBLISHED_KIND:
+        hurdles.append(f"judge {judge} does not have the published weights")
+    return hurdles
+
+
+def retrieval_hurdles(context: Context, protocol: str) -> list[str]:
+    """Why published rows of retrieval would not compare; empty if they do."""
+    hurdles = _set_hurdles(context)
+    if protocol == "nsim" and not context.listed_subset:
+        hurdles.append("the dissimilar captions were chosen here, not taken from a list")
+    return hurdles
+
+
+def left_out_note(hurdles: Sequence[str]) -> str:
+    """Why published rows are left out, in one line."""
+    return f"Published rows are left out: {'; '.join(hurdles)}."
+
+
+def sources_of(rows: Sequence[PublishedRow]) -> list[str]:
+    """The sources of published rows, each once, in their order; a row is marked with its source's number, from 1."""
+    return list(dict.fromkeys(row.source for row in rows))
+
+
+def source_notes(rows: Sequence[PublishedRow]) -> list[str]:
+    """One line for each source of published rows, by its number."""
+    lead = "Rows marked published are others' figures, not measured here"
+    lead += "; the FID of their real row is no such floor." if any("FID" in row.figures for row in rows) else "."
+    return [lead, *(f"[{number}] {source}" for number, source in enumerate(sources_of(rows), 1))]

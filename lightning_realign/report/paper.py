@@ -1,0 +1,184 @@
+"""The tables of the paper: generation by data set and judge, retrieval by data set and protocol.
+
+Their columns are those of ReAlign (arXiv 2511.19217), Tables 1 to 3; published rows stand beside measured ones only
+where both were made under the same protocol on the same data set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lightning_realign.report.context import Context, JudgeRecord
+from lightning_realign.report.notes import (
+    floor_note,
+    generation_hurdles,
+    judge_notes,
+    left_out_note,
+    retrieval_hurdles,
+    source_notes,
+)
+from lightning_realign.report.published import PublishedRow, published_on
+from lightning_realign.report.receipts import Estimate, Receipt
+
+GENERATION = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MultiModality")
+RETRIEVAL = tuple(
+    f"{way}_{figure}" for way in ("t2m", "m2t") for figure in ("R@1", "R@2", "R@3", "R@5", "R@10", "MedR")
+)
+KINDS = {
+    "guo": "Guo et al.'s architecture, trained by this project",
+    "guo_published": "the published weights of Guo et al.",
+    "tmr": "TMR's architecture",
+    None: "of a kind that the receipt does not state",
+}
+PROTOCOLS = {
+    "normal": "whole gallery",
+    "threshold": "whole gallery, equal captions count",
+    "nsim": "dissimilar captions only",
+    "batches": "TMR's batches of 32",
+    "pool32": "ReAlign's pools of 32",
+}
+_RETRIEVAL_FIGURE = re.compile(r"(?P<protocol>[^/]+)/(?:t2m|m2t)_(?:R@\d+|MedR)")
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A measured row of a table. name: its label. figures: by column."""
+
+    name: str
+    figures: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table.
+
+    Attributes:
+        kind: what it is about.
+        title: one line.
+        context: of the receipts.
+        part: the judge, or the protocol of retrieval.
+        columns: names of the figures.
+        rows: measured, the real ones first.
+        published: rows of others, to be marked as such.
+        notes: what must be said beside it, a line each.
+    """
+
+    kind: Literal["generation", "retrieval"]
+    title: str
+    context: Context
+    part: str
+    columns: tuple[str, ...]
+    rows: tuple[PaperRow, ...]
+    published: tuple[PublishedRow, ...]
+    notes: tuple[str, ...]
+
+
+def retrieval_protocol(figure: str) -> str | None:
+    """The protocol of a retrieval figure such as `normal/t2m_R@1`; None for any other figure.
+
+    >>> retrieval_protocol("pool32/m2t_MedR"), retrieval_protocol("guo/R@1")
+    ('pool32', None)
+    """
+    found = _RETRIEVAL_FIGURE.fullmatch(figure)
+    return None if found is None else found["protocol"]
+
+
+def _judges_in(receipt: Receipt) -> list[str]:
+    names = [name.rpartition("/") for row in receipt.rows.values() for name in row]
+    return list(dict.fromkeys(judge for judge, _, figure in names if judge and figure in GENERATION))
+
+
+def _protocols_in(receipt: Receipt) -> list[str]:
+    found = [retrieval_protocol(name) for row in receipt.rows.values() for name in row]
+    return list(dict.fromkeys(protocol for protocol in found if protocol is not None))
+
+
+def _own_rows(receipt: Receipt, prefix: str, columns: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+    rows = {
+        name: {column: row[f"{prefix}/{column}"] for column in columns if f"{prefix}/{column}" in row}
+        for name, row in receipt.rows.items()
+    }
+    return {name: figures for name, figures in rows.items() if figures}
+
+
+def _merged_rows(receipts: Sequence[Receipt], prefix: str, columns: Sequence[str]) -> tuple[PaperRow, ...]:
+    """The rows of all receipts, real ones first, and only one of these where all receipts agree on it."""
+    own = [(receipt.run, _own_rows(receipt, prefix, columns)) for receipt in receipts]
+    real = [rows["real"] for _, rows in own if "real" in rows]
+    agreed = bool(real) and all(figures == real[0] for figures in real)
+    entries = [(run, *entry) for run, rows in own for entry in rows.items() if not (agreed and entry[0] == "real")]
+    entries.sort(key=lambda entry: entry[1] != "real")
+    alone = len(receipts) == 1
+    merged = [PaperRow(name if alone else f"{name} ({run})", figures) for run, name, figures in entries]
+    return tuple([PaperRow("real", real[0]), *merged] if agreed else merged)
+
+
+def _groups(receipts: Sequence[Receipt], parts: Callable[[Receipt], list[str]]) -> list[tuple[str, list[Receipt]]]:
+    """Receipts whose figures compare: of one data set, split and protocol, and by the same judge."""
+    groups: dict[Hashable, tuple[str, list[Receipt]]] = {}
+    for receipt in receipts:
+        context = receipt.context
+        for part in parts(receipt):
+            judge = context.judges.get(part, JudgeRecord())
+            key = (part, context.data, context.fingerprint, context.split, context.protocol, judge.kind, judge.identity)
+            groups.setdefault(key, (part, []))[1].append(receipt)
+    return list(groups.values())
+
+
+def _where(context: Context) -> str:
+    split = "" if context.split is None else f", {context.split} split"
+    return f"{context.data or 'an unnamed data set'}{split}"
+
+
+def _generation(judge: str, receipts: Sequence[Receipt]) -> PaperTable:
+    context = receipts[0].context
+    rows = _merged_rows(receipts, judge, GENERATION)
+    known = published_on(context)
+    hurdles = generation_hurdles(context, judge)
+    published = known.generation if known is not None and not hurdles else ()
+    kind = KINDS.get(context.judges.get(judge, JudgeRecord()).kind, KINDS[None])
+    protocol = "captions and crops" + (" not stated" if context.protocol is None else f": {context.protocol}")
+    notes = (
+        floor_note("FID" in row.figures for row in rows if row.name.startswith("real")),
+        *judge_notes([(receipt.run, receipt.context) for receipt in receipts], judge),
+        *(source_notes(published) if published else [left_out_note(hurdles)]),
+    )
+    title = f"Generation on {_where(context)}, judged by {judge} ({kind}; {protocol})"
+    return PaperTable("generation", title, context, judge, GENERATION, rows, published, notes)
+
+
+def _retrieval(protocol: str, receipts: Sequence[Receipt]) -> PaperTable:
+    context = receipts[0].context
+    known = published_on(context)
+    hurdles = retrieval_hurdles(receipts[0].context, protocol)
+    published = known.retrieval.get(protocol, ()) if known is not None and not hurdles else ()
+    if known is not None and not hurdles and not published:
+        hurdles = ["no source of them under this protocol was at hand"]
+    remark = [known.remark] if known is not None and published and known.remark else []
+    notes = ("Recalls are in percent.", *(source_notes(published) + remark if published else [left_out_note(hurdles)]))
+    title = f"Retrieval on {_where(context)}, protocol {protocol} ({PROTOCOLS.get(protocol, 'of an own kind')})"
+    rows = _merged_rows(receipts, protocol, RETRIEVAL)
+    return PaperTable("retrieval", title, context, protocol, RETRIEVAL, rows, published, notes)
+
+
+def _told_apart(tables: Sequence[PaperTable], groups: Sequence[tuple[str, list[Receipt]]]) -> list[PaperTable]:
+    """The same tables; titles that occur twice (other data or another judge of one name) name their runs."""
+    titles = [table.title for table in tables]
+    return [
+        replace(table, title=f"{table.title}; {', '.join(receipt.run for receipt in receipts)}")
+        if titles.count(table.title) > 1
+        else table
+        for table, (_, receipts) in zip(tables, groups, strict=True)
+    ]
+
+
+def paper_tables(receipts: Sequence[Receipt]) -> list[PaperTable]:
+    """All tables that the receipts' figures fill: of generation first, then of retrieval."""
+    generation, retrieval = _groups(receipts, _judges_in), _groups(receipts, _protocols_in)
+    return [
+        *_told_apart([_generation(*group) for group in generation], generation),
+        *_told_apart([_retrieval(*group) for group in retrieval], retrieval),
+    ]

@@ -1,0 +1,157 @@
+"""How a test run draws: captions and crops, repeats for MultiModality, and motions that were made elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_realign.data import HumanML3DDataModule
+from lightning_realign.data.tasks import write_tasks
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.evaluation.record import read_record
+from lightning_realign.evaluation.scoring import score
+from lightning_realign.inference import SampleScoring
+from lightning_realign.inference.judging import Judge
+from lightning_realign.inference.measuring import MeasuringPlan
+from lightning_realign.motion import load_skeleton, recover_joints
+from tests.inference.test_generation import assert_same_rows, make_trainer, run_test
+
+
+def data_of(bench, batch_size=3) -> HumanML3DDataModule:
+    data = HumanML3DDataModule(bench.data, batch_size=batch_size)
+    data.setup("test")
+    return data
+
+
+def score_samples(bench, folder, out, **settings) -> dict:
+    judges = {"second": Judge("tmr", bench.reward)}
+    model = SampleScoring(str(folder), reward=bench.reward, judges=judges, **settings)
+    make_trainer(out).test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=4), verbose=False)
+    return json.loads((out / "table-test.json").read_text())
+
+
+def test_draws_depend_on_the_seed_and_the_draw_alone(bench):
+    data, ids = data_of(bench), [f"{number:06d}" for number in range(14, 21)]
+    first, again = data.drawn("test", ids, 1), data.drawn("test", ids[::-1], 1)
+    place = len(ids) - 1
+    assert [*again.captions][::-1] == [*first.captions]
+    length = int(first.lengths[0])
+    assert torch.equal(first.motion[0, :length], again.motion[place, :length])
+    draws = [data.drawn("test", ids, draw) for draw in range(6)]
+    assert len({batch.captions for batch in draws}) > 1
+    assert len({tuple(batch.lengths.tolist()) for batch in draws}) > 1
+
+
+def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_path):
+    judges = {"second": Judge("tmr", bench.reward)}
+    settings = {"protocol": "published", "judges": judges, "multimodality_repeats": 3, "multimodality_captions": 2}
+    table = run_test(bench, tmp_path / "a", batch_size=7, **settings)
+    assert_same_rows(table, run_test(bench, tmp_path / "b", batch_size=2, **settings))
+    record, data = read_record(tmp_path / "a"), data_of(bench)
+    assert len(record.captions) == 2 and record.captions[0] != record.captions[1]
+    for draw, captions in enumerate(record.captions):
+        assert captions == data.drawn("test", record.ids, draw).captions
+    real = record.judges["second"].motion["real"]
+    assert real.shape[0] == 2 and not torch.equal(real[0], real[1])
+    assert len(table["rows"]["real"]["reward"]["values"]) == 2
+    assert record.judges["second"].repeats["guided"].shape[:2] == (2, 3)
+
+
+def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
+    judges = {"second": Judge("tmr", bench.reward)}
+    sizes = {"multimodality_captions": 3, "multimodality_repeats": 10}
+    table = run_test(bench, tmp_path, judges=judges, **sizes)
+    record = read_record(tmp_path)
+    embeddings = record.judges["second"]
+    assert embeddings.repeats.keys() == {"unguided", "guided"}
+    repeats = embeddings.repeats["guided"]
+    assert repeats.shape[:2] == (3, 10)
+    plan = MeasuringPlan(2, "fixed", 3, 10, 1234)
+    chosen = [place for place, sample in enumerate(record.ids) if sample in plan.repeated(list(record.ids))]
+    assert torch.equal(repeats[:, :2].transpose(0, 1), embeddings.motion["guided"][:, chosen])
+    # All motions of a caption differ.
+    assert all(len({tuple(row) for row in motions.tolist()}) == 10 for motions in repeats)
+    again = score(record)["guided"]["second/MultiModality"]
+    assert table["rows"]["guided"]["second/MultiModality"]["mean"] == again.mean > 0
+    run_test(bench, tmp_path / "more", replications=10, judges=judges, rows=["real", "guided"], **sizes)
+    more = read_record(tmp_path / "more").judges["second"].repeats["guided"]
+    torch.testing.assert_close(more, repeats, atol=1e-4, rtol=1e-4)
+
+
+def test_figures_of_a_record_are_those_of_the_run(bench, tmp_path):
+    table = run_test(bench, tmp_path, judges={"second": Judge("tmr", bench.reward)})
+    for row, figures in score(read_record(tmp_path)).items():
+        assert {name: value.mean for name, value in figures.items()} == {
+            name: value["mean"] for name, value in table["rows"][row].items()
+        }
+
+
+@pytest.mark.parametrize("protocol", ["fixed", "published"])
+def test_real_motions_as_samples_score_as_real(bench, tmp_path, protocol):
+    """Real motions, written for the tasks: once as features, once as joints."""
+    tasks, folder, data = tmp_path / "tasks.csv", tmp_path / "made", data_of(bench)
+    assert write_tasks(bench.data, tasks, "test", protocol, 2, data.seed) == 14
+    folder.mkdir()
+    lines = list(csv.DictReader(tasks.read_text().splitlines()))
+    for line in lines:
+        draw = int(line["replication"]) if protocol == "published" else None
+        (sample,) = data.samples("test", [line["id"]], draw)
+        assert (line["caption"], int(line["frames"])) == (sample.caption, len(sample.motion))
+        np.save(folder / line["file"], sample.motion)
+    rows = score_samples(bench, folder, tmp_path / "out", replications=2, protocol=protocol)["rows"]
+    assert rows["samples"]["second/FID"]["mean"] == pytest.approx(0, abs=1e-6)
+    for figure in ("reward", "oracle_accuracy", "jerk", "second/MM-Dist"):
+        assert rows["samples"][figure]["mean"] == pytest.approx(rows["real"][figure]["mean"], rel=1e-6), figure
+
+
+def test_joints_are_turned_into_features(bench, tmp_path):
+    data, skeleton = data_of(bench), load_skeleton("humanml3d")
+    for sample in data.samples("test", data.ids("test")):
+        joints = recover_joints(torch.from_numpy(sample.motion.copy()), skeleton).numpy()
+        # Features of T frames need T + 1 positions; the last one is put where the motion stood.
+        np.save(tmp_path / f"{sample.id}.npy", np.concatenate((joints, joints[-1:])))
+    rows = score_samples(bench, tmp_path, tmp_path / "out", replications=1)["rows"]
+    assert rows["samples"]["foot_height"]["mean"] == pytest.approx(rows["real"]["foot_height"]["mean"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((200, 7)), r"give floats \[T, 263\]"),
+        (np.zeros((200, 21, 3)), r"\[T, 22, 3\]"),
+        (np.zeros((3, 263)), "3 frames, the task has"),
+        (np.full((200, 263), np.nan), "NaN or infinity"),
+        (np.zeros((200, 263), dtype=np.int64), "int64"),
+    ],
+)
+def test_a_motion_that_cannot_be_measured_is_named(bench, tmp_path, array, message):
+    for number in range(14, 21):
+        np.save(tmp_path / f"{number:06d}.npy", np.zeros((200, 263)) if number != 17 else array)
+    with pytest.raises(DataError, match=rf"000017\.npy: .*{message}"):
+        score_samples(bench, tmp_path, tmp_path / "out", replications=1)
+    assert not (tmp_path / "out" / "table-test.json").exists()
+
+
+def test_missing_motions_are_counted(bench, tmp_path):
+    with pytest.raises(DataError, match="is not a folder"):
+        score_samples(bench, tmp_path / "none", tmp_path / "out")
+    np.save(tmp_path / "000014.npy", np.zeros((200, 263)))
+    with pytest.raises(DataError, match=r"13 of 14 motions are missing, .*000015\.npy among them"):
+        score_samples(bench, tmp_path, tmp_path / "out", replications=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"protocol": "other"}, "choose fixed or published"),
+        ({"multimodality_captions": -1}, "multimodality_captions is -1"),
+        ({"replications": 0}, "replications is 0"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        SampleScoring("folder", **settings)
