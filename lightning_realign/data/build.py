@@ -163,6 +163,7 @@ def _convert_motions(
     return left_out | dict(source.surplus())
 
 
+@torch.inference_mode()
 def _motion_files(source: MotionSource, motion_id: str) -> dict[str, bytes]:
     """The files of a motion by their names in the data set."""
     captions = source.captions(motion_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +23,19 @@ from lightning_realign.errors import DataError
 
 @dataclass(frozen=True)
 class Clip:
-    """A motion [T, D] (float32, the data set's units) and captions that describe it."""
+    """A motion [T, D] (float32, the data set's units) and captions that describe it.
+
+    whole: whether all captions are known to be of the whole motion, so that none has to be read to tell.
+    """
 
     id: str
     motion: NDArray[np.float32]
-    captions: tuple[Caption, ...]
+    captions: Sequence[Caption]
+    whole: bool = False
+
+    def part(self, name: str, captions: Sequence[Caption], frames: slice = slice(None)) -> Clip:
+        """A clip of some of the frames, or of all with other captions."""
+        return Clip(name, self.motion[frames], captions)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from lightning_realign.data.clips import LeftOut
 from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Sample, Split, collate, load_split
-from lightning_realign.data.fingerprint import dataset_fingerprint
+from lightning_realign.data.fingerprint import content_fingerprint, dataset_fingerprint
 from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata
 from lightning_realign.data.labels import LABEL_FILE, attribute_labels, read_labels
 from lightning_realign.data.loader import TrainingLoader
@@ -92,8 +92,10 @@ class MotionTextDataModule(L.LightningDataModule):
         """
         self._check_precision()
         _ = self.metadata, self.normaliser, self._attributes
-        for name in SPLITS if stage is None else _STAGE_SPLITS[stage]:
+        names = SPLITS if stage is None else _STAGE_SPLITS[stage]
+        for name in names:
             self._split(name)
+        self._check_labels(names)
 
     @cached_property
     def metadata(self) -> Metadata:
@@ -220,6 +222,17 @@ class MotionTextDataModule(L.LightningDataModule):
         path = self.root / LABEL_FILE
         with self._named():
             return read_labels(path) if path.is_file() else attribute_labels(self._attributes)
+
+    def content(self, split: Literal["train", "val", "test"]) -> str:
+        """A short hash of the usable motions of a split, their captions and labels; see `content_fingerprint`."""
+        entries, labels, attributes = self._split(split).entries, self.labels, self._attributes
+        return content_fingerprint((entry, labels.get(entry.id), attributes.get(entry.id)) for entry in entries)
+
+    def _check_labels(self, splits: Iterable[str]) -> None:
+        """Refuse a table of labels that knows none of the motions: its ids are other ones."""
+        ids = {entry.id for name in splits for entry in self._split(name).entries}
+        if self.labels and not ids & self.labels.keys():
+            self._fail(f"{self.root / LABEL_FILE}: labels none of the motions; its first column must hold their ids")
 
     def samples(self, split: str, ids: Sequence[str], draw: int | None = None) -> Iterator[Sample]:
         """Motions of a split one by one, with captions and crops of a draw, see `drawn`, or (None) the fixed ones."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +66,31 @@ def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> 
     listed = 0
     entries: list[Clip] = []
     left_out: list[LeftOut] = []
-    for clip in clips:
-        listed += 1
-        for item in [clip] if isinstance(clip, LeftOut) else _entries(root, clip, metadata):
-            if isinstance(item, Clip):
-                entries.append(item)
-            else:
-                left_out.append(item)
+    with _no_garbage():
+        for clip in clips:
+            listed += 1
+            if isinstance(clip, Clip) and clip.whole and clip.captions and len(clip.motion) in lengths:
+                entries.append(clip)
+                continue
+            for item in [clip] if isinstance(clip, LeftOut) else _entries(root, clip, metadata):
+                if isinstance(item, Clip):
+                    entries.append(item)
+                else:
+                    left_out.append(item)
     _report(root / f"{name}.txt", listed, entries, left_out)
     return Split(tuple(entries), tuple(left_out))
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """No collection of garbage meanwhile: among many new objects that all stay, it takes as long as making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Clip | LeftOut]:
@@ -84,14 +102,16 @@ def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Clip | Left
     if not clip.captions:
         path = root / TEXT_FOLDER / f"{clip.id}.txt"
         yield LeftOut(clip.id, "without captions", f"{path} has no captions")
+        return
     whole = tuple(caption for caption in clip.captions if caption.is_whole)
     if whole:
-        yield Clip(clip.id, clip.motion, whole)
+        yield clip.part(clip.id, whole)
     parts = [caption for caption in clip.captions if not caption.is_whole]
     for number, caption in enumerate(parts):
         part_id = f"{_letters(number)}_{clip.id}"
-        part = clip.motion[int(caption.start * metadata.tag_fps) : int(caption.end * metadata.tag_fps)]
-        yield _length_problem(part_id, len(part), metadata) or Clip(part_id, part, (caption,))
+        frames = slice(int(caption.start * metadata.tag_fps), int(caption.end * metadata.tag_fps))
+        part = clip.part(part_id, (caption,), frames)
+        yield _length_problem(part_id, len(part.motion), metadata) or part
 
 
 def _letters(number: int) -> str:

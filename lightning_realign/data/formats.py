@@ -206,7 +206,7 @@ def load_motion(path: Path, num_features: int) -> NDArray[np.float32]:
             "use the data module of its skeleton"
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-        motion = array.astype(np.float32)
+        motion = array.astype(np.float32, copy=False)
     if not np.isfinite(motion).all():
         frame = int(np.flatnonzero(~np.isfinite(motion).all(axis=1))[0])
         raise DataError(f"{path}: motion has NaN or infinite features (first in frame {frame}); extract them again")

@@ -1,14 +1,16 @@
-"""A split's motions in one memory-mapped file, which workers and ranks share, with all else about them in a header.
+"""A split's motions and captions in memory-mapped files, which workers and ranks share, with a header.
 
 `packed/` lies beside the plain files: per split `<split>.npy`, the rows of all motions after one another as float32
-[sum T, D], and `<split>.json`, the ids, lengths and captions, what could not be packed and why, and what the pack was
-made from. A pack is only ever a faster copy: where the plain files have changed since, it is refused, never used.
+[sum T, D]; `<split>.captions`, a line of JSON per motion, read when a caption is asked for; and `<split>.json`, the
+ids, lengths and places, what could not be packed and why, and what the pack was made from. A pack is only ever a
+faster copy: where the plain files have changed since, it is refused, never used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lightning_realign.data.clips import Clip, LeftOut, read_clips
 from lightning_realign.data.formats import (
@@ -25,22 +26,26 @@ from lightning_realign.data.formats import (
     SPLITS,
     TEXT_FOLDER,
     UNREADABLE_ARRAY,
-    Caption,
     file_sha256,
     read_json,
     read_quarantine,
     read_split,
     write_text_atomic,
 )
+from lightning_realign.data.mapped import MappedCaptions, MappedClip, MappedFile, caption_line
 from lightning_realign.errors import DataError
 
 PACKED_FOLDER = "packed"
-_FORMAT = 1
+_FORMAT = 2
+_ROWS, _CAPTIONS = "npy", "captions"
+# The header's entry of a motion is [id, frames, bytes of its captions, their number, whether all are of the whole
+# motion], or for one that was left out [id, kind, reason].
+_LEFT_OUT = 3
 
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a pack holds: motions per split and bytes of features."""
+    """What a pack holds: motions per split, and bytes of features and captions."""
 
     folder: Path
     motions: dict[str, int]
@@ -69,7 +74,8 @@ def pack(root: Path, num_features: int) -> PackReport:
         motions, size = {}, 0
         for name in splits:
             header = _pack_split(root, name, num_features, partial)
-            motions[name], size = len(header["ids"]), size + header["bytes"]
+            motions[name] = sum(len(entry) != _LEFT_OUT for entry in header["listed"])
+            size += sum(header["bytes"].values())
         partial.chmod(0o755)
         _replace_folder(partial, root / PACKED_FOLDER)
     except BaseException:
@@ -92,30 +98,35 @@ def read_packed(root: Path, name: str, num_features: int) -> Iterator[Clip | Lef
     header = _read_header(root, name)
     if header["source"] != source_digest(root, name):
         raise DataError(
-            f"{_header_path(root, name)}: the data set has changed since it was packed; pack it again with "
-            f"'data pack {root}', or remove {PACKED_FOLDER}/"
+            f"{_packed_path(root, name, 'json')}: the data set has changed since it was packed; {_again(root)}, or "
+            f"remove {PACKED_FOLDER}/"
         )
-    rows = _map_rows(root, name, header, num_features)
-    motions = dict(_cut(root, name, header, rows))
-    for motion_id, entry in header["listed"]:
-        if motion_id in motions:
-            captions = tuple(Caption(text, tuple(tokens), start, end) for text, tokens, start, end in entry)
-            yield Clip(motion_id, motions[motion_id], captions)
-        else:
-            yield LeftOut(motion_id, *entry)
+    usable = [entry for entry in header["listed"] if len(entry) != _LEFT_OUT]
+    rows = _map_rows(root, name, header, sum(entry[1] for entry in usable), num_features)
+    captions = MappedFile(_check_size(root, name, _CAPTIONS, header))
+    remedy, row, place = _again(root), 0, 0
+    for entry in header["listed"]:
+        if len(entry) == _LEFT_OUT:
+            yield LeftOut(*entry)
+            continue
+        motion_id, length, size, count, whole = entry
+        lazy = MappedCaptions(captions, place, place + size, count, remedy)
+        yield MappedClip.cut(motion_id, rows, row, length, lazy if whole else tuple(lazy), bool(whole))
+        row, place = row + length, place + size
 
 
 def verify_packed(root: Path, name: str, num_features: int) -> None:
-    """Read a packed split in full and compare it with its checksum.
+    """Read a packed split in full and compare it with its checksums.
 
     Raises:
         DataError: if it is stale, truncated or damaged.
     """
     for _ in read_packed(root, name, num_features):
         pass
-    path = root / PACKED_FOLDER / f"{name}.npy"
-    if file_sha256(path) != _read_header(root, name)["sha256"]:
-        raise DataError(f"{path}: the content differs from its checksum; pack it again with 'data pack {root}'")
+    for suffix, digest in _read_header(root, name)["sha256"].items():
+        path = _packed_path(root, name, suffix)
+        if file_sha256(path) != digest:
+            raise DataError(f"{path}: the content differs from its checksum; {_again(root)}")
 
 
 def source_digest(root: Path, name: str) -> str:
@@ -123,49 +134,50 @@ def source_digest(root: Path, name: str) -> str:
     digest = hashlib.sha256()
     for path in (root / "Mean.npy", root / "Std.npy"):
         digest.update(path.read_bytes() if path.is_file() else b"none")
-    digest.update(json.dumps(sorted(read_quarantine(root).items())).encode())
-    for motion_id in read_split(root / f"{name}.txt"):
-        for path in (root / MOTION_FOLDER / f"{motion_id}.npy", root / TEXT_FOLDER / f"{motion_id}.txt"):
+    names = read_split(root / f"{name}.txt")
+    digest.update(json.dumps([names, sorted(read_quarantine(root).items())]).encode())
+    # Tens of thousands of files, at every start: paths are strings here, as pathlib takes longer than the disk.
+    files = ((f"{root / MOTION_FOLDER}{os.sep}", ".npy"), (f"{root / TEXT_FOLDER}{os.sep}", ".txt"))
+    states: list[int] = []
+    for motion_id in names:
+        for folder, suffix in files:
             try:
-                status = path.stat()
+                status = os.stat(f"{folder}{motion_id}{suffix}")  # noqa: PTH116
             except OSError:
-                digest.update(f"{motion_id} none\n".encode())
+                states += (-1, -1)
             else:
-                digest.update(f"{motion_id} {status.st_size} {status.st_mtime_ns}\n".encode())
+                states += (status.st_size, status.st_mtime_ns)
+    digest.update(np.array(states, dtype="<i8").tobytes())
     return digest.hexdigest()
 
 
 def _pack_split(root: Path, name: str, num_features: int, out: Path) -> dict[str, Any]:
     # Taken first: a file that changes while it is read makes the pack stale.
     source = source_digest(root, name)
-    listed: list[tuple[str, list[Any]]] = []
-    ids, lengths = [], []
-    path = out / f"{name}.npy"
-    with path.open("wb") as file:
+    listed: list[list[Any]] = []
+    paths = {suffix: out / f"{name}.{suffix}" for suffix in (_ROWS, _CAPTIONS)}
+    with paths[_ROWS].open("wb") as file, paths[_CAPTIONS].open("wb") as captions:
         _write_npy_header(file, 0, num_features)
         start = file.tell()
         for item in read_clips(root, name, num_features):
             if isinstance(item, LeftOut):
-                listed.append((item.id, [item.kind, item.reason]))
+                listed.append([item.id, item.kind, item.reason])
                 continue
             file.write(np.ascontiguousarray(item.motion, dtype="<f4").tobytes())
-            ids.append(item.id)
-            lengths.append(len(item.motion))
-            listed.append((item.id, [[c.text, list(c.tokens), c.start, c.end] for c in item.captions]))
-        size = file.tell()
+            size = captions.write(caption_line(item.captions))
+            whole = all(caption.is_whole for caption in item.captions)
+            listed.append([item.id, len(item.motion), size, len(item.captions), int(whole)])
         file.seek(0)
         # numpy leaves room in the header for any number of rows, so that it can be written last.
-        _write_npy_header(file, sum(lengths), num_features)
+        _write_npy_header(file, sum(entry[1] for entry in listed if len(entry) != _LEFT_OUT), num_features)
         if file.tell() != start:
-            raise DataError(f"{path}: numpy wrote headers of two sizes; pack with numpy 1.26 or newer")
+            raise DataError(f"{paths[_ROWS]}: numpy wrote headers of two sizes; pack with numpy 1.26 or newer")
     header = {
         "format": _FORMAT,
         "source": source,
-        "sha256": file_sha256(path),
-        "bytes": size,
+        "sha256": {suffix: file_sha256(path) for suffix, path in paths.items()},
+        "bytes": {suffix: path.stat().st_size for suffix, path in paths.items()},
         "num_features": num_features,
-        "ids": ids,
-        "lengths": lengths,
         "listed": listed,
     }
     write_text_atomic(out / f"{name}.json", json.dumps(header))
@@ -185,44 +197,40 @@ def _replace_folder(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _header_path(root: Path, name: str) -> Path:
-    return root / PACKED_FOLDER / f"{name}.json"
+def _packed_path(root: Path, name: str, suffix: str) -> Path:
+    return root / PACKED_FOLDER / f"{name}.{suffix}"
+
+
+def _again(root: Path) -> str:
+    return f"pack it again with 'data pack {root}'"
 
 
 def _read_header(root: Path, name: str) -> dict[str, Any]:
-    path = _header_path(root, name)
+    path = _packed_path(root, name, "json")
     header = read_json(path, "packed split's header")
-    kinds = {"source": str, "sha256": str, "bytes": int, "num_features": int, "ids": list, "lengths": list}
+    kinds = {"source": str, "sha256": dict, "bytes": dict, "num_features": int, "listed": list}
     if header.get("format") != _FORMAT or not all(isinstance(header.get(key), kind) for key, kind in kinds.items()):
-        raise DataError(f"{path}: is no header of a packed split; pack it again with 'data pack {root}'")
+        raise DataError(f"{path}: is no header of a packed split of this version; {_again(root)}")
     return header
 
 
-def _map_rows(root: Path, name: str, header: dict[str, Any], num_features: int) -> NDArray[np.float32]:
-    path = root / PACKED_FOLDER / f"{name}.npy"
-    again = f"pack it again with 'data pack {root}'"
-    if header["num_features"] != num_features:
-        raise DataError(f"{path}: has {header['num_features']} features, the skeleton {num_features}; {again}")
+def _check_size(root: Path, name: str, suffix: str, header: dict[str, Any]) -> Path:
+    path = _packed_path(root, name, suffix)
     size = path.stat().st_size if path.is_file() else 0
-    if size != header["bytes"]:
-        raise DataError(f"{path}: has {size} bytes of {header['bytes']}; {again}")
-    if not header["lengths"]:
-        return np.zeros((0, num_features), dtype=np.float32)
+    if size != header["bytes"].get(suffix):
+        raise DataError(f"{path}: has {size} bytes of {header['bytes'].get(suffix)}; {_again(root)}")
+    return path
+
+
+def _map_rows(root: Path, name: str, header: dict[str, Any], count: int, num_features: int) -> MappedFile:
+    path = _packed_path(root, name, _ROWS)
+    if header["num_features"] != num_features:
+        raise DataError(f"{path}: has {header['num_features']} features, the skeleton {num_features}; {_again(root)}")
+    _check_size(root, name, _ROWS, header)
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        rows = MappedFile(path)
     except UNREADABLE_ARRAY as error:
-        raise DataError(f"{path}: cannot be mapped ({str(error)[:80]}); {again}") from None
-    if rows.dtype != np.float32 or rows.shape != (sum(header["lengths"]), num_features):
-        raise DataError(f"{path}: has shape {rows.shape}, not that of its header; {again}")
-    return np.asarray(rows)
-
-
-def _cut(
-    root: Path, name: str, header: dict[str, Any], rows: NDArray[np.float32]
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    if len(header["ids"]) != len(header["lengths"]):
-        raise DataError(f"{_header_path(root, name)}: ids and lengths differ; pack it again with 'data pack {root}'")
-    start = 0
-    for motion_id, length in zip(header["ids"], header["lengths"], strict=True):
-        yield motion_id, rows[start : start + length]
-        start += length
+        raise DataError(f"{path}: cannot be mapped ({str(error)[:80]}); {_again(root)}") from None
+    if rows.content.dtype != np.float32 or rows.content.shape != (count, num_features):
+        raise DataError(f"{path}: has shape {rows.content.shape}, not that of its header; {_again(root)}")
+    return rows

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError
+from lightning_realign.hashing import stable_key
+
+
+def repeated(ids: Sequence[str], captions: int, seed: int) -> set[str]:
+    """The ids whose captions MultiModality is measured on: `captions` of `ids`, chosen by nothing but the seed."""
+    return set(sorted(ids, key=lambda sample: stable_key(f"multimodality:{seed}:{sample}"))[:captions])
 
 
 def write_tasks(
-    root: Path, out: Path, split: Literal["val", "test"], protocol: str, replications: int, seed: int
+    root: Path,
+    out: Path,
+    split: Literal["val", "test"],
+    protocol: str,
+    replications: int,
+    captions: int,
+    repeats: int,
+    seed: int,
+    max_length: int = 200,
 ) -> int:
-    """Write the captions and lengths of all replications as CSV: `file,id,replication,frames,caption`.
+    """Write what is asked for as CSV: `file,id,frames,caption`.
+
+    `ID_rK.npy` is replication K of every id, `ID_mK.npy` repeat K of the captions of MultiModality.
 
     Args:
         root: the data set's folder.
@@ -23,7 +40,10 @@ def write_tasks(
         split: the motions.
         protocol: `fixed` or `published`, see `inference.measuring.MeasuringPlan`.
         replications: independent draws.
-        seed: the data module's, of captions and crops where they are drawn.
+        captions: captions that MultiModality is measured on; 0 for none.
+        repeats: motions of each of those.
+        seed: the data module's, of captions and crops where they are drawn; and of the choice of those captions.
+        max_length: the data module's.
 
     Returns:
         The number of tasks.
@@ -32,17 +52,21 @@ def write_tasks(
         ConfigError: fewer than one replication.
         DataError: the data set cannot be used.
     """
-    if replications < 1:
-        raise ConfigError(f"replications is {replications}; set it to 1 or more")
-    data = OwnDataModule(root, seed=seed)
+    for name, value, least in (("replications", replications, 1), ("captions", captions, 0), ("repeats", repeats, 1)):
+        if value < least:
+            raise ConfigError(f"{name} is {value}; set it to {least} or more")
+    data = OwnDataModule(root, seed=seed, max_length=max_length)
     data.setup("test" if split == "test" else "validate")
     ids = data.ids(split)
     buffer = io.StringIO()
     table = csv.writer(buffer, lineterminator="\n")
-    table.writerow(["file", "id", "replication", "frames", "caption"])
+    table.writerow(["file", "id", "frames", "caption"])
     for replication in range(replications):
         for task in data.samples(split, ids, replication if protocol == "published" else None):
-            name = f"{task.id}_r{replication}.npy"
-            table.writerow([name, task.id, replication, len(task.motion), task.caption])
+            table.writerow([f"{task.id}_r{replication}.npy", task.id, len(task.motion), task.caption])
+    chosen = repeated(ids, captions, seed)
+    for task in data.samples(split, [sample for sample in ids if sample in chosen]):
+        for repeat in range(repeats):
+            table.writerow([f"{task.id}_m{repeat}.npy", task.id, len(task.motion), task.caption])
     write_text_atomic(out, buffer.getvalue())
-    return len(ids) * replications
+    return len(ids) * replications + len(chosen) * repeats

@@ -155,7 +155,10 @@ def tasks(
     split: Literal["val", "test"] = "test",
     protocol: Literal["fixed", "published"] = "fixed",
     replications: int = 20,
+    captions: int = 0,
+    repeats: int = 30,
     seed: int = 1234,
+    max_length: int = 200,
 ) -> None:
     """List captions and lengths that a test run asks for, so that any method can make motions for it.
 
@@ -165,11 +168,15 @@ def tasks(
         split: The motions.
         protocol: The first caption and a fixed crop, or both drawn anew per replication.
         replications: Independent draws.
+        captions: Captions that MultiModality is measured on; the field has 100.
+        repeats: Motions of each of those captions.
         seed: The data module's seed.
+        max_length: The data module's max_length.
     """
     from lightning_realign.data.tasks import write_tasks
 
-    print(f"{out}: {write_tasks(root, out, split, protocol, replications, seed)} motions to make")
+    count = write_tasks(root, out, split, protocol, replications, captions, repeats, seed, max_length)
+    print(f"{out}: {count} motions to make")
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {

@@ -41,13 +41,14 @@ class Embeddings:
 class Record:
     """All that a test run measured.
 
-    ids: N sample ids. captions: K tuples of N captions. labels: N labels, None where a sample or the data set has none.
-    replications: R. figures: per row and figure [K, N], NaN for samples that have no value. judges: by name. settings:
-    of the run, as in its receipt.
+    ids: N sample ids. captions: K tuples of N captions. lengths: [K, N] frames. labels: N labels, None where there is
+    none. replications: R. figures: per row and figure [K, N], NaN for samples that have no value.
+    judges: by name. settings: of the run, as in its receipt.
     """
 
     ids: tuple[str, ...]
     captions: tuple[tuple[str, ...], ...]
+    lengths: Tensor
     labels: tuple[str | None, ...]
     replications: int
     figures: Mapping[str, Mapping[str, Tensor]]
@@ -62,9 +63,9 @@ def at_draw(draws: Sequence[Any] | Tensor, replication: int) -> Any:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as safetensors, atomically; `read_record` gives it back exactly."""
-    tensors = {
-        f"figure/{row}/{name}": values for row, figures in record.figures.items() for name, values in figures.items()
-    }
+    tensors = {"lengths": record.lengths}
+    for row, figures in record.figures.items():
+        tensors |= {f"figure/{row}/{name}": values for name, values in figures.items()}
     for judge, embeddings in record.judges.items():
         tensors[f"text/{judge}"] = embeddings.text
         tensors |= {f"motion/{judge}/{row}": values for row, values in embeddings.motion.items()}
@@ -77,7 +78,8 @@ def write_record(path: Path, record: Record) -> None:
         "captions": record.captions,
         "labels": record.labels,
         "replications": record.replications,
-        "rows": list(record.figures),
+        "rows": {row: list(figures) for row, figures in record.figures.items()},
+        "judges": list(record.judges),
         "settings": dict(record.settings),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,13 +111,16 @@ def read_record(path: Path) -> Record:
         raise DataError(f"{path}: damaged or no record ({error}); run the test again") from None
     if described.get("format") != _FORMAT:
         raise DataError(f"{path}: no record of a test run in format {_FORMAT}; run the test again")
-    names = [name.removeprefix("text/") for name in tensors if name.startswith("text/")]
     return Record(
         tuple(described["ids"]),
         tuple(tuple(captions) for captions in described["captions"]),
+        tensors["lengths"],
         tuple(described["labels"]),
         described["replications"],
-        {row: _under(tensors, f"figure/{row}/") for row in described["rows"]},
+        {
+            row: {name: tensors[f"figure/{row}/{name}"] for name in figures}
+            for row, figures in described["rows"].items()
+        },
         {
             name: Embeddings(
                 tensors[f"text/{name}"],
@@ -123,7 +128,7 @@ def read_record(path: Path) -> Record:
                 _under(tensors, f"repeats/{name}/"),
                 tensors.get(f"train/{name}"),
             )
-            for name in names
+            for name in described["judges"]
         },
         described["settings"],
     )

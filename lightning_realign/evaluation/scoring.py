@@ -43,15 +43,17 @@ def score(record: Record, pool: int = POOL) -> dict[str, dict[str, Interval]]:
 
     Args:
         record: of the run.
-        pool: size of the pools of R-Precision; where the samples do not fill one, there is none.
+        pool: size of the pools of R-Precision.
+
+    What has too few samples is left out, with a warning that says so; see `left_out`.
 
     Raises:
         ConfigError: a pool below 2.
     """
     if pool < 2:
         raise ConfigError(f"pool is {pool}; set it to 2 or more (the field has {POOL})")
-    if record.judges and len(record.ids) < pool:
-        logger.warning("%d samples do not fill a pool of %d: no R-Precision", len(record.ids), pool)
+    for figure, reason in left_out(record, pool).items():
+        logger.warning("no %s: %s", figure, reason)
     table: dict[str, dict[str, Interval]] = {}
     for row, figures in record.figures.items():
         table[row] = {name: interval(means) for name, values in figures.items() if (means := _means(values))}
@@ -59,6 +61,28 @@ def score(record: Record, pool: int = POOL) -> dict[str, dict[str, Interval]]:
             found = _judged(record, judge, row, pool)
             table[row] |= {f"{name}/{figure}": value for figure, value in found.items()}
     return table
+
+
+def left_out(record: Record, pool: int = POOL) -> dict[str, str]:
+    """The judges' figures that cannot be computed of a record, and why: never a number of something else instead."""
+    if not record.judges:
+        return {}
+    count, train = len(record.ids), [judge.train for judge in record.judges.values()]
+    repeats = [values.shape[1] for judge in record.judges.values() for values in judge.repeats.values()]
+    found = {
+        "R-Precision": (count < pool, f"{count} samples do not fill a pool of {pool}"),
+        "FID": (count < 2, f"{count} samples have no covariance"),
+        "floor of FID": (
+            any(values is None or len(values) < count for values in train),
+            f"the training split does not hold {count} motions",
+        ),
+        "Diversity": (count < DIVERSITY_PAIRS, f"{count} samples, it is defined over {DIVERSITY_PAIRS} pairs"),
+        "MultiModality": (
+            not repeats or min(repeats) < MULTIMODALITY_PAIRS,
+            f"it needs {MULTIMODALITY_PAIRS} or more motions of the same caption",
+        ),
+    }
+    return {name: reason for name, (missing, reason) in found.items() if missing}
 
 
 def groups_of(record: Record, replication: int) -> dict[str, Tensor | None]:
@@ -91,8 +115,8 @@ def _judged(record: Record, judge: Embeddings, row: str, pool: int) -> dict[str,
         matching_distance(at_draw(judge.text, draw), at_draw(motion, draw)).item()
         for draw in range(max(len(judge.text), len(motion)))
     ]
-    pairs = min(DIVERSITY_PAIRS, len(record.ids))
-    values["Diversity"] = [diversity(at_draw(motion, draw), pairs, seed=draw).item() for draw in draws]
+    if len(record.ids) >= DIVERSITY_PAIRS:
+        values["Diversity"] = [diversity(at_draw(motion, draw), DIVERSITY_PAIRS, seed=draw).item() for draw in draws]
     if distances := _distances(judge, row):
         values["FID"] = distances
     figures = {name: interval(found) for name, found in values.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.errors import DataError
 from lightning_realign.report.table import format_table
 
 
@@ -58,7 +59,15 @@ def table_text(table: Table) -> str:
 
 
 def write_table(path: Path, table: Table, settings: Mapping[str, Any]) -> None:
-    """Write all figures, their values per replication and the settings as JSON, atomically."""
+    """Write all figures, their values per replication and the settings as JSON, atomically.
+
+    Raises:
+        DataError: a figure that is not finite.
+    """
+    for row, figures in table.items():
+        for figure, value in figures.items():
+            if not math.isfinite(value.mean):
+                raise DataError(f"{path}: {figure} of row {row!r} is {value.mean}; check the motions behind it")
     rows = {
         name: {
             figure: {"mean": value.mean, "ci95": value.half_width, "values": list(value.values)}

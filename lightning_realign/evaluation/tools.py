@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning_realign import __version__
 from lightning_realign.evaluation.difference import Difference, Side, differences
 from lightning_realign.evaluation.record import read_record
-from lightning_realign.evaluation.scoring import score
+from lightning_realign.evaluation.scoring import left_out, score
 from lightning_realign.evaluation.table import table_text, write_table
 from lightning_realign.report.table import format_table
 
@@ -29,7 +30,8 @@ def rescore(record: Path, out: Path, pool: int) -> str:
     """
     found = read_record(record)
     table = score(found, pool)
-    write_table(out, table, {**found.settings, "pool": pool})
+    settings = {**found.settings, "pool": pool, "left_out": left_out(found, pool), "rescored_with": __version__}
+    write_table(out, table, settings)
     return table_text(table)
 
 
@@ -42,7 +44,10 @@ def compare_rows(record: Path, other: Path | None, row: str, against: str, resam
     """
     first = read_record(record)
     second = first if other is None else read_record(other)
-    return _text(differences(Side(first, against), Side(second, row), resamples), against, row)
+    text = _text(differences(Side(first, against), Side(second, row), resamples), against, row)
+    if "samples" in (row, against):
+        text += "note: `samples` were made elsewhere, from noise of their own: pairs share caption and length only\n"
+    return text
 
 
 def _text(found: Mapping[str, Difference], before: str, after: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.record import Embeddings
 from lightning_realign.evaluators import Evaluator, load_evaluator
+from lightning_realign.inference.measurement import GIVEN
 from lightning_realign.inference.stores import SampleStore, placed
-from lightning_realign.metrics.keyed import Rows, id_keys
+from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.types import MotionTextBatch
 
@@ -93,22 +96,32 @@ class JudgeBoard(nn.Module):
         for store in (self.captions, *self.motions.values(), *self.repeats.values()):
             cast(SampleStore, store).reset()
 
-    def compute(self, ids: Sequence[str], train: Tensor | None, shared: int) -> Embeddings | None:
+    def compute(
+        self, ids: Sequence[str], train: Tensor | None, repeated: Sequence[str], shared: int
+    ) -> Embeddings | None:
         """All embeddings, a collective call, so every rank makes it; None where a row was not seen.
 
         Args:
             ids: the samples, in the order to have them in.
             train: embeddings [M, W] of the training split.
+            repeated: the samples whose captions MultiModality is measured on.
             shared: how many draws of a row are repeats for MultiModality too.
         """
         text = placed(self.captions.rows(), ids)
         motions = {row: placed(cast(SampleStore, self.motions[f"row_{row}"]).rows(), ids) for row in self._rows}
-        repeats = {row: cast(SampleStore, self.repeats[f"row_{row}"]).rows() for row in self._rows}
+        extra = {row: cast(SampleStore, self.repeats[f"row_{row}"]).rows() for row in self._rows}
         found = {row: motion.float() for row, motion in motions.items() if motion is not None}
         if text is None or len(found) < len(self._rows):
             return None
-        repeated = {row: _repeats(rows, ids, found[row][:shared]) for row, rows in repeats.items() if rows is not None}
-        return Embeddings(text.float(), found, repeated, train)
+        repeats: dict[str, Tensor] = {}
+        if repeated:
+            places = [ids.index(sample) for sample in repeated]
+            for row in (row for row in self._rows if row not in GIVEN):
+                more = placed(extra[row], repeated)
+                drawn = found[row][:shared, places]
+                # Captions first: [C, S, W].
+                repeats[row] = (drawn if more is None else torch.cat((drawn, more.float()))).transpose(0, 1)
+        return Embeddings(text.float(), found, repeats, train)
 
 
 class JudgePanel(nn.Module):
@@ -141,13 +154,11 @@ class JudgePanel(nn.Module):
     def prepare(self, data: MotionTextDataModule, split: Literal["val", "test"], device: torch.device | str) -> None:
         """Get ready for a split's captions, and embed the training split, where there is one, for the floor of FID."""
         tokens = data.caption_tokens(split) if self._evaluators else {}
+        gallery = _gallery(data) if self._evaluators and "real" in self._rows else None
         for name, evaluator in self._evaluators.items():
             evaluator.prepare(tokens)
-            if "real" in self._rows:
-                try:
-                    self._train[name] = embed_split(evaluator, data.gallery_dataloader(), device)
-                except DataError as error:
-                    rank_zero_warn(f"no floor of FID: {error}")
+            if gallery is not None:
+                self._train[name] = embed_split(evaluator, gallery, device)
 
     def reset(self) -> None:
         """Forget all embeddings of the measured split."""
@@ -175,14 +186,20 @@ class JudgePanel(nn.Module):
             embedded = embed_finite(evaluator, features, batch.lengths)
             cast(SampleStore, stores[f"row_{row}"]).update(embedded, batch.ids, draw)
 
-    def compute(self, ids: Sequence[str], shared: int) -> dict[str, Embeddings]:
+    def compute(self, ids: Sequence[str], repeated: Sequence[str], shared: int) -> dict[str, Embeddings]:
         """Every judge's embeddings, see `JudgeBoard.compute`; a collective call."""
-        found = {name: self._board(name).compute(ids, self._train.get(name), shared) for name in self.judges}
+        found = {name: self._board(name).compute(ids, self._train.get(name), repeated, shared) for name in self.judges}
         return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
 
-    def kinships(self, reward: RewardBundle | None) -> dict[str, list[str]]:
-        """What each judge shares with the reward that guides, see `kinship`."""
-        return {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
+    def kinships(self, reward: RewardBundle | None, path: str | None) -> dict[str, list[str]]:
+        """What each judge shares with the reward of a checkpoint, see `kinship`; `weights` if it is that reward."""
+        shared = {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
+        if path is not None:
+            digest = file_sha256(Path(path))
+            for name, judge in self.judges.items():
+                if file_sha256(Path(judge.path)) == digest:
+                    shared[name].insert(0, "weights")
+        return shared
 
     def fingerprints(self) -> dict[str, str]:
         """Of each judge's weights, statistics and vocabulary."""
@@ -217,10 +234,10 @@ def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device
     return torch.stack([rows[key] for key in sorted(rows)]).float()
 
 
-def _repeats(rows: Rows, ids: Sequence[str], drawn: Tensor) -> Tensor:
-    """[C, S, W] motions of the C captions that were repeated: those drawn anyway [K, N, W], then the others."""
-    keys = set(rows.keys.tolist())
-    chosen = [place for place, key in enumerate(id_keys(ids).tolist()) if key in keys]
-    more = placed(rows, [ids[place] for place in chosen])
-    repeated = drawn[:, chosen] if more is None else torch.cat((drawn[:, chosen], more.float()))
-    return repeated.transpose(0, 1)
+def _gallery(data: MotionTextDataModule) -> Iterable[MotionTextBatch] | None:
+    """The training split; None, with a warning, where the data set has none."""
+    try:
+        return data.gallery_dataloader()
+    except DataError as error:
+        rank_zero_warn(f"no floor of FID: {error}")
+        return None

@@ -32,7 +32,8 @@ SHORTEST = 4
 MEBIBYTE = 2**20
 # What a cosine cannot fall below: the reward of a motion that strong guidance has blown up.
 WORST_REWARD = -1.0
-FIGURES = ("oracle_accuracy", "reward", *PHYSICAL, "denoiser_calls", "seconds", "peak_memory")
+COSTS = ("denoiser_calls", "seconds", "peak_memory")
+FIGURES = ("oracle_accuracy", "reward", *PHYSICAL, "blown_up", *COSTS)
 
 
 def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
@@ -67,7 +68,7 @@ def measured(
     draw: int,
     batch: MotionTextBatch,
     skeleton: Skeleton,
-    make: Callable[[], tuple[Tensor, int]],
+    make: Callable[[], tuple[Tensor, int | None]],
     reward: Callable[[Tensor], Tensor | None],
 ) -> Tensor:
     """Make a batch's motions and add their figures.
@@ -78,19 +79,18 @@ def measured(
         draw: of the row.
         batch: captions and lengths.
         skeleton: of the motions.
-        make: makes the motions, and tells how often it evaluated the network per motion.
+        make: makes the motions, and tells how often it evaluated the network per motion; None where they were there
+            already, and so cost nothing that could be told.
         reward: the rewards [B] of motions; None without a reward model.
 
     Returns:
         The motions [B, T, D], in the data set's own units.
     """
-    with Meter() as meter:
+    with Meter(batch.motion.device) as meter:
         features, calls = make()
-    costs = {
-        "seconds": meter.seconds / len(batch),
-        "denoiser_calls": float(calls),
-        "peak_memory": meter.peak_bytes / MEBIBYTE,
-    }
+    costs: dict[str, float] = {}
+    if calls is not None:
+        costs = dict(zip(COSTS, (float(calls), meter.seconds / len(batch), meter.peak_bytes / MEBIBYTE), strict=True))
     for figure, cost in costs.items():
         figures.update(row, figure, torch.full((len(batch),), cost, dtype=torch.float64), batch.ids, draw)
     rewards = reward(features)
@@ -104,13 +104,15 @@ def measured(
 def _looks(skeleton: Skeleton, features: Tensor, batch: MotionTextBatch) -> dict[str, dict[str, float]]:
     """What the joints of every sample show, figure -> id -> value: the oracle's verdict, and physical quality.
 
-    Strong guidance can blow a motion up. Such a motion does nothing that was asked for, and has no physical quality.
+    Strong guidance can blow a motion up. Such a motion is counted, does nothing that was asked for, and has no physical
+    quality: those figures are of the others.
     """
-    found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, **{name: {} for name in PHYSICAL}}
+    found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, "blown_up": {}, **{name: {} for name in PHYSICAL}}
     lengths = batch.lengths.tolist()
     for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
         joints = recover_joints(motion[:length].cpu(), skeleton)
         finite = bool(joints.isfinite().all())
+        found["blown_up"][sample] = float(not finite)
         if attributes is not None:
             found["oracle_accuracy"][sample] = float(finite and oracle(joints, skeleton, attributes))
         if finite and length >= SHORTEST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import lightning as L
@@ -15,15 +15,15 @@ from torch import Tensor
 from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.errors import ConfigError
+from lightning_realign.data.tasks import repeated
+from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.record import Record, write_record
-from lightning_realign.evaluation.scoring import score
+from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS, POOL, left_out, score
 from lightning_realign.evaluation.table import Interval, table_text, write_table
-from lightning_realign.hashing import stable_key
 from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.inference.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
 from lightning_realign.inference.provenance import provenance
-from lightning_realign.inference.stores import FigureBoard, placed
+from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
 from lightning_realign.inference.wandb_tables import log_tables
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton
@@ -43,6 +43,7 @@ class MeasuringPlan:
         captions: C, captions that MultiModality is measured on; 0 for none.
         repeats: S, motions of each of those captions.
         seed: of the choice of those captions.
+        reuse: whether a caption's replications are among its repeats, where the protocol is `fixed`.
     """
 
     replications: int
@@ -50,6 +51,7 @@ class MeasuringPlan:
     captions: int
     repeats: int
     seed: int
+    reuse: bool = True
 
     def check(self, owner: str) -> None:
         """Refuse numbers out of range, naming the class whose arguments they are.
@@ -58,7 +60,8 @@ class MeasuringPlan:
             ConfigError: one is.
         """
         limits = (("replications", self.replications, 1), ("multimodality_captions", self.captions, 0))
-        for name, value, least in (*limits, ("multimodality_repeats", self.repeats, 1)):
+        fewest = MULTIMODALITY_PAIRS if self.captions else 0
+        for name, value, least in (*limits, ("multimodality_repeats", self.repeats, fewest)):
             if value < least:
                 raise ConfigError(f"{owner}.{name} is {value}; set it to {least} or more")
         if self.protocol not in get_args(Protocol):
@@ -67,11 +70,7 @@ class MeasuringPlan:
     @property
     def shared(self) -> int:
         """How many of a caption's S repeats are the replications' own motions; the others are made besides."""
-        return min(self.replications, self.repeats - 1) if self.protocol == "fixed" else 0
-
-    def repeated(self, ids: list[str]) -> set[str]:
-        """The C of `ids` whose captions MultiModality is measured on: a choice that depends on nothing else."""
-        return set(sorted(ids, key=lambda sample: stable_key(f"multimodality:{self.seed}:{sample}"))[: self.captions])
+        return min(self.replications, self.repeats) if self.reuse and self.protocol == "fixed" else 0
 
 
 class MeasuringModule(L.LightningModule):
@@ -91,12 +90,23 @@ class MeasuringModule(L.LightningModule):
         plan.check(type(self).__name__)
         self.rows, self.plan = rows, plan
         self.figures = FigureBoard(rows, FIGURES)
+        self.lengths = SampleStore()
         self.judges = JudgePanel(judges, rows)
         self._repeated: set[str] = set()
 
     @abstractmethod
-    def make(self, row: Row, batch: MotionTextBatch, replication: int) -> tuple[Tensor, int]:
-        """Motions [B, T, D] of a row in the data set's own units, and the evaluations of the network per motion."""
+    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
+        """Motions [B, T, D] of a row in the data set's own units, and the evaluations of the network per motion.
+
+        Args:
+            row: of the table.
+            batch: captions and lengths.
+            draw: the replication, or the repeat of the same captions.
+            repeat: whether it is a repeat, for MultiModality.
+
+        Returns:
+            The motions; the number of evaluations, None for motions that were there already.
+        """
 
     @abstractmethod
     def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
@@ -113,6 +123,21 @@ class MeasuringModule(L.LightningModule):
     @abstractmethod
     def guide(self) -> RewardBundle | None:
         """The reward that judges are compared with."""
+
+    @abstractmethod
+    def guided(self) -> bool | None:
+        """Whether that reward has guided a row of the table; None where that is not known."""
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse `--ckpt_path`.
+
+        Raises:
+            CheckpointError: always; a module that measures has no weights of its own.
+        """
+        raise CheckpointError(
+            f"{type(self).__name__} has no checkpoint of its own: leave --ckpt_path out, and name those of the "
+            "networks in model.init_args"
+        )
 
     @property
     def data(self) -> MotionTextDataModule:
@@ -133,7 +158,8 @@ class MeasuringModule(L.LightningModule):
         """Let the judges get ready for the split of a stage, and choose the captions of MultiModality."""
         split = split_of(stage)
         self.judges.prepare(self.data, split, self.trainer.strategy.root_device)
-        self._repeated = self.plan.repeated(self.data.ids(split)) if self.judges.judges else set()
+        if self.judges.judges:
+            self._repeated = repeated(self.data.ids(split), self.plan.captions, self.plan.seed)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the validation split."""
@@ -165,6 +191,7 @@ class MeasuringModule(L.LightningModule):
             drawn = batch if fixed else self.data.drawn(split, batch.ids, draw).to(self.device)
             if draw == 0 or not fixed:
                 self.judges.read(draw, drawn)
+                self.lengths.update(drawn.lengths[:, None], drawn.ids, draw)
             for row in self.rows:
                 if draw < draws_of(row, self.plan.protocol, self.plan.replications):
                     self.judges.show(row, draw, self._measured(row, draw, drawn), drawn)
@@ -179,7 +206,7 @@ class MeasuringModule(L.LightningModule):
             draw,
             batch,
             self.motion_skeleton(),
-            lambda: self.make(row, batch, draw),
+            lambda: self.make(row, batch, draw, repeat=False),
             lambda features: self.reward(features, batch),
         )
 
@@ -187,30 +214,33 @@ class MeasuringModule(L.LightningModule):
         """Make the motions of the captions of MultiModality that no replication makes."""
         for row in (row for row in self.rows if row not in GIVEN):
             for repeat in range(self.plan.shared, self.plan.repeats):
-                self.judges.show(row, repeat, self.make(row, batch, repeat)[0], batch, repeat=True)
+                self.judges.show(row, repeat, self.make(row, batch, repeat, repeat=True)[0], batch, repeat=True)
 
     def _reset(self) -> None:
         self.figures.reset()
+        self.lengths.reset()
         self.judges.reset()
 
     def _report(self, split: TestSplit) -> None:
         record = self._record(split)
+        folder = run_folder(self.trainer)  # a collective call
+        # First of all, so that whatever may yet be wrong, nothing has to be generated again.
+        if self.trainer.is_global_zero:
+            write_record(folder / f"samples-{split}.safetensors", record)
         table = score(record)
         for row, figures in table.items():
             for figure, value in figures.items():
                 self._log(f"{split}/{row}/{figure}", value)
-        folder = run_folder(self.trainer)  # a collective call
         if self.trainer.is_global_zero:
             path = folder / f"table-{split}.json"
-            write_record(folder / f"samples-{split}.safetensors", record)
             write_table(path, table, record.settings)
             log_tables(self.trainer.loggers, f"{split}/figures", table)
             rank_zero_info("%s\n%s", path, table_text(table))
 
     def _record(self, split: TestSplit) -> Record:
         """What all ranks have measured; a collective call."""
-        found = self.figures.compute()
-        seen = {key for figures in found.values() for key in figures["seconds"].keys.tolist()}
+        found, lengths = self.figures.compute(), self.lengths.rows()
+        seen = set() if lengths is None else set(lengths.keys.tolist())
         listed = self.data.ids(split)
         keyed = sorted(zip(id_keys(listed).tolist(), listed, strict=True))
         ids = [sample for key, sample in keyed if key in seen]
@@ -218,16 +248,23 @@ class MeasuringModule(L.LightningModule):
             row: {name: values[..., 0] for name, rows in stores.items() if (values := placed(rows, ids)) is not None}
             for row, stores in found.items()
         }
+        frames = placed(lengths, ids)
+        if frames is None:
+            raise DataError(f"{type(self).__name__} has measured no samples: the {split} split gave no batch")
+        chosen = [sample for sample in ids if sample in self._repeated]
         draws = [None] if self.plan.protocol == "fixed" else list(range(self.plan.replications))
-        return Record(
+        record = Record(
             tuple(ids),
             tuple(tuple(sample.caption for sample in self.data.samples(split, ids, draw)) for draw in draws),
+            frames[..., 0].long(),
             tuple(self.data.labels.get(sample) for sample in ids),
             self.plan.replications,
             figures,
-            self.judges.compute(ids, self.plan.shared),
+            self.judges.compute(ids, chosen, self.plan.shared),
             self._settings(split),
         )
+        missing = left_out(record)
+        return replace(record, settings={**record.settings, "samples": len(ids), "left_out": missing})
 
     def _log(self, name: str, value: Interval) -> None:
         # Every rank has the same figure, and the average over ranks that Lightning takes leaves it.
@@ -240,11 +277,15 @@ class MeasuringModule(L.LightningModule):
         files = self.files() | {name: judge.path for name, judge in self.judges.judges.items()}
         return {
             "split": split,
+            "split_size": len(self.data.ids(split)),
             "rows": list(self.rows),
+            "guided": self.guided(),
+            "pool": POOL,
+            "diversity_pairs": DIVERSITY_PAIRS,
             **own,
             "judge_fingerprints": self.judges.fingerprints(),
-            "shared_with_reward": self.judges.kinships(self.guide()),
-            "provenance": provenance(self.data, files),
+            "shared_with_reward": self.judges.kinships(self.guide(), self.files()["reward"]),
+            "provenance": provenance(self.data, split, files),
         }
 
 

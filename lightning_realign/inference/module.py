@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.judging import Judge
@@ -144,17 +144,6 @@ class GuidedGeneration(MeasuringModule):
         if self.trainer.local_rank != 0:
             self._fill_caches(data, stage)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse `--ckpt_path`.
-
-        Raises:
-            CheckpointError: always; this module has no weights of its own.
-        """
-        raise CheckpointError(
-            "GuidedGeneration has no checkpoint of its own: leave --ckpt_path out, and name those of the networks in "
-            "model.init_args.generator and model.init_args.reward"
-        )
-
     def _load(self) -> GuidedPipeline:
         settings = self.hparams
         return GuidedPipeline(
@@ -215,14 +204,14 @@ class GuidedGeneration(MeasuringModule):
             for replication in range(self.predict_replications)
         ]
 
-    def make(self, row: Row, batch: MotionTextBatch, replication: int) -> tuple[Tensor, int]:
-        """Motions of a row, and the evaluations of the denoiser."""
+    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
+        """Motions of a row, and the evaluations of the denoiser; a repeat is what the replication of its number is."""
         if row == "real":
-            return batch.motion, 0
+            return batch.motion, None
         if row == "reconstruction":
             return self.pipeline.reconstruct(batch.motion, batch.lengths), 0
         calls = self.pipeline.generator.calls
-        made = self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication, row == "guided")
+        made = self.pipeline.sample(batch.captions, batch.lengths, batch.ids, draw, row == "guided")
         return made.features, self.pipeline.generator.calls - calls
 
     def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
@@ -242,3 +231,7 @@ class GuidedGeneration(MeasuringModule):
     def guide(self) -> RewardBundle | None:
         """The reward that guides."""
         return None if self.pipeline.reward is None else self.pipeline.reward.bundle
+
+    def guided(self) -> bool:
+        """Whether a row is guided."""
+        return "guided" in self.rows

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning_realign
 from lightning_realign.data.datamodule import MotionTextDataModule
@@ -15,15 +15,18 @@ from lightning_realign.data.formats import file_sha256
 PACKAGES = ("torch", "lightning", "torchmetrics", "diffusers", "transformers", "numpy")
 
 
-def provenance(data: MotionTextDataModule, files: Mapping[str, str | None]) -> dict[str, Any]:
+def provenance(
+    data: MotionTextDataModule, split: Literal["val", "test"], files: Mapping[str, str | None]
+) -> dict[str, Any]:
     """What a receipt says of how its figures came about.
 
     Args:
         data: the data set that was measured on.
+        split: the split of it.
         files: checkpoints that were used, by their role; None where a role is not filled.
 
     Returns:
-        Primitive values: versions, the data set's folder and fingerprint, SHA-256 of every file.
+        Primitive values: versions, the data set's folder, hashes and settings, SHA-256 of every file.
     """
     return {
         "versions": {
@@ -36,6 +39,10 @@ def provenance(data: MotionTextDataModule, files: Mapping[str, str | None]) -> d
             "name": data.metadata.name,
             "skeleton": data.skeleton.name,
             "fingerprint": data.fingerprint,
+            "content": data.content(split),
+            "seed": data.seed,
+            "min_length": data.metadata.min_length,
+            "max_length": data.metadata.max_length,
         },
         "files": {
             role: {"path": path, "sha256": file_sha256(Path(path))} for role, path in files.items() if path is not None

@@ -6,11 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from lightning_realign.checkpoint import RewardBundle, load_reward
 from lightning_realign.data.formats import load_array
-from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.data.tasks import repeated
+from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row
@@ -22,11 +24,10 @@ from lightning_realign.types import MotionTextBatch
 class SampleScoring(MeasuringModule):
     """Measures a folder of motions that were made elsewhere, one file per test id and replication.
 
-    `ID_rK.npy` is the motion of id and replication K (`ID.npy` too, for K = 0): features [T, D] in the data set's
-    units, or joint positions [T, J, 3] in the skeleton's unit, y up. T is the task's length (for joints one frame more,
-    since features are made of differences), or longer, in which case the rest is left out. What is asked for, caption
-    and length per id and replication, is told by `python -m lightning_realign data tasks`. MultiModality is measured
-    over the replications' motions of the same caption, and only with the protocol `fixed`.
+    `ID_rK.npy` is the motion of id and replication K (`ID.npy` too, for K = 0), `ID_mK.npy` repeat K for MultiModality:
+    features [T, D] in the data set's units, or joint positions [T, J, 3] in the skeleton's unit, y up. T is the task's
+    length (for joints one frame more, since features are made of differences), or longer, in which case the rest is
+    left out. What is asked for is told by `python -m lightning_realign data tasks`.
 
     Args:
         folder: of the motions.
@@ -34,7 +35,8 @@ class SampleScoring(MeasuringModule):
         reward: checkpoint of a reward model, for the figure `reward`; null leaves it out.
         replications: R, of the files.
         protocol: which captions and crops the motions were made for, see `MeasuringPlan`.
-        multimodality_captions: captions that judges measure MultiModality on; 0 leaves it out.
+        multimodality_captions: captions that judges measure MultiModality on; the field has 100, 0 leaves it out.
+        multimodality_repeats: motions of each of them; the field has 30.
         seed: of the choice of those captions.
         text_cache: folder of cached text features; null for the usual one.
         judges: evaluators that are asked, by the names they have in the table.
@@ -50,13 +52,13 @@ class SampleScoring(MeasuringModule):
         reward: str | None = None,
         replications: int = 20,
         protocol: Protocol = "fixed",
-        multimodality_captions: int = 100,
+        multimodality_captions: int = 0,
+        multimodality_repeats: int = 30,
         seed: int = 1234,
         text_cache: str | None = None,
         judges: dict[str, Judge] | None = None,
     ) -> None:
-        captions = multimodality_captions if protocol == "fixed" and replications > 1 else 0
-        plan = MeasuringPlan(replications, protocol, captions, max(1, replications), seed)
+        plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed, reuse=False)
         super().__init__(("real", "samples"), plan, judges or {})
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
@@ -68,9 +70,12 @@ class SampleScoring(MeasuringModule):
         """Make sure that every motion is there, and load the judges and the reward.
 
         Raises:
+            ConfigError: it is asked to predict.
             DataError: the folder, or the motion of an id and a replication, is missing.
             FeatureSpecError: a judge or the reward is of another skeleton.
         """
+        if stage == TrainerFn.PREDICTING:
+            raise ConfigError("SampleScoring has nothing to predict, its motions are there already: use test")
         data, device = self.data, self.trainer.strategy.root_device
         self._require_files(data.ids(split_of(stage)))
         if self.reward_path is not None and self._reward is None:
@@ -84,14 +89,17 @@ class SampleScoring(MeasuringModule):
         if self.trainer.local_rank != 0:
             self._fill_caches(stage)
 
-    def make(self, row: Row, batch: MotionTextBatch, replication: int) -> tuple[Tensor, int]:
+    def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Nothing: `setup` has refused to predict. Lightning asks for this before it lets anybody refuse."""
+
+    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
         """The batch's own motions, or those of the files."""
         if row == "real":
-            return batch.motion, 0
+            return batch.motion, None
         motion = torch.zeros_like(batch.motion)
         for place, (sample, length) in enumerate(zip(batch.ids, batch.lengths.tolist(), strict=True)):
-            motion[place, :length] = self._read(sample, replication, length).to(motion)
-        return motion, 0
+            motion[place, :length] = self._read(self._path(sample, draw, repeat), length).to(motion)
+        return motion, None
 
     def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
         """Clean rewards [B]; None without a reward model."""
@@ -112,20 +120,26 @@ class SampleScoring(MeasuringModule):
         """The reward model, if one was named: whether it has guided the method is not known here."""
         return None if self._reward is None else self._reward.bundle
 
+    def guided(self) -> None:
+        """Not known here."""
+        return
+
     def _fill_caches(self, stage: str) -> None:
         self.prepare_judges(stage)
         if self._reward is not None:
             self._reward.text_latents(list(self.data.caption_tokens(split_of(stage))))
 
-    def _path(self, sample: str, replication: int) -> Path:
-        named = self.folder / f"{sample}_r{replication}.npy"
+    def _path(self, sample: str, draw: int, repeat: bool = False) -> Path:
+        named = self.folder / f"{sample}_{'m' if repeat else 'r'}{draw}.npy"
         plain = self.folder / f"{sample}.npy"
-        return plain if replication == 0 and not named.is_file() else named
+        return plain if draw == 0 and not repeat and not named.is_file() else named
 
     def _require_files(self, ids: list[str]) -> None:
         if not self.folder.is_dir():
             raise DataError(f"SampleScoring.folder: {self.folder} is not a folder; give that of the method's motions")
         wanted = [self._path(sample, draw) for draw in range(self.plan.replications) for sample in ids]
+        for sample in repeated(ids, self.plan.captions, self.plan.seed) if self.judges.judges else ():
+            wanted += [self._path(sample, draw, repeat=True) for draw in range(self.plan.repeats)]
         missing = [path for path in wanted if not path.is_file()]
         if missing:
             raise DataError(
@@ -141,13 +155,13 @@ class SampleScoring(MeasuringModule):
                 f"has {spec.name!r}; use one of that skeleton"
             )
 
-    def _read(self, sample: str, replication: int, length: int) -> Tensor:
+    def _read(self, path: Path, length: int) -> Tensor:
         """Features [length, D] of one file.
 
         Raises:
             DataError: it is neither features nor joints of the skeleton, too short, or not finite.
         """
-        path, spec = self._path(sample, replication), self.data.skeleton
+        spec = self.data.skeleton
         array = load_array(path, "motion")
         joints = array.ndim == 3
         size = (spec.num_joints, 3) if joints else (spec.num_features,)

@@ -55,7 +55,8 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
     bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1)
     bones = bones * skeleton.lengths(joints)[:, None]
     root = joints[..., :1, :] * scale_ratio(joints, skeleton)[..., None, None, None]
-    return root + torch.from_numpy(_ancestors(skeleton.parents)).to(bones) @ bones
+    # The shared matrix last, and frames in one dimension: one product, not one a frame.
+    return root + (bones.mT.contiguous() @ torch.from_numpy(_ancestors(skeleton.parents)).to(bones).mT).mT
 
 
 @functools.cache

@@ -251,8 +251,12 @@ class RetrievalSystem(L.LightningModule):
             "left_out": dict(self.left_out),
             "metric": self.source.similarity,
             "samples": len(data.ids(split)),
-            "provenance": provenance(data, {"system": self.path}),
+            "provenance": provenance(data, split, {"system": self.path, "nsim": self._listed()}),
         }
+
+    def _listed(self) -> str | None:
+        """The file of the subset's ids; None where it is chosen."""
+        return None if isinstance(self.nsim, int) else str(self.hparams["nsim"])
 
     def _data(self) -> MotionTextDataModule:
         data = getattr(self.trainer, "datamodule", None)

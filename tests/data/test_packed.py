@@ -1,4 +1,5 @@
 import json
+import pickle
 import shutil
 import warnings
 
@@ -85,6 +86,37 @@ def test_packed_motions_are_views_of_the_mapped_file(fresh):
     assert len(bases) == 1
 
 
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_a_pickled_dataset_maps_the_files_again(fresh, spoiled):
+    """As workers get it that are not forked: places in files, not the motions."""
+    if spoiled:
+        spoil(fresh)
+    pack(fresh, D)
+    module = HumanML3DDataModule(fresh)
+    module.setup("fit")
+    dataset = module._dataset("train", training=False)
+    content = pickle.dumps(dataset)
+    assert len(content) < 0.1 * sum(entry.motion.nbytes for entry in dataset.entries)
+    copy = pickle.loads(content)
+    assert len({id(entry.rows.content) for entry in copy.entries}) == 1
+    assert len(copy) == len(dataset)
+    for one, other in zip(dataset.entries, copy.entries, strict=True):
+        assert not other.motion.flags.owndata
+        assert np.array_equal(one.motion, other.motion)
+        assert (one.id, list(one.captions), one.whole) == (other.id, list(other.captions), other.whole)
+
+
+def test_damaged_captions_are_one_line(fresh):
+    pack(fresh, D)
+    path = fresh / "packed" / "test.captions"
+    path.write_bytes(b"x" * path.stat().st_size)
+    module = HumanML3DDataModule(fresh)
+    module.setup("test")
+    with pytest.raises(DataError, match=r"test\.captions: captions at byte \d+ are damaged; pack it again") as caught:
+        next(iter(module.test_dataloader()))
+    assert "\n" not in str(caught.value)
+
+
 def test_other_length_limits_need_no_new_pack(fresh):
     plain = batches(fresh, min_length=60)
     pack(fresh, D)
@@ -127,7 +159,7 @@ def test_a_stale_pack_is_refused_until_packed_again(fresh, change):
 
 
 def truncate(path):
-    path.write_bytes(path.read_bytes()[:-1000])
+    path.write_bytes(path.read_bytes()[:-100])
 
 
 def wrong_type(path):
@@ -142,6 +174,8 @@ def wrong_type(path):
         ("test.npy", lambda path: path.unlink(), "has 0 bytes of"),
         ("test.npy", wrong_type, "pack it again"),
         ("test.npy", lambda path: path.write_bytes(b"x" * path.stat().st_size), "cannot be mapped"),
+        ("test.captions", truncate, "bytes of"),
+        ("test.captions", lambda path: path.unlink(), "has 0 bytes of"),
         ("test.json", truncate, "is not valid JSON"),
         ("test.json", lambda path: path.write_text("{}"), "is no header of a packed split"),
     ],

@@ -11,7 +11,8 @@ import torch
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.difference import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record, read_record, write_record
-from lightning_realign.evaluation.scoring import score
+from lightning_realign.evaluation.scoring import left_out, score
+from lightning_realign.evaluation.table import interval, write_table
 from lightning_realign.evaluation.tools import compare_rows, rescore
 from lightning_realign.metrics.generation_functional import frechet_distance, gaussian_of, multimodality
 
@@ -35,7 +36,9 @@ def a_record(gain=0.0, seed=0, **settings) -> Record:
     ids = tuple(f"{number:03d}" for number in range(SAMPLES))
     captions = (tuple(f"caption {number % 60}" for number in range(SAMPLES)),)
     labels = tuple(f"label {number % 9}" if number else None for number in range(SAMPLES))
-    return Record(ids, captions, labels, DRAWS, figures, {"judge": judge}, {"seed": 1, **settings})
+    return Record(
+        ids, captions, torch.full((1, SAMPLES), 40), labels, DRAWS, figures, {"judge": judge}, {"seed": 1, **settings}
+    )
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
@@ -80,6 +83,7 @@ def test_multimodality_and_the_floor_come_from_the_record():
     expected = np.mean([multimodality(judge.repeats["guided"], 10, seed).item() for seed in range(DRAWS)])
     assert table["guided"]["judge/MultiModality"].mean == pytest.approx(expected)
     assert table["guided"]["judge/MultiModality"].half_width is None
+    assert left_out(record).keys() == {"Diversity"} and "judge/Diversity" not in table["guided"]
     assert "judge/MultiModality" not in table["unguided"]
     real = gaussian_of(judge.motion["real"][0])
     parts = [frechet_distance(gaussian_of(judge.train[first:][:SAMPLES]), real).item() for first in (0, SAMPLES)]
@@ -123,7 +127,7 @@ def test_a_gain_shows_in_every_figure_with_its_sign():
     for figure in ("reward", "judge/R@1", "judge/R@1_label", "judge/MM-Dist", "judge/FID"):
         change = table["guided"][figure].mean - table["unguided"][figure].mean
         assert found[figure].change == pytest.approx(change, abs=1e-9), figure
-        assert found[figure].low < change < found[figure].high or figure in ("reward", "judge/FID")
+        assert found[figure].low <= change <= found[figure].high or figure == "reward"
         assert found[figure].clear
     assert found["reward"].change == pytest.approx(0.4)
     assert found["judge/MM-Dist"].change < 0 and found["judge/FID"].change < 0
@@ -166,3 +170,27 @@ def test_rows_of_two_runs_are_compared_in_words(tmp_path):
         compare_rows(tmp_path / "a", None, "samples", "unguided", 100)
     with pytest.raises(ConfigError, match="resamples is 5"):
         compare_rows(tmp_path / "a", None, "guided", "unguided", 5)
+
+
+def test_fids_interval_holds_the_change_where_embeddings_are_many_as_samples():
+    """Rows of different spread: resampling with repeats would push the interval away from the measured change."""
+    random = torch.Generator().manual_seed(2)
+    wide = {name: torch.randn(1, SAMPLES, 64, generator=random) for name in ("real", "unguided", "guided")}
+    judge = Embeddings(wide["real"], {**wide, "guided": 1.5 * wide["guided"]}, {}, None)
+    record = replace(a_record(), judges={"judge": judge}, replications=1)
+    found = differences(Side(record, "unguided"), Side(record, "guided"), 100)["judge/FID"]
+    assert found.low < found.change < found.high
+    # The interval of the law: half width 1.96 deviations of the change over independent samples.
+    changes = []
+    for _ in range(30):
+        real, plain, other = (torch.randn(SAMPLES, 64, generator=random) for _ in range(3))
+        target = gaussian_of(real)
+        after, before = (frechet_distance(gaussian_of(x), target).item() for x in (1.5 * other, plain))
+        changes.append(after - before)
+    assert found.high - found.change == pytest.approx(1.96 * np.std(changes), rel=0.6)
+
+
+def test_a_figure_that_is_not_finite_is_refused(tmp_path):
+    with pytest.raises(DataError, match="reward of row 'guided' is nan"):
+        write_table(tmp_path / "table.json", {"guided": {"reward": interval([float("nan")])}}, {})
+    assert not list(tmp_path.iterdir())

@@ -22,6 +22,7 @@ from lightning_realign.generators import load_generator
 from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference import GuidedGeneration
+from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import FIGURES
 from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.motion import load_skeleton, recover_joints
@@ -38,11 +39,13 @@ import lightning as L
 from lightning_realign.callbacks.writer import PredictionWriter
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.measurement import FIGURES
+from lightning_realign.inference.judging import Judge
 
 data, generator, reward, out = sys.argv[1:]
-draws = {"replications": 2, "predict_replications": 2}
-model = GuidedGeneration(generator, reward, mu=3.0, eta=2.0, steps=4, cfg_scale=2.0, **draws)
+draws = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
+judges = {"second": Judge("tmr", reward)}
+plain = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0, **draws, "judges": judges}
+model = GuidedGeneration(generator, reward, **plain, protocol="published")
 trainer = L.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", logger=False, inference_mode=False, default_root_dir=out,
     use_distributed_sampler=False, enable_progress_bar=False, callbacks=[PredictionWriter(out + "/motions")],
@@ -158,7 +161,9 @@ def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     assert real["reward"]["ci95"] is None
     # Each of four steps evaluates the network with and without the text.
     assert guided["denoiser_calls"]["values"] == [8, 8]
-    assert real["denoiser_calls"]["mean"] == 0
+    assert not {"denoiser_calls", "seconds"} & real.keys()
+    assert table["rows"]["reconstruction"]["denoiser_calls"]["mean"] == 0
+    assert guided["blown_up"]["mean"] == 0
     assert len(guided["seconds"]["values"]) == 2 and min(guided["seconds"]["values"]) > 0
     assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
     assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
@@ -188,7 +193,10 @@ def test_without_reward_the_table_has_no_reward(bench, tmp_path):
 
 def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
     one, ranks = tmp_path / "one", tmp_path / "ranks"
-    files, table = predict(bench, one, predict_replications=2), run_test(bench, one)
+    files = predict(bench, one, predict_replications=2)
+    sizes = {"multimodality_captions": 3, "multimodality_repeats": 10}
+    judges = {"second": Judge("tmr", bench.reward)}
+    table = run_test(bench, one, protocol="published", judges=judges, **sizes)
     script = tmp_path / "ranks.py"
     script.write_text(SCRIPT)
     subprocess.run(

@@ -21,7 +21,7 @@ from lightning_realign.types import MotionTextBatch
 from tests.inference.test_generation import assert_same_rows, run_test
 from tests.tiny_models import dataset_normaliser, write_reward
 
-SAMPLES, FRAMES, FEATURES = 70, 6, 5
+SAMPLES, FRAMES, FEATURES = 310, 6, 5
 DRAWS = 2
 
 
@@ -66,11 +66,13 @@ def judged(batches, draws=DRAWS, row="guided", disturb=made, train=None, labels=
         for draw in range(draws):
             panel.show(row, draw, disturb(batch, row, draw), batch)
     ids = samples().ids
-    embeddings = panel.compute(ids, 0)
+    embeddings = panel.compute(ids, [], 0)
     if train is not None:
         embeddings = {"judge": replace(embeddings["judge"], train=train)}
     figures = {name: {} for name in ("real", row)}
-    record = Record(ids, (samples().captions,), labels or (None,) * SAMPLES, draws, figures, embeddings, {})
+    record = Record(
+        ids, (samples().captions,), samples().lengths[None], labels or (None,) * SAMPLES, draws, figures, embeddings, {}
+    )
     return {
         name: {figure.removeprefix("judge/"): value for figure, value in found.items()}
         for name, found in score(record).items()
@@ -86,7 +88,7 @@ def test_figures_are_those_of_the_metrics():
     for draw in range(DRAWS):
         motion = evaluator.embed_motion(made(batch, "guided", draw), batch.lengths)
         precision, distance = RPrecision(seed=draw, labelled=True, ids=batch.ids), MatchingDistance()
-        spread, frechet = Diversity(SAMPLES, seed=draw, ids=batch.ids), FrechetDistance()
+        spread, frechet = Diversity(seed=draw, ids=batch.ids), FrechetDistance()
         precision.update(text, motion, batch.ids, batch.captions, labels)
         distance.update(text, motion, batch.ids)
         spread.update(motion, batch.ids)
@@ -141,7 +143,9 @@ def test_a_test_run_asks_its_judges(bench, tmp_path):
     for figures in rows.values():
         assert figures["second/FID"]["mean"] >= 0
     assert {"foot_skating", "jerk"} <= rows["real"].keys()
-    assert settings["shared_with_reward"] == {"second": ["architecture", "training data"]}
+    assert settings["shared_with_reward"] == {"second": ["weights", "architecture", "training data"]}
+    assert settings["guided"] and settings["samples"] == settings["split_size"] == 7
+    assert settings["left_out"].keys() == {"R-Precision", "Diversity"}
     digest = hashlib.sha256(Path(bench.generator).read_bytes()).hexdigest()
     assert settings["provenance"]["files"]["generator"] == {"path": bench.generator, "sha256": digest}
     assert settings["provenance"]["versions"]["torch"] == version("torch")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.data.tasks import write_tasks
-from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.data.tasks import repeated, write_tasks
+from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.inference import SampleScoring
 from lightning_realign.inference.judging import Judge
-from lightning_realign.inference.measuring import MeasuringPlan
 from lightning_realign.motion import load_skeleton, recover_joints
 from tests.inference.test_generation import assert_same_rows, make_trainer, run_test
 
@@ -48,7 +48,7 @@ def test_draws_depend_on_the_seed_and_the_draw_alone(bench):
 
 def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_path):
     judges = {"second": Judge("tmr", bench.reward)}
-    settings = {"protocol": "published", "judges": judges, "multimodality_repeats": 3, "multimodality_captions": 2}
+    settings = {"protocol": "published", "judges": judges, "multimodality_repeats": 10, "multimodality_captions": 2}
     table = run_test(bench, tmp_path / "a", batch_size=7, **settings)
     assert_same_rows(table, run_test(bench, tmp_path / "b", batch_size=2, **settings))
     record, data = read_record(tmp_path / "a"), data_of(bench)
@@ -58,7 +58,7 @@ def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_p
     real = record.judges["second"].motion["real"]
     assert real.shape[0] == 2 and not torch.equal(real[0], real[1])
     assert len(table["rows"]["real"]["reward"]["values"]) == 2
-    assert record.judges["second"].repeats["guided"].shape[:2] == (2, 3)
+    assert record.judges["second"].repeats["guided"].shape[:2] == (2, 10)
 
 
 def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
@@ -70,8 +70,8 @@ def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
     assert embeddings.repeats.keys() == {"unguided", "guided"}
     repeats = embeddings.repeats["guided"]
     assert repeats.shape[:2] == (3, 10)
-    plan = MeasuringPlan(2, "fixed", 3, 10, 1234)
-    chosen = [place for place, sample in enumerate(record.ids) if sample in plan.repeated(list(record.ids))]
+    wanted = repeated(list(record.ids), 3, 1234)
+    chosen = [place for place, sample in enumerate(record.ids) if sample in wanted]
     assert torch.equal(repeats[:, :2].transpose(0, 1), embeddings.motion["guided"][:, chosen])
     # All motions of a caption differ.
     assert all(len({tuple(row) for row in motions.tolist()}) == 10 for motions in repeats)
@@ -94,15 +94,20 @@ def test_figures_of_a_record_are_those_of_the_run(bench, tmp_path):
 def test_real_motions_as_samples_score_as_real(bench, tmp_path, protocol):
     """Real motions, written for the tasks: once as features, once as joints."""
     tasks, folder, data = tmp_path / "tasks.csv", tmp_path / "made", data_of(bench)
-    assert write_tasks(bench.data, tasks, "test", protocol, 2, data.seed) == 14
+    assert write_tasks(bench.data, tasks, "test", protocol, 2, 3, 10, data.seed) == 14 + 30
     folder.mkdir()
     lines = list(csv.DictReader(tasks.read_text().splitlines()))
     for line in lines:
-        draw = int(line["replication"]) if protocol == "published" else None
+        kind, number = line["file"].removesuffix(".npy").rpartition("_")[2][0], line["file"].rpartition("_")[2][1:-4]
+        draw = int(number) if protocol == "published" and kind == "r" else None
         (sample,) = data.samples("test", [line["id"]], draw)
         assert (line["caption"], int(line["frames"])) == (sample.caption, len(sample.motion))
         np.save(folder / line["file"], sample.motion)
-    rows = score_samples(bench, folder, tmp_path / "out", replications=2, protocol=protocol)["rows"]
+    sizes = {"replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
+    rows = score_samples(bench, folder, tmp_path / "out", **sizes, protocol=protocol)["rows"]
+    # All repeats are the same real motion.
+    assert rows["samples"]["second/MultiModality"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert not {"seconds", "denoiser_calls"} & rows["samples"].keys()
     assert rows["samples"]["second/FID"]["mean"] == pytest.approx(0, abs=1e-6)
     for figure in ("reward", "oracle_accuracy", "jerk", "second/MM-Dist"):
         assert rows["samples"][figure]["mean"] == pytest.approx(rows["real"][figure]["mean"], rel=1e-6), figure
@@ -150,8 +155,44 @@ def test_missing_motions_are_counted(bench, tmp_path):
         ({"protocol": "other"}, "choose fixed or published"),
         ({"multimodality_captions": -1}, "multimodality_captions is -1"),
         ({"replications": 0}, "replications is 0"),
+        ({"multimodality_captions": 5, "multimodality_repeats": 9}, "multimodality_repeats is 9; set it to 10"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         SampleScoring("folder", **settings)
+
+
+def test_samples_are_neither_predicted_nor_loaded(bench, tmp_path):
+    model, data = SampleScoring(str(tmp_path)), HumanML3DDataModule(bench.data)
+    with pytest.raises(ConfigError, match="nothing to predict"):
+        make_trainer(tmp_path).predict(model, datamodule=data)
+    with pytest.raises(CheckpointError, match="SampleScoring has no checkpoint of its own"):
+        model.on_load_checkpoint({})
+
+
+def test_labels_of_other_motions_are_refused(bench, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(bench.data, root)
+    (root / "labels.csv").write_text("name,content\nx000014,walk\n")
+    with pytest.raises(DataError, match=r"labels\.csv: labels none of the motions"):
+        HumanML3DDataModule(root).setup("test")
+    (root / "labels.csv").write_text("name,content,style\n000014,walk,old\n")
+    data = HumanML3DDataModule(root)
+    data.setup("test")
+    assert data.labels == {"000014": "walk / old"}
+
+
+def test_the_content_of_a_split_is_told_by_its_hash(bench, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(bench.data, root, copy_function=shutil.copyfile)  # without the files' times
+    assert data_of(bench).content("test") == copied(root).content("test")
+    text = root / "texts" / "000015.txt"
+    text.write_text(text.read_text().replace("a ", "the ", 1) + "more#more/ADV#0.0#0.0\n")
+    assert data_of(bench).content("test") != copied(root).content("test")
+
+
+def copied(root) -> HumanML3DDataModule:
+    data = HumanML3DDataModule(root)
+    data.setup("test")
+    return data

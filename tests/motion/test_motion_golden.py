@@ -1,9 +1,13 @@
 """Every step of the extraction against the published procedure's own intermediates on real clips."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.extraction import compare, ours, projections, real_clips
 from lightning_realign.motion import (
     extract_features,
     kinematics,
@@ -80,3 +84,33 @@ def test_every_step_of_the_recovery(clip, skeleton, dtype):
     assert_near(root, clip["recovered_root_position"], 1e-5)
     assert_near(recover_joints(features, skeleton), clip["recovered_joints_ric"], 1e-5)
     assert_near(recover_joints_from_rotations(features, skeleton), clip["recovered_joints_rot"], 1e-5)
+
+
+def test_projections_of_the_published_features(test_data):
+    """`benchmarks/extraction.py --peer CHECKOUT --golden FILE` made the numbers from the published code's features."""
+    expected = json.loads((Path(__file__).parent / "published_projections.json").read_text())
+    clips = real_clips(test_data)
+    assert list(clips) == list(expected)
+    assert len(clips) == 53
+    for name, joints in clips.items():
+        np.testing.assert_allclose(projections(ours(joints)), expected[name], atol=1e-3, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("channel", [0, 3, 66, 192, 262])
+def test_a_wrong_channel_changes_the_projections(channel):
+    features = np.random.default_rng(0).standard_normal((90, 263))
+    wrong = features.copy()
+    wrong[:, channel] += 0.01
+    assert max(np.abs(np.subtract(projections(features), projections(wrong)))) > 2e-3
+
+
+def test_only_a_flipped_yaw_velocity_is_left_out_of_the_comparison():
+    features = np.random.default_rng(0).standard_normal((90, 263))
+    other = features.copy()
+    other[7, 0] *= -1
+    assert compare(features, other) == (0.0, 1)
+    other[8, 1] *= -1
+    other[9, 0] += 1
+    difference, flipped = compare(features, other)
+    assert difference >= 1
+    assert flipped == 1
