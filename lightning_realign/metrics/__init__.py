@@ -12,6 +12,7 @@ from lightning_realign.metrics.levels import RetrievalByLevel
 from lightning_realign.metrics.physical import FootHeight, FootSkatingRatio, GroundPenetration, Jerk
 from lightning_realign.metrics.protocols import RetrievalProtocols
 from lightning_realign.metrics.retrieval import RetrievalMetrics
+from lightning_realign.metrics.sample_means import MeanReward, OracleAccuracy
 
 __all__ = [
     "Diversity",
@@ -22,7 +23,9 @@ __all__ = [
     "Jerk",
     "KeyedMetric",
     "MatchingDistance",
+    "MeanReward",
     "MultiModality",
+    "OracleAccuracy",
     "RPrecision",
     "RetrievalByLevel",
     "RetrievalMetrics",

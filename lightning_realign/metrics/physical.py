@@ -19,6 +19,21 @@ from lightning_realign.metrics.physical_functional import (
 from lightning_realign.motion import Skeleton
 
 
+def frame_counts(joints: Tensor, lengths: Tensor | Sequence[int], ids: Sequence[str]) -> list[int]:
+    """The lengths of B motions [B, T, J, 3] as numbers.
+
+    Raises:
+        ValueError: as many joints, lengths and ids are not given, or a length exceeds the frames.
+    """
+    counts = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
+    if not len(joints) == len(counts) == len(ids) or max(counts, default=0) > joints.shape[1]:
+        raise ValueError(
+            f"joints have shape {tuple(joints.shape)}, and there are {len(counts)} lengths up to "
+            f"{max(counts, default=0)} and {len(ids)} ids: expected [B, T, J, 3], B lengths up to T, and B ids"
+        )
+    return counts
+
+
 class PhysicalMetric(KeyedMetric):
     """The mean over motions of a figure of their joints; every motion counts the same, whatever its length.
 
@@ -49,12 +64,7 @@ class PhysicalMetric(KeyedMetric):
             ValueError: as many joints, lengths and ids are not given, or a length exceeds the frames.
             DataError: a motion that is too short, of another skeleton, or not finite; the message names it.
         """
-        counts = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
-        if not len(joints) == len(counts) == len(ids) or max(counts, default=0) > joints.shape[1]:
-            raise ValueError(
-                f"joints have shape {tuple(joints.shape)}, and there are {len(counts)} lengths up to "
-                f"{max(counts, default=0)} and {len(ids)} ids: expected [B, T, J, 3], B lengths up to T, and B ids"
-            )
+        counts = frame_counts(joints, lengths, ids)
         values = torch.empty(len(ids), 1, dtype=torch.float64)
         for row, (motion, count, sample) in enumerate(zip(joints.detach(), counts, ids, strict=True)):
             try:

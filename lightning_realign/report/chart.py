@@ -69,7 +69,7 @@ def _panel(axes: Axes, section: _Section, figure: str) -> None:
     """One figure of every row: a point and its interval, rows from top to bottom."""
     for height, line in enumerate(section.lines):
         estimate = line.figures.get(figure)
-        if estimate is not None and math.isfinite(estimate.mean):
+        if estimate is not None:
             axes.errorbar(
                 estimate.mean, height, xerr=estimate.half_width, fmt="o", ms=5, color=line.colour, capsize=3, lw=1.5
             )

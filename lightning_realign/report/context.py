@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,13 +16,39 @@ class JudgeRecord:
 
     Attributes:
         kind: `guo`, `guo_published` or `tmr`; None where the receipt does not say.
-        identity: what tells judges of one name apart: the checkpoint's checksum, else its path.
+        identity: what tells judges of one name apart: the fingerprint of what it loaded, else its checkpoint's
+            checksum, else its path.
         shared: what it has in common with the reward that guided; None where the receipt does not say.
     """
 
     kind: str | None = None
     identity: str | None = None
     shared: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RetrievalRecord:
+    """What some protocols of retrieval depend on.
+
+    Attributes:
+        subset: the dissimilar captions (`nsim`): checksum or else path of a list of ids, or how many were chosen.
+        listed: whether they came from a list.
+        threshold: from which similarity captions count as the same.
+        sentence_encoder: what compares captions.
+    """
+
+    subset: str | int | None = None
+    listed: bool = False
+    threshold: float | None = None
+    sentence_encoder: str | None = None
+
+    def identity(self, protocol: str) -> tuple[object, ...]:
+        """What must agree for figures under a protocol to compare."""
+        if protocol == "threshold":
+            return (self.threshold, self.sentence_encoder)
+        if protocol == "nsim":
+            return (self.subset, None if self.listed else self.sentence_encoder)
+        return ()
 
 
 @dataclass(frozen=True)
@@ -33,23 +59,46 @@ class Context:
         data: name of the data set, for an older receipt that of its folder.
         named: whether the receipt names its data set, rather than only its folder.
         skeleton: of the data set.
-        fingerprint: of the data set's content.
+        content: hash of the measured split's motions, captions and labels, the same wherever they lie.
+        fingerprint: of the data set's files.
         split: `val` or `test`.
+        samples: how many motions of the split were measured.
+        split_size: how many usable ones it has.
+        pool: size of R-Precision's pools.
+        repeats: S, motions of each caption that MultiModality is measured on.
         protocol: `fixed` or `published`, of captions and crops.
+        method: who made the motions of the row `samples`.
+        elsewhere: whether the motions were made elsewhere.
         rewarded: whether a reward took part.
-        listed_subset: whether the subset of dissimilar captions (`nsim`) came from a file.
+        guided: whether a reward guided.
+        retrieval: of a retrieval system.
         judges: by their names in the table.
     """
 
     data: str | None = None
     named: bool = False
     skeleton: str | None = None
+    content: str | None = None
     fingerprint: str | None = None
     split: str | None = None
+    samples: int | None = None
+    split_size: int | None = None
+    pool: int | None = None
+    repeats: int | None = None
     protocol: str | None = None
+    method: str | None = None
+    elsewhere: bool = False
     rewarded: bool = True
-    listed_subset: bool = False
+    guided: bool | None = None
+    retrieval: RetrievalRecord = RetrievalRecord()
     judges: Mapping[str, JudgeRecord] = field(default_factory=dict)
+
+    @property
+    def data_identity(self) -> tuple[str | None, ...]:
+        """What tells measured data apart: their content; for an older receipt the data set's name and files."""
+        if self.content is not None:
+            return (self.content, self.skeleton)
+        return (None, self.data, self.fingerprint, self.skeleton)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -60,15 +109,39 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _checksum(role: str, settings: Mapping[str, Any]) -> str | None:
+    files = _mapping(_mapping(settings.get("provenance")).get("files"))
+    return _text(_mapping(files.get(role)).get("sha256"))
+
+
 def _judge(name: str, settings: Mapping[str, Any]) -> JudgeRecord:
     stated = _mapping(_mapping(settings.get("judges")).get(name))
-    file = _mapping(_mapping(_mapping(settings.get("provenance")).get("files")).get(name))
+    fingerprint = _text(_mapping(settings.get("judge_fingerprints")).get(name))
     shared = _mapping(settings.get("shared_with_reward")).get(name)
     return JudgeRecord(
         _text(stated.get("kind")),
-        _text(file.get("sha256")) or _text(stated.get("path")),
+        fingerprint or _checksum(name, settings) or _text(stated.get("path")),
         tuple(str(part) for part in shared) if isinstance(shared, list) else None,
     )
+
+
+def _retrieval(settings: Mapping[str, Any]) -> RetrievalRecord:
+    path, threshold = _text(settings.get("nsim")), settings.get("threshold")
+    return RetrievalRecord(
+        subset=_count(settings.get("nsim")) if path is None else _checksum("nsim", settings) or path,
+        listed=path is not None,
+        threshold=float(threshold) if isinstance(threshold, int | float) else None,
+        sentence_encoder=_text(settings.get("sentence_encoder")),
+    )
+
+
+def _own_rows(settings: Mapping[str, Any]) -> Sequence[Any]:
+    rows = settings.get("rows")
+    return rows if isinstance(rows, list) else ()
 
 
 def read_context(path: Path, settings: Any) -> Context:
@@ -86,15 +159,23 @@ def read_context(path: Path, settings: Any) -> Context:
     if not isinstance(settings, dict):
         raise DataError(f"{path}: field 'settings' is a {type(settings).__name__}, not an object; run the test again")
     data = _mapping(_mapping(settings.get("provenance")).get("data"))
-    root, name = _text(data.get("root")), _text(data.get("name"))
+    root, name, guided = _text(data.get("root")), _text(data.get("name")), settings.get("guided")
     return Context(
         data=name or (PurePath(root).name if root else None),
         named=name is not None,
         skeleton=_text(data.get("skeleton")),
+        content=_text(data.get("content")),
         fingerprint=_text(data.get("fingerprint")),
         split=_text(settings.get("split")),
+        samples=_count(settings.get("samples")),
+        split_size=_count(settings.get("split_size")),
+        pool=_count(settings.get("pool")),
+        repeats=_count(settings.get("multimodality_repeats")),
         protocol=_text(settings.get("protocol")),
+        method=_text(settings.get("method")),
+        elsewhere="samples" in _own_rows(settings) or "method" in settings,
         rewarded="reward" not in settings or settings["reward"] is not None,
-        listed_subset=isinstance(settings.get("nsim"), str),
+        guided=guided if isinstance(guided, bool) else None,
+        retrieval=_retrieval(settings),
         judges={str(judge): _judge(str(judge), settings) for judge in _mapping(settings.get("judges"))},
     )

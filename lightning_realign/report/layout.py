@@ -72,11 +72,12 @@ def paper_csv(tables: Sequence[PaperTable]) -> str:
     """
     columns = tables[0].columns
     part = "judge" if tables[0].kind == "generation" else "protocol"
-    head = ["data", "fingerprint", "split", "captions", part, "row", "origin", "source"]
+    head = ["data", "content", "fingerprint", "split", "samples", "captions", part, "row", "origin", "source"]
     lines: list[list[object]] = []
     for table in tables:
         context = table.context
-        where = [context.data, context.fingerprint, context.split, context.protocol, table.part]
+        data = (context.data, context.content, context.fingerprint, context.split, context.samples)
+        where = [*data, context.protocol, table.part]
         lines += [[*where, row.name, "measured", None, *_exact(row.figures, columns)] for row in table.rows]
         lines += [
             [*where, row.method, "published", row.source, *_exact(row.figures, columns)] for row in table.published

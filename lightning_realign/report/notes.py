@@ -8,6 +8,9 @@ from lightning_realign.report.context import Context, JudgeRecord
 from lightning_realign.report.published import PublishedRow, published_on
 
 _PUBLISHED_KIND = "guo_published"
+# Of the field: motions in a pool of R-Precision, and motions of a caption for MultiModality.
+_POOL = 32
+_REPEATS = 30
 _TRAINED_ON = {"humanml3d": "HumanML3D", "kit": "KIT-ML"}
 
 
@@ -16,8 +19,10 @@ def floor_note(measured: Iterable[bool]) -> str:
     found = list(measured)
     if any(found):
         return (
-            "FID of the real row is the floor: real motions of the training split, in parts as large as this split, "
-            "against this split; all other FIDs are against the real row."
+            "FID of the real row is a floor: real motions of other captions (the training split, in parts as large as "
+            "what was measured) against the real row, as all FIDs are. Generated motions share captions and lengths "
+            "with the real row, so a row can lie below it: FID then no longer tells it from real motion at this "
+            "sample size."
         )
     if found:
         return "The real row has no FID: the floor (real against real) was not measured."
@@ -25,8 +30,14 @@ def floor_note(measured: Iterable[bool]) -> str:
 
 
 def _shared(judge: str, context: Context, record: JudgeRecord) -> str:
-    if not context.rewarded:
+    if context.elsewhere and context.guided is None:
+        return (
+            f"Made elsewhere: whether a reward guided these motions, and what judge {judge} shares with it, is unknown."
+        )
+    if context.guided is False or not context.rewarded:
         return f"No reward guided here, so judge {judge} shares nothing with one."
+    if context.guided is None:
+        return f"The receipt does not say whether a reward guided, and so not what judge {judge} shares with it."
     if record.shared is None:
         return f"The receipt does not say what judge {judge} shares with the reward that guided."
     if record.shared:
@@ -60,6 +71,27 @@ def judge_notes(runs: Sequence[tuple[str, Context]], judge: str) -> list[str]:
     return lines if seen is None else [*lines, seen]
 
 
+def repeats_notes(runs: Sequence[tuple[str, Context]]) -> list[str]:
+    """Which runs' MultiModality is of another number of motions per caption than the field's.
+
+    Two draws of S motions meet the same one with probability 1/S, at distance 0.
+
+    Args:
+        runs: name and context of each receipt that has a MultiModality.
+    """
+    lines = []
+    for run, context in runs:
+        repeats = context.repeats
+        if repeats is not None and repeats not in (0, _REPEATS):
+            change = (1 - 1 / repeats) / (1 - 1 / _REPEATS) - 1
+            often = "more" if repeats < _REPEATS else "less"
+            lines.append(
+                f"MultiModality of {run} is of {repeats} motions per caption, the field's of {_REPEATS}: two draws "
+                f"meet the same motion {often} often, which alone makes {change:+.1%}."
+            )
+    return lines
+
+
 def _set_hurdles(context: Context) -> list[str]:
     hurdles = []
     if not context.named:
@@ -71,9 +103,21 @@ def _set_hurdles(context: Context) -> list[str]:
     return hurdles
 
 
+def _size_hurdles(context: Context) -> list[str]:
+    hurdles = []
+    if context.samples is None or context.split_size is None:
+        hurdles.append("the receipt does not say whether the whole split was measured")
+    elif context.samples != context.split_size:
+        hurdles.append(f"{context.samples} of the split's {context.split_size} motions were measured")
+    if context.pool != _POOL:
+        stated = "is not stated" if context.pool is None else f"is {context.pool}, not {_POOL}"
+        hurdles.append(f"the size of R-Precision's pools {stated}")
+    return hurdles
+
+
 def generation_hurdles(context: Context, judge: str) -> list[str]:
     """Why published rows of generation would not compare; empty if they do."""
-    hurdles = _set_hurdles(context)
+    hurdles = _set_hurdles(context) + _size_hurdles(context)
     if context.protocol != "published":
         stated = "is not stated" if context.protocol is None else f"is {context.protocol}, not published"
         hurdles.append(f"the protocol {stated}")
@@ -85,9 +129,24 @@ def generation_hurdles(context: Context, judge: str) -> list[str]:
 def retrieval_hurdles(context: Context, protocol: str) -> list[str]:
     """Why published rows of retrieval would not compare; empty if they do."""
     hurdles = _set_hurdles(context)
-    if protocol == "nsim" and not context.listed_subset:
+    if protocol == "nsim" and not context.retrieval.listed:
         hurdles.append("the dissimilar captions were chosen here, not taken from a list")
     return hurdles
+
+
+def making_notes(protocol: str) -> list[str]:
+    """In what published rows of retrieval under a protocol were made otherwise than measured ones."""
+    if protocol == "nsim":  # the list says which motions
+        return []
+    if protocol == "pool32":
+        return [
+            "Not made in quite the same way: ReAlign's pools hold a random caption and a random crop of every motion, "
+            "and its last pool is topped up; the measured ones hold first captions and fixed crops, and are all full."
+        ]
+    return [
+        "Not made in quite the same way: TMR has motions of any length, the measured rows those within the data set's "
+        f"limits, so that their {'batches' if protocol == 'batches' else 'galleries'} differ."
+    ]
 
 
 def left_out_note(hurdles: Sequence[str]) -> str:

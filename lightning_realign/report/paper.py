@@ -1,7 +1,7 @@
 """The tables of the paper: generation by data set and judge, retrieval by data set and protocol.
 
 Their columns are those of ReAlign (arXiv 2511.19217), Tables 1 to 3; published rows stand beside measured ones only
-where both were made under the same protocol on the same data set.
+where both are of the same data set and protocol.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from lightning_realign.report.notes import (
     generation_hurdles,
     judge_notes,
     left_out_note,
+    making_notes,
+    repeats_notes,
     retrieval_hurdles,
     source_notes,
 )
@@ -38,17 +40,18 @@ PROTOCOLS = {
     "threshold": "whole gallery, equal captions count",
     "nsim": "dissimilar captions only",
     "batches": "TMR's batches of 32",
-    "pool32": "ReAlign's pools of 32",
+    "pool32": "pools of 32, after ReAlign",
 }
 _RETRIEVAL_FIGURE = re.compile(r"(?P<protocol>[^/]+)/(?:t2m|m2t)_(?:R@\d+|MedR)")
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A measured row of a table. name: its label. figures: by column."""
+    """A measured row of a table. name: its label. figures: by column. real: whether it is of real motions."""
 
     name: str
     figures: Mapping[str, Estimate]
+    real: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,26 +108,38 @@ def _own_rows(receipt: Receipt, prefix: str, columns: Sequence[str]) -> dict[str
 
 
 def _merged_rows(receipts: Sequence[Receipt], prefix: str, columns: Sequence[str]) -> tuple[PaperRow, ...]:
-    """The rows of all receipts, real ones first, and only one of these where all receipts agree on it."""
+    """The rows of all receipts, real ones first, and only one of these where all receipts agree on it.
+
+    Rows of several receipts are told apart by their runs, methods' rows only where one name occurs twice.
+    """
     own = [(receipt.run, _own_rows(receipt, prefix, columns)) for receipt in receipts]
     real = [rows["real"] for _, rows in own if "real" in rows]
     agreed = bool(real) and all(figures == real[0] for figures in real)
     entries = [(run, *entry) for run, rows in own for entry in rows.items() if not (agreed and entry[0] == "real")]
     entries.sort(key=lambda entry: entry[1] != "real")
-    alone = len(receipts) == 1
-    merged = [PaperRow(name if alone else f"{name} ({run})", figures) for run, name, figures in entries]
-    return tuple([PaperRow("real", real[0]), *merged] if agreed else merged)
+    names = [name for _, name, _ in entries]
+    methods = {receipt.made_by for receipt in receipts}
+    plain = {name for name in names if len(receipts) == 1 or (name in methods and names.count(name) == 1)}
+    merged = [
+        PaperRow(name if name in plain else f"{name} ({run})", figures, name == "real")
+        for run, name, figures in entries
+    ]
+    return tuple([PaperRow("real", real[0], real=True), *merged] if agreed else merged)
 
 
 def _groups(receipts: Sequence[Receipt], parts: Callable[[Receipt], list[str]]) -> list[tuple[str, list[Receipt]]]:
-    """Receipts whose figures compare: of one data set, split and protocol, and by the same judge."""
+    """Receipts whose figures compare: of the same data, split, protocol, samples and pools, and by the same judge.
+
+    Figures of retrieval under some protocols also depend on how captions are compared, see `RetrievalRecord`.
+    """
     groups: dict[Hashable, tuple[str, list[Receipt]]] = {}
     for receipt in receipts:
         context = receipt.context
         for part in parts(receipt):
             judge = context.judges.get(part, JudgeRecord())
-            key = (part, context.data, context.fingerprint, context.split, context.protocol, judge.kind, judge.identity)
-            groups.setdefault(key, (part, []))[1].append(receipt)
+            made = (context.split, context.protocol, context.samples, context.pool)
+            measured = (judge.kind, judge.identity, *context.retrieval.identity(part))
+            groups.setdefault((part, context.data_identity, made, measured), (part, []))[1].append(receipt)
     return list(groups.values())
 
 
@@ -134,31 +149,45 @@ def _where(context: Context) -> str:
 
 
 def _generation(judge: str, receipts: Sequence[Receipt]) -> PaperTable:
-    context = receipts[0].context
+    context, runs = receipts[0].context, [(receipt.run, receipt.context) for receipt in receipts]
     rows = _merged_rows(receipts, judge, GENERATION)
     known = published_on(context)
-    hurdles = generation_hurdles(context, judge)
+    hurdles = _all_hurdles(receipts, lambda other: generation_hurdles(other, judge))
     published = known.generation if known is not None and not hurdles else ()
     kind = KINDS.get(context.judges.get(judge, JudgeRecord()).kind, KINDS[None])
     protocol = "captions and crops" + (" not stated" if context.protocol is None else f": {context.protocol}")
     notes = (
-        floor_note("FID" in row.figures for row in rows if row.name.startswith("real")),
-        *judge_notes([(receipt.run, receipt.context) for receipt in receipts], judge),
+        floor_note("FID" in row.figures for row in rows if row.real),
+        *judge_notes(runs, judge),
+        *repeats_notes(_with_multimodality(receipts, judge)),
         *(source_notes(published) if published else [left_out_note(hurdles)]),
     )
     title = f"Generation on {_where(context)}, judged by {judge} ({kind}; {protocol})"
     return PaperTable("generation", title, context, judge, GENERATION, rows, published, notes)
 
 
+def _all_hurdles(receipts: Sequence[Receipt], hurdles: Callable[[Context], list[str]]) -> list[str]:
+    """What is in the way of published rows for any of the receipts, each once."""
+    return list(dict.fromkeys(hurdle for receipt in receipts for hurdle in hurdles(receipt.context)))
+
+
+def _with_multimodality(receipts: Sequence[Receipt], judge: str) -> list[tuple[str, Context]]:
+    figure = f"{judge}/MultiModality"
+    return [
+        (receipt.run, receipt.context) for receipt in receipts if any(figure in row for row in receipt.rows.values())
+    ]
+
+
 def _retrieval(protocol: str, receipts: Sequence[Receipt]) -> PaperTable:
     context = receipts[0].context
     known = published_on(context)
-    hurdles = retrieval_hurdles(receipts[0].context, protocol)
+    hurdles = _all_hurdles(receipts, lambda other: retrieval_hurdles(other, protocol))
     published = known.retrieval.get(protocol, ()) if known is not None and not hurdles else ()
     if known is not None and not hurdles and not published:
         hurdles = ["no source of them under this protocol was at hand"]
-    remark = [known.remark] if known is not None and published and known.remark else []
-    notes = ("Recalls are in percent.", *(source_notes(published) + remark if published else [left_out_note(hurdles)]))
+    remark = [known.remark] if known is not None and known.remark else []
+    beside = [*source_notes(published), *making_notes(protocol), *remark] if published else [left_out_note(hurdles)]
+    notes = ("Recalls are in percent.", *beside)
     title = f"Retrieval on {_where(context)}, protocol {protocol} ({PROTOCOLS.get(protocol, 'of an own kind')})"
     rows = _merged_rows(receipts, protocol, RETRIEVAL)
     return PaperTable("retrieval", title, context, protocol, RETRIEVAL, rows, published, notes)

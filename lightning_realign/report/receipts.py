@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ _RECEIPTS = ("table-*.json", "retrieval-*.json")
 _NAMES = " or ".join(_RECEIPTS)
 # Folders that loggers make, whose names say nothing of the run.
 _LOG = re.compile(r"logs|version_\d+")
+# Of motions made elsewhere; a method may not go by the name of another row.
+_SAMPLES = "samples"
+_ROWS = ("real", "reconstruction", "unguided", "guided")
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,15 @@ class Receipt:
 
     Attributes:
         run: a name for it.
-        rows: row -> figure -> estimate, in the file's order.
+        rows: row -> figure -> estimate, in the file's order; the row `samples` goes by its method's name.
         context: what its settings say.
+        made_by: the name of that row where it is a method's, else None.
     """
 
     run: str
     rows: Mapping[str, Mapping[str, Estimate]]
     context: Context
+    made_by: str | None = None
 
 
 def _number(value: Any) -> bool:
@@ -49,7 +55,10 @@ def _estimate(path: Path, field: str, value: Any) -> Estimate:
     width = value.get("ci95") if isinstance(value, dict) else None
     if not isinstance(value, dict) or not _number(value.get("mean")) or not (width is None or _number(width)):
         raise DataError(f"{path}: {field} has no numbers 'mean' and 'ci95'; give a {_NAMES} of validate or test")
-    return Estimate(float(value["mean"]), None if width is None else float(width))
+    mean = float(value["mean"])
+    if not math.isfinite(mean) or not math.isfinite(width or 0.0):
+        raise DataError(f"{path}: {field} is {mean} ± {width}; look for motions with NaN, and run the test again")
+    return Estimate(mean, None if width is None else float(width))
 
 
 def _rows(path: Path, rows: Any) -> dict[str, dict[str, Estimate]]:
@@ -59,6 +68,14 @@ def _rows(path: Path, rows: Any) -> dict[str, dict[str, Estimate]]:
         name: {figure: _estimate(path, f"rows.{name}.{figure}", value) for figure, value in row.items()}
         for name, row in rows.items()
     }
+
+
+def _receipt(name: str, path: Path, content: Mapping[str, Any]) -> Receipt:
+    context = read_context(path, content.get("settings"))
+    rows, method = _rows(path, content.get("rows")), context.method
+    if _SAMPLES not in rows or method is None or method in (_SAMPLES, *_ROWS):
+        return Receipt(name, rows, context)
+    return Receipt(name, {method if row == _SAMPLES else row: rows[row] for row in rows}, context, method)
 
 
 def run_names(files: Sequence[Path]) -> list[str]:
@@ -112,10 +129,7 @@ def read_receipts(files: Sequence[Path]) -> list[Receipt]:
     paths = [path for file in files for path in (_files_in(file) if file.is_dir() else [file])]
     names = run_names(paths)
     contents = [read_json(path, "receipt") for path in paths]
-    return [
-        Receipt(name, _rows(path, content.get("rows")), read_context(path, content.get("settings")))
-        for name, path, content in zip(names, paths, contents, strict=True)
-    ]
+    return [_receipt(*entry) for entry in zip(names, paths, contents, strict=True)]
 
 
 def figure_names(receipts: Sequence[Receipt]) -> list[str]:

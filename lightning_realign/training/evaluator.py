@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -49,8 +48,6 @@ class EvaluatorTraining(TrainingModule):
         least_count: times that a word occurs in the training captions to get a vector of its own, where learned.
         mismatches: what a caption is set against: `one` motion of its batch drawn at random, as published, or `all`.
         margin: distance from which on mismatched pairs count as apart.
-        input_noise: deviation of Gaussian noise on the normalised features in training, in deviations of a feature; it
-            keeps a judge of a few thousand motions from learning them by heart.
         learning_rate: peak of the cosine schedule.
         warmup_steps: linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.
@@ -69,7 +66,6 @@ class EvaluatorTraining(TrainingModule):
         least_count: int = 2,
         mismatches: Mismatches = "one",
         margin: float = 10.0,
-        input_noise: float = 0.0,
         learning_rate: float = 1e-4,
         warmup_steps: int = 1000,
         weight_decay: float = 0.0,
@@ -81,8 +77,6 @@ class EvaluatorTraining(TrainingModule):
         self.save_hyperparameters(settings)
         if margin <= 0:
             raise ConfigError(f"EvaluatorTraining.margin is {margin}; set it above 0")
-        if input_noise < 0:
-            raise ConfigError(f"EvaluatorTraining.input_noise is {input_noise}; set it to 0 or more")
         if mismatches not in get_args(Mismatches):
             raise ConfigError(f"EvaluatorTraining.mismatches is {mismatches!r}; choose one or all")
         for name, value, least in (("least_count", least_count, 1), ("pool", pool, 2)):
@@ -91,7 +85,6 @@ class EvaluatorTraining(TrainingModule):
         self.architecture = as_dataclass(EvaluatorArchitecture, network)
         self.word_vectors, self.least_count = word_vectors, least_count
         self.mismatches, self.margin, self.pool = mismatches, margin, pool
-        self.input_noise = input_noise
         self.reader: CaptionReader | None = None
         self.network: MotionTextEvaluator | None = None
         self._stage = "fit"
@@ -164,13 +157,9 @@ class EvaluatorTraining(TrainingModule):
         """Embeddings [B, W] of the batch's captions and of its motions."""
         network, reader = self.parts
         text = reader(batch.captions).to(self.device)
-        motion = self.normalised(batch)
-        if self.training and self.input_noise:
-            # Padding is left to the network, which ignores what lies beyond the lengths.
-            motion = motion + self.input_noise * torch.randn_like(motion)
         return (
             network.embed_text(text.words, text.tags, text.lengths),
-            network.embed_motion(motion, batch.lengths),
+            network.embed_motion(self.normalised(batch), batch.lengths),
         )
 
     def terms(self, batch: MotionTextBatch, text: Tensor, motion: Tensor, pairs: Tensor) -> dict[str, Tensor]:

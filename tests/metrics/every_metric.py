@@ -47,6 +47,8 @@ def every_metric():
         "pools": metrics.RetrievalMetrics(32),
         "protocols": metrics.RetrievalProtocols(dissimilar=20),
         "protocols by id": metrics.RetrievalProtocols(dissimilar=IDS[5:25], ids=IDS),
+        "oracle": metrics.OracleAccuracy(human),
+        "reward": metrics.MeanReward(),
         **{kind.__name__: kind(human) for kind in physical},
     }
 
@@ -73,8 +75,11 @@ def feed(name, metric, batch):
             metric.update(motion, text, ids)
         case "protocols" | "protocols by id":
             metric.update(motion, text, sentences, ids)
+        case "reward":
+            metric.update((text * motion).sum(dim=1), ids)
         case _:
-            metric.update(joints, lengths, ids)
+            asked = {"oracle": [[{"actions": [{"family": "squat", "count": 1}]}] * len(ids)]}
+            metric.update(joints, lengths, ids, *asked.get(name, []))
 
 
 def figures_of(batches):

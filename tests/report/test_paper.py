@@ -11,48 +11,8 @@ from lightning_realign.__main__ import main
 from lightning_realign.evaluation.table import interval, write_table
 from lightning_realign.report import paper
 from lightning_realign.report.layout import paper_csv, paper_text
-from lightning_realign.report.paper import GENERATION, RETRIEVAL, paper_tables
-from lightning_realign.report.receipts import read_receipts
-
-PUBLISHED = {"kind": "guo_published", "path": "finest.tar"}
-OWN = {"kind": "guo", "path": "best.ckpt"}
-GENERATION_SETTINGS = {
-    "split": "test",
-    "protocol": "published",
-    "judges": {"guo": PUBLISHED},
-    "shared_with_reward": {"guo": []},
-    "provenance": {"data": {"root": "d/HumanML3D", "name": "HumanML3D", "skeleton": "humanml3d", "fingerprint": "f"}},
-}
-RETRIEVAL_SETTINGS = {"split": "test", "system": "TMR", "nsim": "nsim_test.txt"}
-RETRIEVAL_SETTINGS |= {"provenance": GENERATION_SETTINGS["provenance"]}
-
-
-def judged(*names, value=0.5):
-    """Rows of one judge; the value tells runs apart."""
-    return {
-        name: {
-            f"guo/{figure}": interval([value + number, value + number + 0.25])
-            for number, figure in enumerate(GENERATION)
-        }
-        for name in names
-    }
-
-
-def data(name, skeleton="humanml3d", fingerprint="f"):
-    return {"data": {"root": f"d/{name}", "name": name, "skeleton": skeleton, "fingerprint": fingerprint}}
-
-
-@pytest.fixture
-def tables(tmp_path):
-    """From rows and settings, one receipt for each, to the paper's tables."""
-
-    def build(*receipts, kind="table"):
-        folders = [tmp_path / f"run{number}" for number in range(len(receipts))]
-        for folder, (rows, settings) in zip(folders, receipts, strict=True):
-            write_table(folder / f"{kind}-test.json", rows, settings)
-        return paper_tables(read_receipts(folders))
-
-    return build
+from lightning_realign.report.paper import GENERATION
+from tests.report.cases import GENERATION_SETTINGS, OWN, PUBLISHED, RETRIEVAL_SETTINGS, data, judged, recalls
 
 
 def test_measured_rows_have_the_real_one_first_and_published_rows_are_marked(tables):
@@ -82,6 +42,11 @@ def test_measured_rows_have_the_real_one_first_and_published_rows_are_marked(tab
         ({"provenance": data("HumanML3D", "kit")}, "the data set is HumanML3D, neither"),
         ({"provenance": {"data": {"root": "d/HumanML3D"}}}, "the receipt does not name its data set"),
         ({"provenance": {}}, "the receipt does not name its data set"),
+        ({"samples": 500}, "500 of the split's 4384 motions were measured"),
+        ({"samples": None}, "does not say whether the whole split"),
+        ({"split_size": None}, "does not say whether the whole split"),
+        ({"pool": 8}, "the size of R-Precision's pools is 8, not 32"),
+        ({"pool": None}, "the size of R-Precision's pools is not stated"),
     ],
 )
 def test_published_rows_stand_beside_comparable_ones_only(change, reason, tables):
@@ -104,14 +69,22 @@ def test_either_published_data_set_has_rows(name, skeleton, tables):
     [
         ({"shared_with_reward": {"guo": ["architecture", "training data"]}}, "guided: architecture, training data."),
         ({}, "shares neither architecture nor training data"),
+        ({"shared_with_reward": {"guo": ["weights"]}}, "Judge guo shares with the reward that guided: weights."),
         ({"shared_with_reward": {}}, "does not say what judge guo shares"),
         ({"reward": None}, "No reward guided here"),
+        ({"guided": False, "shared_with_reward": {"guo": ["architecture"]}}, "No reward guided here"),
+        ({"guided": None, "shared_with_reward": {"guo": ["architecture"]}}, "does not say whether a reward guided"),
+        ({"guided": None, "rows": ["real", "samples"]}, "whether a reward guided these motions"),
+        ({"guided": None, "method": "MoMask", "reward": None}, "whether a reward guided these motions"),
         ({"provenance": data("mocap")}, "trained on HumanML3D: it saw other data than mocap"),
     ],
 )
 def test_kinship_of_judge_and_reward_is_said(change, fragment, tables):
     (table,) = tables((judged("real", "guided"), GENERATION_SETTINGS | change))
     assert any(fragment in note for note in table.notes)
+    known = {"guided": True, "reward": "r.ckpt"} | change
+    guided = bool(known["guided"] and known["reward"])
+    assert guided or not any("reward that guided" in note for note in table.notes)
 
 
 def test_runs_that_differ_in_kinship_are_named(tables):
@@ -122,7 +95,8 @@ def test_runs_that_differ_in_kinship_are_named(tables):
 
 def test_floor_of_fid_is_explained(tables):
     rows = judged("real", "guided")
-    assert "floor" in tables((rows, GENERATION_SETTINGS))[0].notes[0]
+    note = tables((rows, GENERATION_SETTINGS))[0].notes[0]
+    assert "floor" in note and "other captions" in note and "can lie below it" in note
     del rows["real"]["guo/FID"]
     assert tables((rows, GENERATION_SETTINGS))[0].notes[0].startswith("The real row has no FID")
     assert tables((judged("guided"), GENERATION_SETTINGS))[0].notes[0].startswith("There is no real row")
@@ -136,10 +110,62 @@ def test_comparable_runs_share_a_table_and_a_real_row(tables):
     assert [row.name for row in table.rows] == ["real (run0)", "real (run1)", "guided (run0)", "guided (run1)"]
 
 
+def test_methods_rows_need_no_run_to_be_told_apart(tables):
+    made = [
+        (judged("real", "samples", value=value), GENERATION_SETTINGS | {"method": method, "guided": None})
+        for value, method in ((0.5, "MoMask"), (0.5, "Real-time"), (0.75, "MoMask"))
+    ]
+    (table,) = tables(*made[:2])
+    assert [(row.name, row.real) for row in table.rows] == [("real", True), ("MoMask", False), ("Real-time", False)]
+    (table,) = tables(*made)
+    assert [row.name for row in table.rows][3:] == ["MoMask (run0)", "Real-time", "MoMask (run2)"]
+
+
+def test_the_same_content_compares_wherever_it_lies(tables):
+    here, there = data("HumanML3D"), data("humanml3d", fingerprint="other")
+    for described in (here, there):
+        described["data"]["content"] = "c"
+    runs = [(judged("real"), GENERATION_SETTINGS | {"provenance": place}) for place in (here, there)]
+    (table,) = tables(*runs)
+    assert len(table.published) > 10 and len(table.rows) == 1
+    there["data"]["content"] = "d"
+    assert len(tables(*runs)) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "kind"),
+    [
+        (judged("real"), GENERATION_SETTINGS, "table"),
+        ({"TMR": {"normal/t2m_R@1": interval([5.0])}}, RETRIEVAL_SETTINGS, "retrieval"),
+    ],
+)
+def test_any_run_of_a_table_can_be_in_the_way_of_published_rows(rows, settings, kind, tables):
+    unnamed = data("HumanML3D")
+    del unnamed["data"]["name"]
+    (table,) = tables((rows, settings), (rows, settings | {"provenance": unnamed}), kind=kind)
+    assert table.published == () and "does not name its data set" in table.notes[-1]
+    assert tables((rows, settings), (rows, settings), kind=kind)[0].published
+
+
+@pytest.mark.parametrize(("repeats", "said"), [(20, "-1.7%"), (60, "+1.7%"), (30, None), (None, None)])
+def test_another_number_of_repeats_is_said(repeats, said, tables):
+    settings = GENERATION_SETTINGS | {"multimodality_repeats": repeats}
+    rows = judged("real", "guided")
+    (table,) = tables((rows, settings))
+    found = [note for note in table.notes if note.startswith("MultiModality of run0")]
+    assert len(found) == (said is not None) and all(said in note and f"{repeats} motions" in note for note in found)
+    for row in rows.values():
+        del row["guo/MultiModality"]
+    assert not any(note.startswith("MultiModality") for note in tables((rows, settings))[0].notes)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"provenance": data("HumanML3D", fingerprint="g")},
+        {"samples": 500},
+        {"pool": 8},
+        {"judge_fingerprints": {"guo": "e"}},
         {"protocol": "fixed"},
         {"judges": {"guo": PUBLISHED | {"path": "other.tar"}}},
         {"split": "val"},
@@ -149,43 +175,6 @@ def test_what_does_not_compare_is_in_tables_of_its_own(change, tables):
     found = tables((judged("real"), GENERATION_SETTINGS), (judged("real"), GENERATION_SETTINGS | change))
     assert [[row.name for row in table.rows] for table in found] == [["real"], ["real"]]
     assert len({table.title for table in found}) == 2
-
-
-def recalls(*protocols):
-    return {
-        f"{protocol}/{figure}": interval([float(number)])
-        for protocol in protocols
-        for number, figure in enumerate(RETRIEVAL)
-    }
-
-
-def test_retrieval_has_a_table_per_protocol(tables):
-    found = tables(
-        ({"ReAlign": recalls("normal", "pool32"), "ReAlign t=300": recalls("pool32")}, RETRIEVAL_SETTINGS),
-        kind="retrieval",
-    )
-    assert [table.part for table in found] == ["normal", "pool32"]
-    normal, pools = found
-    assert [row.name for row in pools.rows] == ["ReAlign", "ReAlign t=300"]
-    assert paper_text(normal).split("\n\n")[1].splitlines()[2].split()[2:5] == ["0.00", "1.00", "2.00"]
-    assert {row.method for row in normal.published} >= {"TEMOS", "T2M", "TMR"}
-    tmr = next(row for row in normal.published if row.method == "TMR")
-    assert tmr.figures["t2m_R@1"].mean == 5.68 and tmr.figures["m2t_MedR"].mean == 28.5
-    assert [row.method for row in pools.published] == ["ReAlign"]
-
-
-@pytest.mark.parametrize(
-    ("change", "protocol", "reason"),
-    [
-        ({"provenance": data("mocap")}, "normal", "the data set is mocap"),
-        ({"nsim": 100}, "nsim", "chosen here"),
-        ({}, "threshold", "no source of them"),
-        ({"split": "val"}, "normal", "the split is val"),
-    ],
-)
-def test_published_retrieval_rows_need_the_same_data_and_protocol(change, protocol, reason, tables):
-    (table,) = tables(({"TMR": recalls(protocol)}, RETRIEVAL_SETTINGS | change), kind="retrieval")
-    assert table.published == () and any(reason in note for note in table.notes)
 
 
 def test_csv_has_full_precision_and_the_source_of_each_row(tables):

@@ -88,18 +88,6 @@ def test_fit_learns_and_writes_a_self_contained_checkpoint(tmp_path, tiny_data, 
     assert torch.equal(again.network.words.weight, module.network.words.weight)
 
 
-def test_noise_is_put_on_motions_in_training_only(tmp_path, tiny_data):
-    data = tiny_data()
-    module = evaluator_module(input_noise=0.3)
-    trainer(tmp_path, max_epochs=1).fit(module, datamodule=data)
-    batch = next(iter(data.val_dataloader()))
-    with torch.no_grad():
-        (text, first), (again, second) = module.train().embeddings(batch), module.embeddings(batch)
-        assert torch.equal(text, again) and (first - second).norm(dim=1).min() > 1e-3
-        module.eval()
-        assert torch.equal(module.embeddings(batch)[1], module.embeddings(batch)[1])
-
-
 def test_validation_and_test_measure_the_whole_split(tmp_path, tiny_data):
     fitted = trainer(tmp_path, max_epochs=1)
     fitted.fit(evaluator_module(), datamodule=tiny_data())
@@ -120,17 +108,13 @@ def test_validation_and_test_measure_the_whole_split(tmp_path, tiny_data):
         assert found[f"test/{name}"].item() == pytest.approx(value.item())
 
 
-@pytest.mark.parametrize("input_noise", [0.0, 0.3])
-def test_resuming_continues_the_run(tmp_path, tiny_data, input_noise):
+def test_resuming_continues_the_run(tmp_path, tiny_data):
     whole, resumed = LossRecord(), LossRecord()
-    trainer(tmp_path, callbacks=[whole]).fit(evaluator_module(input_noise=input_noise), datamodule=tiny_data())
+    trainer(tmp_path, callbacks=[whole]).fit(evaluator_module(), datamodule=tiny_data())
     stopped = trainer(tmp_path, limit_val_batches=0, callbacks=[StopAfter(3, tmp_path / "half.ckpt")])
-    stopped.fit(evaluator_module(input_noise=input_noise), datamodule=tiny_data())
+    stopped.fit(evaluator_module(), datamodule=tiny_data())
     trainer(tmp_path, callbacks=[resumed]).fit(
-        evaluator_module(input_noise=input_noise),
-        datamodule=tiny_data(),
-        ckpt_path=tmp_path / "half.ckpt",
-        weights_only=True,
+        evaluator_module(), datamodule=tiny_data(), ckpt_path=tmp_path / "half.ckpt", weights_only=True
     )
     assert resumed.losses == whole.losses[3:]
 
@@ -177,15 +161,7 @@ def test_nothing_untrained_is_measured(tmp_path, tiny_root):
 
 
 @pytest.mark.parametrize(
-    "setting",
-    [
-        {"margin": 0.0},
-        {"input_noise": -0.1},
-        {"mismatches": "hard"},
-        {"pool": 1},
-        {"least_count": 0},
-        {"network": {"embedding": 0}},
-    ],
+    "setting", [{"margin": 0.0}, {"mismatches": "hard"}, {"pool": 1}, {"least_count": 0}, {"network": {"embedding": 0}}]
 )
 def test_settings_out_of_range_are_refused(tmp_path, tiny_data, setting):
     with pytest.raises(ConfigError, match=next(iter(setting)) if "network" not in setting else "embedding"):
