@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import lightning as L
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from lightning_realign.data.clips import LeftOut
-from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Sample, Split, collate, load_split
-from lightning_realign.data.fingerprint import content_fingerprint, dataset_fingerprint
-from lightning_realign.data.formats import SPLITS, Metadata, load_statistics, read_json, read_metadata
-from lightning_realign.data.labels import LABEL_FILE, attribute_labels, read_labels
+from lightning_realign.data.dataset import CROP_UNIT, MotionTextDataset, Sample, Split, collate
+from lightning_realign.data.folder import DataFolder
+from lightning_realign.data.formats import SPLITS
 from lightning_realign.data.loader import TrainingLoader
 from lightning_realign.data.sampler import BucketSampler
-from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.motion import load_skeleton
-from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import MotionTextBatch
 
 logger = logging.getLogger(__name__)
@@ -34,7 +28,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
-class MotionTextDataModule(L.LightningDataModule):
+class MotionTextDataModule(DataFolder, L.LightningDataModule):
     """A folder in HumanML3D's layout. Use one of the subclasses, which name the skeleton.
 
     Attributes:
@@ -96,56 +90,6 @@ class MotionTextDataModule(L.LightningDataModule):
         for name in names:
             self._split(name)
         self._check_labels(names)
-
-    @cached_property
-    def metadata(self) -> Metadata:
-        """The data set's metadata, with the length limits that apply.
-
-        Raises:
-            DataError: if the folder is missing, or is a data set of another skeleton.
-            FeatureSpecError: if its frame rate is not the skeleton's.
-        """
-        if not self.root.is_dir():
-            self._fail(f"{self.root} is not a folder; give the folder that holds new_joint_vecs/, texts/ and Mean.npy")
-        skeleton = self.skeleton
-        default = Metadata(self.root.name, skeleton.fps, skeleton.name, skeleton.min_length, self.max_length)
-        with self._named():
-            metadata = read_metadata(self.root, default)
-        if metadata.skeleton != skeleton.name:
-            self._fail(
-                f"{self.root / 'metadata.json'} says skeleton {metadata.skeleton!r}, this data module reads "
-                f"{skeleton.name!r}; use the data module of that skeleton"
-            )
-        if metadata.fps != skeleton.fps:
-            raise FeatureSpecError(
-                f"{type(self).__name__}.root: {self.root / 'metadata.json'} says {metadata.fps:g} fps, skeleton "
-                f"{skeleton.name!r} has {skeleton.fps:g}; resample the motions to it and build the data set again"
-            )
-        least = max(metadata.min_length, CROP_UNIT) if self.min_length is None else self.min_length
-        most = min(metadata.max_length, self.max_length)
-        if least >= most:
-            self._fail(f"{self.root}: min_length {least} is not below max_length {most}; correct one", "min_length")
-        return replace(metadata, min_length=least, max_length=most)
-
-    @cached_property
-    def normaliser(self) -> Normaliser:
-        """The data set's Mean/Std as a `Normaliser`.
-
-        Raises:
-            DataError: if Mean.npy or Std.npy is missing, of another feature size, or not usable.
-        """
-        mean, std = (torch.from_numpy(self._statistics(name)) for name in ("Mean", "Std"))
-        normaliser = Normaliser(self.skeleton.num_features)
-        with self._named(f"{self.root}: "):
-            normaliser.set(mean.float(), std.float())
-        return normaliser
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A short hash, equal for the same data set only; see `dataset_fingerprint`."""
-        metadata, statistics = self.metadata, [self._statistics(name) for name in ("Mean", "Std")]
-        with self._named():
-            return dataset_fingerprint(self.root, metadata, statistics)
 
     def train_dataloader(self) -> Loader:
         """Random captions and crops, shuffled and bucketed; full batches only."""
@@ -216,24 +160,6 @@ class MotionTextDataModule(L.LightningDataModule):
         """
         return collate(list(self.samples(split, ids, draw)))
 
-    @cached_property
-    def labels(self) -> Mapping[str, str]:
-        """Labels by id, from labels.csv or the true attributes; empty where the data set has neither."""
-        path = self.root / LABEL_FILE
-        with self._named():
-            return read_labels(path) if path.is_file() else attribute_labels(self._attributes)
-
-    def content(self, split: Literal["train", "val", "test"]) -> str:
-        """A short hash of the usable motions of a split, their captions and labels; see `content_fingerprint`."""
-        entries, labels, attributes = self._split(split).entries, self.labels, self._attributes
-        return content_fingerprint((entry, labels.get(entry.id), attributes.get(entry.id)) for entry in entries)
-
-    def _check_labels(self, splits: Iterable[str]) -> None:
-        """Refuse a table of labels that knows none of the motions: its ids are other ones."""
-        ids = {entry.id for name in splits for entry in self._split(name).entries}
-        if self.labels and not ids & self.labels.keys():
-            self._fail(f"{self.root / LABEL_FILE}: labels none of the motions; its first column must hold their ids")
-
     def samples(self, split: str, ids: Sequence[str], draw: int | None = None) -> Iterator[Sample]:
         """Motions of a split one by one, with captions and crops of a draw, see `drawn`, or (None) the fixed ones."""
         places = {entry.id: place for place, entry in enumerate(self._split(split).entries)}
@@ -300,33 +226,3 @@ class MotionTextDataModule(L.LightningDataModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_world_size(), torch.distributed.get_rank()
         return 1, 0
-
-    def _split(self, name: str) -> Split:
-        if name not in self._splits:
-            metadata = self.metadata
-            with self._named():
-                self._splits[name] = load_split(self.root, name, metadata, self.skeleton.num_features)
-            self.left_out[name] = self._splits[name].left_out
-        return self._splits[name]
-
-    @cached_property
-    def _attributes(self) -> Mapping[str, Mapping[str, Any]]:
-        path = self.root / "attributes.json"
-        with self._named():
-            return read_json(path, "attributes file") if path.is_file() else {}
-
-    def _statistics(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-        _ = self.metadata  # a missing folder is the better message
-        with self._named():
-            return load_statistics(self.root / f"{name}.npy", self.skeleton.num_features)
-
-    @contextmanager
-    def _named(self, prefix: str = "") -> Iterator[None]:
-        """Say in a file's error which data module, by which argument, led to the file."""
-        try:
-            yield
-        except DataError as error:
-            self._fail(f"{prefix}{error}")
-
-    def _fail(self, message: str, field: str = "root") -> NoReturn:
-        raise DataError(f"{type(self).__name__}.{field}: {message}") from None
