@@ -129,7 +129,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: {what} is missing; check the data set's folder") from None
+        raise DataError(f"{path}: {what} is missing; check the folder") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: {what} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
@@ -184,7 +184,7 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
     try:
         array = np.load(path, allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: {what} is missing; check the data set's folder") from None
+        raise DataError(f"{path}: {what} is missing; check the folder") from None
     except UNREADABLE_ARRAY as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: {what} cannot be read ({reason[:80]}); write it again with numpy.save") from None

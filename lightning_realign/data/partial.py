@@ -88,7 +88,9 @@ class PartialBuild:
         known = self._record.read_text() if self._record.is_file() else None
         if known != identity:
             if known is not None:
-                logger.warning("%s: the source has changed since its build was stopped; it starts over", self._out)
+                logger.warning(
+                    "%s: source or settings have changed since its build was stopped; it starts over", self._out
+                )
             self._clear()
             self.data.mkdir()
             write_text_atomic(self._record, identity)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion.bvh import BvhMotion
+from lightning_realign.motion.joint_names import joint_side
 from lightning_realign.motion.skeleton import Skeleton
 from lightning_realign.motion.skeleton_spec import load_skeleton
 
@@ -158,7 +159,9 @@ def choose_mapping(path: Path, joints: Sequence[str], mappings: Sequence[JointMa
 
 
 def _proposal(name: str, target: str, free: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(_key(name), free, n=1) or difflib.get_close_matches(_key(target), free, n=1)
+    """The unused joint of the same side of the body that is named most alike, if any."""
+    alike = [key for key, joint in free.items() if joint_side(joint) == joint_side(target)]
+    near = difflib.get_close_matches(_key(name), alike, n=1) or difflib.get_close_matches(_key(target), alike, n=1)
     return f" (perhaps {free[near[0]]})" if near else ""
 
 

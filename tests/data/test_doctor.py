@@ -8,7 +8,7 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
-from lightning_realign.data.doctor import examine
+from lightning_realign.data.doctor import examine, quarantine
 from lightning_realign.data.formats import write_lines_atomic
 from lightning_realign.data.packed import pack
 from lightning_realign.data.skeletons import find_skeleton
@@ -142,6 +142,13 @@ def test_sides_swapped_before_extraction(fresh):
     assert named(examine(fresh)) == {}
     clip.joints(lambda joints: joints[:, swapped_joints(clip.skeleton)])
     assert named(examine(fresh)) == {"left and right swapped": (clip.id,)}
+
+
+def test_a_quarantined_id_may_stand_in_two_splits(fresh):
+    clip = Clip(fresh)
+    (fresh / "train.txt").open("a").write(f"{clip.id}\n")
+    assert quarantine(examine(fresh)) == 1
+    assert named(examine(fresh)) == {"quarantined": (clip.id,)} and examine(fresh).exit_code == 0
 
 
 def test_surplus_files(fresh):

@@ -1,6 +1,7 @@
 """Reading BVH files, and their joints, units, axes and rates."""
 
 import json
+import re
 
 import bvhio
 import numpy as np
@@ -126,6 +127,15 @@ def test_unmapped_joints_are_listed_with_proposals(tmp_path):
     assert "head from Head" in message
     assert "unused in the file: LeftLowerArm, Tail" in message
     assert "\n" not in message
+
+
+def test_proposals_are_of_the_same_side_of_the_body(tmp_path):
+    names = [name for name in source_names("bandai_namco")]
+    with pytest.raises(DataError) as caught:
+        choose_mapping(tmp_path / "a.bvh", names, [load_mapping("mixamo")])
+    proposed = re.findall(r"(left|right)_\w+ from \w+ \(perhaps (\w+)\)", str(caught.value))
+    assert {side for side, _ in proposed} == {"left", "right"}
+    assert all(name.endswith("_L" if side == "left" else "_R") for side, name in proposed)
 
 
 @pytest.mark.parametrize(
