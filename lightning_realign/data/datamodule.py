@@ -28,6 +28,22 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 
 
+def data_of(module: L.LightningModule) -> MotionTextDataModule:
+    """The data module of a module's trainer.
+
+    Raises:
+        ConfigError: there is none, or it is not one of this project's.
+    """
+    # Lightning types `datamodule` on the trainer only where it is passed in.
+    data = getattr(module.trainer, "datamodule", None)
+    if not isinstance(data, MotionTextDataModule):
+        raise ConfigError(
+            f"{type(module).__name__} needs a data module of motions and texts, not {type(data).__name__}: set `data` "
+            "to e.g. lightning_realign.data.HumanML3DDataModule"
+        )
+    return data
+
+
 class MotionTextDataModule(DataFolder, L.LightningDataModule):
     """A folder in HumanML3D's layout. Use one of the subclasses, which name the skeleton.
 

@@ -12,11 +12,10 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.record import Record, at_draw
 from lightning_realign.evaluation.scoring import POOL, REAL, groups_of
-from lightning_realign.metrics.functional import retrieval_ranks
 from lightning_realign.metrics.generation_functional import (
     frechet_distance,
     gaussian_of,
-    pairwise_distance,
+    pool_ranks,
     pools_of,
 )
 
@@ -143,11 +142,9 @@ def _hits(side: Side, judge: str, replication: int) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for kind, groups in groups_of(side.record, replication).items():
         values = torch.full((3, len(text)), math.nan, dtype=torch.float64)
-        for members in pools:
-            matches = None if groups is None else groups[members][:, None] == groups[members][None]
-            ranks = retrieval_ranks(-pairwise_distance(text[members], motion[members]), matches)
-            for place in range(3):
-                values[place, members] = (ranks < place + 1).double()
+        ranks = pool_ranks(text, motion, pools, groups)
+        for place in range(3):
+            values[place, pools] = (ranks < place + 1).double()
         found |= {f"R@{place + 1}{kind}": values[place] for place in range(3)}
     return found
 

@@ -104,20 +104,20 @@ def measured(
 def _looks(skeleton: Skeleton, features: Tensor, batch: MotionTextBatch) -> dict[str, dict[str, float]]:
     """What the joints of every sample show, figure -> id -> value: the oracle's verdict, and physical quality.
 
-    Strong guidance can blow a motion up. Such a motion is counted, does nothing that was asked for, and has no physical
-    quality: those figures are of the others.
+    Strong guidance can blow a motion up, until its joints or their speeds are no numbers. It is then counted, does
+    nothing that was asked for, and has no physical quality: those figures are of the others.
     """
     found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, "blown_up": {}, **{name: {} for name in PHYSICAL}}
     lengths = batch.lengths.tolist()
     for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
         joints = recover_joints(motion[:length].cpu(), skeleton)
-        finite = bool(joints.isfinite().all())
+        finite, quality = bool(joints.isfinite().all()), dict[str, float]()
+        if finite and length >= SHORTEST:
+            quality = {name: figure(joints, skeleton).item() for name, figure in PHYSICAL.items()}
+            finite = all(map(math.isfinite, quality.values()))
         found["blown_up"][sample] = float(not finite)
         if attributes is not None:
             found["oracle_accuracy"][sample] = float(finite and oracle(joints, skeleton, attributes))
-        if finite and length >= SHORTEST:
-            for name, figure in PHYSICAL.items():
-                value = figure(joints, skeleton).item()
-                if math.isfinite(value):
-                    found[name][sample] = value
+        for name, value in quality.items() if finite else ():
+            found[name][sample] = value
     return found

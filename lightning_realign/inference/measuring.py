@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.record import Record, write_record
@@ -141,18 +141,8 @@ class MeasuringModule(L.LightningModule):
 
     @property
     def data(self) -> MotionTextDataModule:
-        """The trainer's data module.
-
-        Raises:
-            ConfigError: it has none of this project.
-        """
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, MotionTextDataModule):
-            raise ConfigError(
-                f"{type(self).__name__} needs a data module of motions and texts, not {type(data).__name__}: set "
-                "`data` to e.g. lightning_realign.data.HumanML3DDataModule"
-            )
-        return data
+        """The trainer's data module, see `data_of`."""
+        return data_of(self)
 
     def prepare_judges(self, stage: str) -> None:
         """Let the judges get ready for the split of a stage, and choose the captions of MultiModality."""

@@ -74,11 +74,16 @@ def r_precision(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | No
     Raises:
         DataError: embeddings that are not finite.
     """
+    ranks = pool_ranks(text, motion, pools, groups)
+    return torch.stack([(ranks < k).double().mean() for k in range(1, top + 1)])
+
+
+def pool_ranks(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | None = None) -> Tensor:
+    """Ranks [M, P], from 0, of the matches of the members of each pool; arguments and errors as in `r_precision`."""
     _check_finite("R-Precision", text, motion)
     members = pools.to(text.device)
     matches = None if groups is None else groups[members][:, :, None] == groups[members][:, None]
-    ranks = retrieval_ranks(-pairwise_distance(text[members], motion[members]), matches)
-    return torch.stack([(ranks < k).double().mean() for k in range(1, top + 1)])
+    return retrieval_ranks(-pairwise_distance(text[members], motion[members]), matches)
 
 
 def pairwise_distance(queries: Tensor, gallery: Tensor) -> Tensor:

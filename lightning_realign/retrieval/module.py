@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from lightning_realign.callbacks.run_record import run_folder
-from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.table import interval, write_table
@@ -115,7 +115,7 @@ class RetrievalSystem(L.LightningModule):
             DataError: samples that a protocol or a file needs are missing.
             FeatureSpecError: the system is for motions of another skeleton.
         """
-        data, split = self._data(), _SPLITS[stage]
+        data, split = data_of(self), _SPLITS[stage]
         device = self.trainer.strategy.root_device
         self._source = load_source(self.judge, self.path, self.metric, data.skeleton, self.text_cache, device)
         # The first process of a machine fills the caches, the others read them.
@@ -242,7 +242,7 @@ class RetrievalSystem(L.LightningModule):
             rank_zero_info("%s: %s\n%s", path, self.system, _text(row))
 
     def _settings(self, split: Name) -> Mapping[str, Any]:
-        data = self._data()
+        data = data_of(self)
         measured = [protocol for protocol in self.protocols if protocol not in self.left_out]
         return {
             "split": split,
@@ -257,15 +257,6 @@ class RetrievalSystem(L.LightningModule):
     def _listed(self) -> str | None:
         """The file of the subset's ids; None where it is chosen."""
         return None if isinstance(self.nsim, int) else str(self.hparams["nsim"])
-
-    def _data(self) -> MotionTextDataModule:
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, MotionTextDataModule):
-            raise ConfigError(
-                f"RetrievalSystem needs a data module of motions and texts, not {type(data).__name__}: set `data` to "
-                "e.g. lightning_realign.data.HumanML3DDataModule"
-            )
-        return data
 
 
 def _check_settings(system: str, kind: Kind, protocols: Sequence[Protocol], nsim: int | str, threshold: float) -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lightning_realign.checkpoint import SPEC_KEY
-from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.hashing import stable_key
 from lightning_realign.motion import Skeleton, load_skeleton, skeleton_label, skeleton_reference
@@ -143,19 +143,8 @@ class TrainingModule(L.LightningModule):
 
     @property
     def data(self) -> MotionTextDataModule:
-        """The trainer's data module.
-
-        Raises:
-            ConfigError: there is none, or it is not one of this project's.
-        """
-        # Lightning types `datamodule` on the trainer only where it is passed in.
-        data = getattr(self.trainer, "datamodule", None)
-        if not isinstance(data, MotionTextDataModule):
-            raise ConfigError(
-                f"{type(self).__name__} needs a data module with skeleton and statistics, not {type(data).__name__}: "
-                "set `data` to e.g. lightning_realign.data.HumanML3DDataModule"
-            )
-        return data
+        """The trainer's data module, see `data_of`."""
+        return data_of(self)
 
     def normalised(self, batch: MotionTextBatch) -> Tensor:
         """The batch's features normalised, [B, T, D], zero beyond each length."""
