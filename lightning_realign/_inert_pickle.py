@@ -22,6 +22,7 @@ import torch
 from lightning_realign.errors import CheckpointError
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_NUMPY = b"\x93NUMPY"
 _DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -171,8 +172,7 @@ class Content:
 def read_zip(archive: zipfile.ZipFile, file: Path) -> Content:
     names = {name.partition("/")[2]: name for name in archive.namelist()}
     if "data.pkl" not in names or "constants.pkl" in names:
-        what = "is a TorchScript program" if "constants.pkl" in names else "is a zip file, but none of torch's"
-        raise CheckpointError(f"{file}: {what}: give a file that torch.save wrote")
+        raise CheckpointError(f"{file}: is {_other_archive(archive)}: give a file that torch.save wrote")
     if any(item.compress_type != zipfile.ZIP_STORED for item in archive.infolist()):
         raise CheckpointError(f"{file}: is compressed, which torch.save never does: give the file it wrote")
     order = archive.read(names["byteorder"]) if "byteorder" in names else b"little"
@@ -190,7 +190,7 @@ def read_legacy(source: IO[bytes], file: Path) -> Content:
     except DAMAGED:
         start = []
     if start != [_MAGIC, _PROTOCOL]:
-        raise CheckpointError(f"{file}: is no torch file: give one that torch.save wrote")
+        raise CheckpointError(f"{file}: is {_other_file(source)}: give a file that torch.save wrote")
     system = _InertUnpickler(source).load()
     if not isinstance(system, dict) or system.get("little_endian") is not (sys.byteorder == "little"):
         raise CheckpointError(f"{file}: was written on a machine of another byte order: convert it there")
@@ -205,6 +205,23 @@ def read_legacy(source: IO[bytes], file: Path) -> Content:
         return source.read(length)
 
     return Content(value, read)
+
+
+def _other_archive(archive: zipfile.ZipFile) -> str:
+    """What a zip file is that `torch.save` did not write."""
+    names = archive.namelist()
+    if any(name.endswith("constants.pkl") for name in names):
+        return "a TorchScript program"
+    return "a NumPy archive" if any(name.endswith(".npy") for name in names) else "a zip file, but none of torch's"
+
+
+def _other_file(source: IO[bytes]) -> str:
+    """What a file is that neither is a zip file nor begins as torch's older format."""
+    source.seek(0)
+    start = source.read(6)
+    if start == _NUMPY:
+        return "a NumPy array"
+    return "a plain pickle" if start[:1] == b"\x80" else "no torch file"
 
 
 def _storage_places(

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, check_resumable
+from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, read_resumable
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import (
@@ -39,21 +39,27 @@ from lightning_realign.models import (
     StepAwareRewardModel,
     VAEArchitecture,
 )
+from lightning_realign.models.tmr import TMR
 from lightning_realign.motion.normaliser import Normaliser
 
 __all__ = [
     "SPEC_KEY",
     "DiffusionBundle",
     "RewardBundle",
+    "RewardNetwork",
     "VAEBundle",
-    "check_resumable",
     "diffusion_spec",
     "load_diffusion",
     "load_reward",
     "load_vae",
+    "read_resumable",
     "reward_spec",
     "vae_spec",
 ]
+
+
+RewardNetwork: TypeAlias = StepAwareRewardModel | TMR
+"""What embeds motions and texts in a reward model's space."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,10 @@ class RewardBundle:
     """A trained reward model, in eval mode and frozen, with all that using it needs.
 
     space: what the network reads, and where the noise on it lives. omega, t_min, t_max: the noise levels it was trained
-    at, see `trained_at`.
+    at, see `trained_at`. index_tokens: whether its step token counts from 0 at the first noisy level, see `tokens`.
     """
 
-    network: StepAwareRewardModel
+    network: RewardNetwork
     space: RewardSpace
     schedule: NoiseSchedule
     skeleton: str
@@ -73,6 +79,7 @@ class RewardBundle:
     omega: float
     t_min: int
     t_max: int
+    index_tokens: bool = False
 
     @property
     def normaliser(self) -> Normaliser:
@@ -94,10 +101,19 @@ class RewardBundle:
         """Whether motions of this timestep, 0 for clean, occurred in training."""
         return self.omega > 0 if step == 0 else self.omega < 1 and self.t_min <= step <= self.t_max
 
+    def tokens(self, t: Tensor) -> Tensor:
+        """The step tokens of timesteps t [B], 0 for clean.
+
+        Here they are the timesteps. The public rewards of ReAlign were trained with the index of the noise level among
+        the noisy ones, max(t - 1, 0): index 0 stands for the clean motion and for the lowest level alike.
+        """
+        return (t - 1).clamp_min(0) if self.index_tokens else t
+
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
         """m_phi(x, 0) [B, W] of clean motions [B, T, D] in the data set's own units."""
         seen = self.space.view(self.space.clean(features, lengths), lengths)
-        return self.network.encode_motion(seen, self.space.read_lengths(lengths), torch.zeros_like(lengths)).mean
+        clean = self.tokens(torch.zeros_like(lengths))
+        return self.network.encode_motion(seen, self.space.read_lengths(lengths), clean).mean
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,11 @@ class VAEBundle:
     normaliser: Normaliser
     skeleton: str
     fingerprint: str
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights or statistics, by the name it has in a checkpoint."""
+        return {"network": self.network, "normaliser": self.normaliser}
 
 
 @dataclass(frozen=True)
@@ -238,9 +259,10 @@ def load_vae(path: str | Path) -> VAEBundle:
     """
     file = CheckpointFile.read(Path(path), "vae")
     network = _vae(file, "architecture")
-    normaliser = Normaliser(network.num_features)
-    file.load({"network": network, "normaliser": normaliser})
-    return VAEBundle(network, normaliser, file.field("skeleton", str), file.field("fingerprint", str))
+    names = file.field("skeleton", str), file.field("fingerprint", str)
+    bundle = VAEBundle(network, Normaliser(network.num_features), *names)
+    file.load(bundle.modules)
+    return bundle
 
 
 def load_diffusion(path: str | Path) -> DiffusionBundle:
@@ -249,7 +271,11 @@ def load_diffusion(path: str | Path) -> DiffusionBundle:
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
     """
-    file = CheckpointFile.read(Path(path), "diffusion")
+    return diffusion_bundle(CheckpointFile.read(Path(path), "diffusion"))
+
+
+def diffusion_bundle(file: CheckpointFile) -> DiffusionBundle:
+    """The latent diffusion generator of a file of that kind. Raises what `load_diffusion` raises."""
     latents = LatentSpace(_vae(file, "vae"))
     tokens, channels = latents.shape
     sizes = {"latent_tokens": tokens, "latent_size": channels, "text_size": file.field("text_size", int)}

@@ -15,15 +15,31 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from lightning_realign._model_folder import is_address
 from lightning_realign.callbacks.run_record import RunRecord, configure_wandb_mode
 from lightning_realign.callbacks.sweep_guard import SweepGuard
-from lightning_realign.checkpoint import check_resumable
+from lightning_realign.checkpoint import read_resumable
 from lightning_realign.errors import ConfigError, RealignError
 from lightning_realign.messages import OneLineErrors, fail
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Reads whatever checkpoint Lightning is given, or finds by itself, without running anything in it."""
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The content of a file, on the CPU; the arguments are Lightning's and change nothing.
+
+        Raises:
+            CheckpointError: it is missing, damaged, unsafe, or no checkpoint of a training.
+        """
+        return read_resumable(path)
 
 
 class OneLineParser(OneLineErrors, LightningArgumentParser):
@@ -64,8 +80,11 @@ class RealignCLI(LightningCLI):
         checkpoint would measure one point again and again (Lightning issue 21455).
         """
         path = self.config[self.config.subcommand].get("ckpt_path")
-        if path and "://" not in str(path) and str(path).partition(":")[0] not in _FOUND_BY_LIGHTNING:
-            check_resumable(path)
+        if path and "://" in str(path) and not is_address(path):
+            # Lightning unpickles what it downloads.
+            raise ConfigError(f"ckpt_path is {path}, which would be read unsafely; download it and give the file")
+        if path and str(path).partition(":")[0] not in _FOUND_BY_LIGHTNING:
+            read_resumable(path)
 
     def instantiate_classes(self) -> None:
         """Build model, data and trainer; what they say of a wrong setting is not hidden in the parser's own error."""
@@ -80,7 +99,7 @@ class RealignCLI(LightningCLI):
             raise cause from None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Build the trainer with the guard of sweeps, and a CSV log beside whatever logger is configured."""
+        """Build the trainer with a safe reader of checkpoints, and a CSV log beside whatever logger is configured."""
         config = self._get(self.config_init, "trainer")
         logger = config["logger"]
         if logger is not False:
@@ -88,6 +107,8 @@ class RealignCLI(LightningCLI):
             if not any(isinstance(entry, CSVLogger) for entry in loggers):
                 loggers = [CSVLogger(config["default_root_dir"] or ".", name="logs"), *loggers]
             kwargs["logger"] = loggers
+        plugins = config["plugins"] or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), SafeCheckpointIO()]
         # MPS has no float64, in which noise schedules and metrics are computed.
         if config["accelerator"] == "auto" and MPSAccelerator.is_available():
             kwargs["accelerator"] = "cpu"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from torch import Tensor
 from lightning_realign._inert_pickle import DAMAGED, Content, StorageRecord, Stub, TensorRecord, read_legacy, read_zip
 from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError
+from lightning_realign.weights import write_safetensors
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def convert(file: Path, out: Path) -> ConversionReport:
         "kept": str(len(tensors)),
         "dropped": json.dumps(dropped),
     }
-    _save(out, tensors, header)
+    write_safetensors(out, tensors, header)
     return ConversionReport(out, len(tensors), dropped)
 
 
@@ -132,14 +132,3 @@ def _materialise(record: TensorRecord, content: Content, name: str, file: Path) 
         raise CheckpointError(damaged)
     whole = torch.frombuffer(bytearray(data), dtype=storage.dtype, count=available)
     return whole.as_strided(shape, stride, first).clone(memory_format=torch.contiguous_format)
-
-
-def _save(out: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    from safetensors.torch import save_file
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        partial = Path(folder) / out.name
-        save_file(dict(tensors), partial, dict(header))
-        partial.chmod(0o644)
-        partial.replace(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,3 +34,19 @@ def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> st
             # As bytes, since NumPy knows no bfloat16.
             digest.update(content.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The SHA-256 of a checkpoint: of its bytes or, of a folder or repository, of its weights' and configuration's."""
+    from lightning_realign._model_folder import located
+    from lightning_realign.data.formats import file_sha256
+
+    path = located(path).path
+    if not path.is_dir():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(
+        file for file in path.rglob("*") if file.suffix in (".pt", ".tar", ".safetensors", ".json", ".npy")
+    ):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\0".encode())
+    return digest.hexdigest()

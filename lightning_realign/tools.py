@@ -40,6 +40,36 @@ def convert(file: Path, out: Path) -> None:
     print(run(file, out))
 
 
+def export_model(ckpt: Path, out: Path) -> None:
+    """Write a trained model as a folder of config.json, model.safetensors and a card, as the Hugging Face Hub has it.
+
+    Args:
+        ckpt: Checkpoint of a training of this project.
+        out: A new folder; every path of a checkpoint may name it instead.
+    """
+    from lightning_realign.hub import export_model as run
+
+    print(run(ckpt, out))
+
+
+def database(
+    ckpt: Path, data: Path, out: Path | None = None, statistics: Path | None = None, text_cache: Path | None = None
+) -> None:
+    """Make the retrieval database of a ReMoDiffuse model from a data set's training split.
+
+    Args:
+        ckpt: The model's latest.pth.
+        data: A folder in HumanML3D's form.
+        out: The .npz file to write; by default the public name beside the checkpoint, where it is found.
+        statistics: Folder of the data set's Mean.npy and Std.npy, where the model's own are not beside it.
+        text_cache: Folder of cached text features.
+    """
+    from lightning_realign.generators import LoadOptions
+    from lightning_realign.generators.remodiffuse_build import make_database
+
+    print(make_database(ckpt, data, out, LoadOptions(statistics=statistics, text_cache=text_cache)))
+
+
 def generate(
     prompt: list[str],
     ckpt: Path,
@@ -55,12 +85,17 @@ def generate(
     stop: float = 0.0,
     every: int = 1,
     max_norm: float | None = None,
-    steps: int = 50,
-    scheduler: Literal["ddim", "ddpm"] = "ddim",
+    steps: int | None = None,
+    scheduler: Literal["ddim", "ddpm", "lcm"] | None = None,
     ddim_eta: float = 0.0,
-    cfg_scale: float = 7.5,
+    candidates: int = 1,
+    cfg_scale: float | None = None,
     seed: int = 1234,
     index: Path | None = None,
+    family: str = "own",
+    reward_family: Literal["own", "realign", "tmr"] = "own",
+    statistics: Path | None = None,
+    reward_statistics: Path | None = None,
     device: str = "auto",
 ) -> None:
     """Generate motions from prompts; needs a generator's checkpoint and no data set.
@@ -80,12 +115,17 @@ def generate(
         stop: Its end, likewise.
         every: Guide every k-th step of the window.
         max_norm: Largest norm of one motion's gradient; no limit by default.
-        steps: Sampling steps.
-        scheduler: `ddim` or `ddpm`.
+        steps: Sampling steps; by default the generator's own, as for scheduler and cfg_scale.
+        scheduler: `ddim`, `ddpm` or `lcm`.
         ddim_eta: Stochasticity of DDIM, 0 to 1.
+        candidates: Motions drawn for each that is kept, the one the reward ranks first; above 1 it needs a reward.
         cfg_scale: Scale of classifier-free guidance.
         seed: The same prompt and seed give the same motion.
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
+        family: `own`, or which published generator the file holds, see docs/backbones.md.
+        reward_family: Likewise of the reward.
+        statistics: Folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
+        reward_statistics: Likewise of the reward.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
     """
     from lightning_realign.inference.prompt import generate as run
@@ -108,9 +148,14 @@ def generate(
         steps=steps,
         scheduler=scheduler,
         ddim_eta=ddim_eta,
+        candidates=candidates,
         cfg_scale=cfg_scale,
         seed=seed,
         index=index,
+        family=family,
+        reward_family=reward_family,
+        statistics=statistics,
+        reward_statistics=reward_statistics,
         device=device,
     )
     print("\n".join(str(file) for file in files))
@@ -229,4 +274,6 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "rescore": (rescore, "record"),
     "difference": (difference, "record"),
     "convert": (convert, "file"),
+    "database": (database, None),
+    "export-model": (export_model, "ckpt"),
 }

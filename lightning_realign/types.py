@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,8 @@ class TextFeatures:
     """What a frozen text encoder says of B captions.
 
     tokens: [B, L, E] token embeddings, zero beyond a caption's length. lengths: [B] number of tokens.
-    sentence: [B, S] the pooled sentence embedding, of unit length.
+    sentence: [B, S] the pooled sentence embedding: of unit length from sentence encoders, as the network gives it
+    from CLIP and DistilBERT. What compares sentences normalises them itself.
     """
 
     tokens: Tensor
@@ -45,6 +46,10 @@ class TextFeatures:
             self.lengths.to(device=device),
             self.sentence.to(device=device, dtype=dtype),
         )
+
+
+# Captions -> their features.
+TextFunction = Callable[[Sequence[str]], TextFeatures]
 
 
 @dataclass(frozen=True)

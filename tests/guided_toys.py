@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_realign.checkpoint import DiffusionBundle, RewardBundle
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.generators.base import convert_normalisation
+from lightning_realign.generators.base import Recipe, convert_normalisation
 from lightning_realign.guidance.noise import SampleNoise
 from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion.normaliser import Normaliser
@@ -38,6 +38,8 @@ class GaussianGenerator:
     device = torch.device("cpu")
     dtype = torch.float64
     latents = None
+    recipe = Recipe()
+    evaluations = 1
 
     def __init__(self, mean: float = 0.7, std: float = 0.5, prediction: Any = "epsilon") -> None:
         self.mean, self.std, self.prediction = mean, std, prediction

@@ -183,7 +183,7 @@ def test_checkpoints_that_cannot_be_used(kind, fragment, refused, checkout, cli_
 def test_checkpoints_of_another_kind(refused, cli_bench, checkout):
     networks = {kind: getattr(cli_bench, kind)["humanml3d"] for kind in ("reward", "vae")}
     message = refused("predict", GUIDED, f"--model.init_args.generator={networks['reward']}")
-    assert "is a 'reward' checkpoint, but a 'diffusion' checkpoint is needed" in message
+    assert "is a 'reward' checkpoint, but a 'diffusion' or 'motion_diffusion' checkpoint is needed" in message
     message = refused("fit", "configs/generator/mld_mocap.yaml", f"--model.init_args.vae={networks['reward']}")
     assert "is a 'reward' checkpoint, but a 'vae' checkpoint is needed" in message
     realign("fit", "--config", REWARD, *cli_bench.options(REWARD, "fit"), *TINY_REWARD)

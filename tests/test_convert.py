@@ -1,17 +1,24 @@
+import argparse
 import collections
+import hashlib
 import json
 import os
 import pickle
+import sys
 import types
 import zipfile
+from pathlib import PosixPath
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from lightning_realign.__main__ import main
 from lightning_realign.convert import convert
 from lightning_realign.errors import CheckpointError
+from lightning_realign.weights import read_weights
 from tests.cli_bench import one_error_line
 
 
@@ -117,6 +124,68 @@ def test_nested_dictionaries_become_dotted_names(tmp_path):
     tensors, header = read(tmp_path / "a.safetensors")
     assert sorted(tensors) == ["model.2", "model.a.b"]
     assert json.loads(header["dropped"]) == {"list": 1, f"{__name__}.Settings": 1}
+
+
+class WordVectorizer:
+    """A data module's helper, of a module that is not there when the file is read."""
+
+    def __init__(self):
+        self.table = np.ones((3, 2))
+
+
+def published(kind):
+    """Look-alikes of public files: what they hold beside weights, and the names that their weights get."""
+    weight = {"net.weight": torch.arange(6.0).reshape(2, 3)}
+    if kind == "mld":  # Lightning's checkpoint with a data module's hyper-parameters
+        config = OmegaConf.create({"TRAIN": {"BATCH_SIZE": 64}, "DATASET": {"ROOT": "${oc.env:HOME}"}})
+        hidden = {"cfg": config, "mean": np.zeros(3), "std": np.float64(2), "w": WordVectorizer(), "f": os.path.join}
+        content = {"state_dict": weight, "hyper_parameters": hidden, "datamodule_hyper_parameters": hidden}
+        return content | {"epoch": 3, "path": PosixPath("a")}, ""
+    if kind == "motiondiffuse":
+        network = torch.nn.Linear(3, 2)
+        optimiser = torch.optim.Adam(network.parameters())
+        network(torch.ones(1, 3)).sum().backward()
+        optimiser.step()
+        counters = {"ep": np.int64(3), "total_it": np.float32(7), "opt": argparse.Namespace(lr=np.array([1e-4]))}
+        return {"encoder": weight, "opt_encoder": optimiser.state_dict(), **counters}, "encoder."
+    return {"movement_encoder": weight, "motion_encoder": weight, "epoch": np.int64(215)}, "movement_encoder."
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("kind", "name"), [("mld", "a.ckpt"), ("motiondiffuse", "latest.tar"), ("guo", "finest.tar")])
+def test_public_files_become_what_their_adapters_read(tmp_path, kind, name, zipped, monkeypatch):
+    content, prefix = published(kind)
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match="python -m lightning_realign convert"):
+        read_weights(tmp_path / name, "state_dict", "encoder")
+    monkeypatch.delattr(sys.modules[__name__], "WordVectorizer")
+    convert(tmp_path / name, tmp_path / "new.safetensors")
+    tensors, header = read(tmp_path / "new.safetensors")
+    assert torch.equal(tensors[f"{prefix}net.weight"], torch.arange(6.0).reshape(2, 3))
+    assert header["source"] == name
+    assert header["source_sha256"] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    weights = read_weights(tmp_path / "new.safetensors", "state_dict", "encoder", "movement_encoder")
+    assert list(weights) == ["net.weight"]
+
+
+def numpy_file(path, name):
+    if name == "array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    elif name == "archive":
+        np.savez(path, a=np.ones(3))
+        path.with_name(f"{path.name}.npz").rename(path)
+    else:
+        path.write_bytes(pickle.dumps({"a": np.ones(3)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("array", "a NumPy array"), ("archive", "a NumPy archive"), ("pickle", "a plain pickle")]
+)
+def test_files_of_numpy_are_refused_by_name(tmp_path, name, said):
+    numpy_file(tmp_path / "cache.bin", name)
+    with pytest.raises(CheckpointError, match=f"cache.bin: is {said}: give a file that torch.save wrote"):
+        convert(tmp_path / "cache.bin", tmp_path / "out.safetensors")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -25,6 +25,8 @@ class HashedText:
 
     def __init__(self, name: str = ENCODER) -> None:
         self.token_size, self.sentence_size = text_sizes(name)
+        # MotionDiffuse reads all 77 places, and finds the end of the text by the sentence, which is its row.
+        self.whole = name == "clip-vit-base-patch32"
 
     def encode(self, captions: list[str]) -> list[EncodedCaption]:
         return [self._encode(caption) for caption in captions]
@@ -32,7 +34,9 @@ class HashedText:
     def _encode(self, caption: str) -> EncodedCaption:
         digest = hashlib.sha256(caption.encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        tokens = torch.randn(len(caption.split()) + 2, self.token_size, generator=generator)
+        tokens = torch.randn(77 if self.whole else len(caption.split()) + 2, self.token_size, generator=generator)
+        if self.whole:
+            return EncodedCaption(tokens, tokens[len(caption.split()) + 1].clone())
         return EncodedCaption(tokens, nn.functional.normalize(tokens.mean(dim=0)[: self.sentence_size], dim=0))
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluators.base import Evaluator
+from lightning_realign.rewards import Family, load_reward
 
-__all__ = ["EVALUATORS", "Evaluator", "load_evaluator"]
+__all__ = ["EVALUATORS", "Evaluator", "EvaluatorName", "load_evaluator"]
 
-EVALUATORS = ("guo", "guo_published", "tmr")
+EvaluatorName = Literal["guo", "guo_published", "tmr", "tmr_published", "realign_published"]
+EVALUATORS: tuple[EvaluatorName, ...] = get_args(EvaluatorName)
+_PUBLISHED_REWARDS: dict[str, Family] = {"tmr_published": "tmr", "realign_published": "realign"}
 
 
 def load_evaluator(
@@ -27,12 +31,14 @@ def load_evaluator(
 
     Args:
         name: `guo`, the architecture of Guo et al. as this project trained it; `guo_published`, their own weights;
-            `tmr`, a reward model.
-        path: the checkpoint; for `guo_published` the `finest.tar` of either data set.
-        statistics: for `guo_published`, the folder of its own mean.npy and std.npy; None looks beside `path`, where
-            the published archive has them.
+            `tmr`, a reward model of this project; `tmr_published` and `realign_published`, those of TMR and ReAlign.
+        path: the checkpoint; for `guo_published` the `finest.tar` of either data set; for `tmr_published` the folder of
+            a model.
+        statistics: folder of a published evaluator's statistics. `guo_published`: its own mean.npy and std.npy; None
+            looks beside `path`, where the published archive has them. The others: see `load_reward` in
+            `lightning_realign.rewards`.
         word_vectors: for `guo_published`, the folder of the published GloVe files.
-        text_cache: for `tmr`, the folder of the cached text features; None for the usual one.
+        text_cache: for reward models, the folder of the cached text features; None for the usual one.
         device: where its weights go.
 
     Raises:
@@ -52,7 +58,6 @@ def _load(
     word_vectors: Path | str | None,
     text_cache: Path | str | None,
 ) -> Evaluator:
-    from lightning_realign.checkpoint import load_reward
     from lightning_realign.evaluators.bundle import load_evaluator_bundle
     from lightning_realign.evaluators.guo import GuoEvaluator
     from lightning_realign.evaluators.published import read_published
@@ -63,6 +68,10 @@ def _load(
             raise ConfigError("evaluator guo_published: word_vectors is not set; give the folder of our_vab_data.npy")
         folder = None if statistics is None else Path(statistics)
         return GuoEvaluator(read_published(path, folder, Path(word_vectors)), name)
+    if name in _PUBLISHED_REWARDS:
+        if word_vectors is not None:
+            raise ConfigError(f"evaluator {name}: word_vectors is {word_vectors}, but it reads none; leave it out")
+        return TMREvaluator(load_reward(path, _PUBLISHED_REWARDS[name], statistics=statistics), name, text_cache)
     for option, value in (("statistics", statistics), ("word_vectors", word_vectors)):
         if value is not None:
             raise ConfigError(f"evaluator {name}: {option} is {value}, but its checkpoint holds its own; leave it out")

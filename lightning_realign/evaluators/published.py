@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_realign._checkpoint_file import read_plain
 from lightning_realign.data.formats import load_statistics
 from lightning_realign.errors import CheckpointError, DataError
 from lightning_realign.evaluators.bundle import EvaluatorBundle
@@ -16,6 +15,7 @@ from lightning_realign.models.evaluator import CONTACTS, MotionTextEvaluator
 from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.text.word_vectors import WordVectors, read_word_vectors
+from lightning_realign.weights import load_strictly, read_content, state_under
 
 ENCODERS = ("movement_encoder", "motion_encoder", "text_encoder")
 SKELETONS = ("humanml3d", "kit")
@@ -44,7 +44,7 @@ def read_published(path: Path, statistics: Path | None, word_vectors: Path) -> E
     vectors = read_word_vectors(word_vectors)
     network = MotionTextEvaluator(load_skeleton(skeleton).num_features, len(vectors.vocabulary))
     for name in ENCODERS:
-        _load(getattr(network, name), weights[name], f"{path}: {name}")
+        load_strictly(getattr(network, name), weights[name], f"{path}: {name}", remedy="give a published finest.tar")
     _set_words(network.words, vectors, word_vectors)
     normaliser = _statistics(_statistics_folder(path, statistics), network.num_features)
     for module in (network, normaliser):
@@ -54,33 +54,15 @@ def read_published(path: Path, statistics: Path | None, word_vectors: Path) -> E
 
 def _weights(path: Path) -> dict[str, Mapping[str, Any]]:
     """The state dicts of the three encoders."""
+    content = read_content(path)
     if path.suffix == ".safetensors":
-        content: Any = _converted(path)
-    else:
-        remedy = "convert it with `python -m lightning_realign convert`, and give the .safetensors file"
-        content = read_plain(path, remedy)
+        content = {name: state_under(content, name) for name in ENCODERS}
     if not isinstance(content, dict) or not all(isinstance(content.get(name), dict) for name in ENCODERS):
         raise CheckpointError(
             f"{path}: does not hold {', '.join(ENCODERS)}: give the published text_mot_match/model/finest.tar (an "
             "evaluator that this project trained has the name 'guo')"
         )
     return {name: content[name] for name in ENCODERS}
-
-
-def _converted(path: Path) -> dict[str, dict[str, Tensor]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({' '.join(str(error).split())[:80]}): convert it again"
-        ) from None
-    return {
-        name: {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        for name in ENCODERS
-    }
 
 
 def _skeleton(movement: Mapping[str, Any], path: Path) -> str:
@@ -94,19 +76,6 @@ def _skeleton(movement: Mapping[str, Any], path: Path) -> str:
             f"{' or '.join(map(str, sizes))}: give a published finest.tar"
         )
     return sizes[channels]
-
-
-def _load(module: nn.Module, weights: Mapping[str, Any], where: str) -> None:
-    expected = module.state_dict()
-    for key in sorted(expected.keys() | weights.keys()):
-        found, wanted = weights.get(key), expected.get(key)
-        shapes = [tuple(value.shape) if isinstance(value, Tensor) else None for value in (found, wanted)]
-        if shapes[0] != shapes[1] or shapes[0] is None:
-            raise CheckpointError(
-                f"{where} has {key!r} of shape {shapes[0]}, the published evaluator {shapes[1]}: give a published "
-                "finest.tar"
-            )
-    module.load_state_dict(weights)
 
 
 def _set_words(table: nn.Embedding, vectors: WordVectors, folder: Path) -> None:

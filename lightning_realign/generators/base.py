@@ -3,15 +3,128 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from lightning_realign.data.formats import load_statistics
+from lightning_realign.diffusion.schedule import SchedulerName
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.types import TextFunction
+
 if TYPE_CHECKING:
     from lightning_realign.models import LatentSpace
-    from lightning_realign.motion.normaliser import Normaliser
+
+
+# Contacts are 0 or 1 and vary by 0.1 to 0.5; evaluators and MotionDiffuse divide their deviations by 25.
+SMALLEST_CONTACT_STD = 0.05
+_CONTACTS = 4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a generator is sampled.
+
+    Attributes:
+        scheduler: `ddim`, `ddpm`, or `lcm` for consistency models.
+        steps: sampling steps.
+        cfg_scale: classifier-free guidance: output = u + cfg_scale (c - u); 1 is purely conditional, at half the cost.
+        timesteps: the scheduler indices of the steps, noisiest first, where its own spacing is not meant.
+
+    Raises:
+        ConfigError: a scale that is not a finite number.
+    """
+
+    scheduler: SchedulerName = "ddim"
+    steps: int = 50
+    cfg_scale: float = 7.5
+    timesteps: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.cfg_scale):
+            raise ConfigError(f"generator cfg_scale={self.cfg_scale} is not finite; give a number, 1 for no guidance")
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What a user may say of a generator beside its file; None takes what the generator was published with.
+
+    Attributes:
+        scheduler, steps, cfg_scale: see `Recipe`.
+        statistics: folder of the Mean.npy and Std.npy that it was trained with, for files that do not hold them.
+        text_cache: folder of cached text features; None for the usual one.
+        encode: text encoder in place of the generator's own.
+    """
+
+    scheduler: SchedulerName | None = None
+    steps: int | None = None
+    cfg_scale: float | None = None
+    statistics: Path | None = None
+    text_cache: Path | None = None
+    encode: TextFunction | None = None
+
+    def recipe(self, published: Recipe) -> Recipe:
+        """The published recipe with the user's own settings in their place; other steps are spaced by the scheduler."""
+        chosen = Recipe(
+            self.scheduler if self.scheduler is not None else published.scheduler,
+            self.steps if self.steps is not None else published.steps,
+            self.cfg_scale if self.cfg_scale is not None else published.cfg_scale,
+        )
+        same = (chosen.scheduler, chosen.steps) == (published.scheduler, published.steps)
+        return replace(chosen, timesteps=published.timesteps) if same else chosen
+
+    def normaliser(self, checkpoint: Path, features: int) -> Normaliser:
+        """The statistics in the given folder.
+
+        Raises:
+            ConfigError: no folder is given.
+            DataError: its files are missing or do not fit.
+        """
+        if self.statistics is None:
+            raise ConfigError(
+                f"{checkpoint}: holds no statistics of its motions: set statistics to the folder of the Mean.npy and "
+                "Std.npy it was trained with, the data set's own"
+            )
+        return read_dataset_normaliser(self.statistics, features)
+
+
+def read_dataset_normaliser(folder: Path, features: int) -> Normaliser:
+    """A data set's own statistics; those of an evaluator or of MotionDiffuse are refused.
+
+    Raises:
+        DataError: a file is missing, does not fit, or is another's.
+    """
+    try:
+        normaliser = read_normaliser(folder, features)
+    except DataError as error:
+        raise DataError(f"{error}; a published model needs its data set's Mean.npy and Std.npy") from None
+    contacts = normaliser.std[-_CONTACTS:].min().item()
+    if contacts < SMALLEST_CONTACT_STD:
+        raise DataError(
+            f"{folder / 'Std.npy'}: the deviation of the foot contacts is {contacts:.3g}, a data set's lies above "
+            f"{SMALLEST_CONTACT_STD}: these are an evaluator's or a generator's statistics, give the data set's"
+        )
+    return normaliser
+
+
+def read_normaliser(folder: Path, features: int, names: tuple[str, str] = ("Mean", "Std")) -> Normaliser:
+    """The statistics of a folder's two .npy files.
+
+    Raises:
+        DataError: a file is missing or does not fit, or a deviation is not positive.
+    """
+    normaliser = Normaliser(features)
+    mean, std = (load_statistics(folder / f"{name}.npy", features) for name in names)
+    try:
+        normaliser.set(mean, std)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from None
+    return normaliser.requires_grad_(False).eval()
 
 
 class Generator(Protocol):
@@ -24,6 +137,21 @@ class Generator(Protocol):
     @property
     def skeleton(self) -> str:
         """Name of the feature spec of the motions it makes."""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Statistics of the normalisation that it makes motions in."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it is sampled."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of its network per motion and call of `denoise`, at most: 2 with classifier-free guidance."""
+
+    def evaluations_at(self, t: int) -> int:
+        """Those of a call at scheduler index t."""
 
     @property
     def device(self) -> torch.device:
@@ -64,6 +192,66 @@ class Generator(Protocol):
 
         The motions themselves where it works on features; decoded latents where it works on those.
         """
+
+
+LatentGuide = Callable[[int, Tensor, Callable[[Tensor], Tensor]], Tensor | None]
+"""(denoising step, predicted clean latents [B, n, C], what makes features [B, T, D] of them, in the data set's own
+units and differentiable) -> the reward's gradient with regard to those latents; None where nothing is guided."""
+
+
+@runtime_checkable
+class DrawingGenerator(Protocol):
+    """A generator that draws motions by itself: at most a part of it denoises, which a reward can guide."""
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the feature spec of the motions it makes."""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Statistics of the normalisation that it makes motions in."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of its network per motion drawn."""
+
+    @property
+    def denoising_steps(self) -> int:
+        """Steps in which its latents are denoised, each time that they are; 0 where nothing is."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its floating-point precision."""
+
+    def condition(self, texts: Sequence[str]) -> Any:
+        """What it reads of B captions, so that their features are in the cache."""
+
+    def draw(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        noise: Sequence[torch.Generator],
+        guide: LatentGuide | None = None,
+    ) -> Tensor:
+        """Draw B motions.
+
+        Args:
+            texts: B captions.
+            lengths: [B] frames.
+            noise: B generators on the CPU. All that is random in a motion comes from its own, and nothing in it
+                depends on the others.
+            guide: asked at every denoising step.
+
+        Returns:
+            Features [B, T, D] in the data set's own units, zero beyond a sample's length.
+        """
+
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What its own representation keeps of real motions [B, T, D], in the data set's own units."""
 
 
 def convert_normalisation(x: Tensor, alpha_bar: float, source: Normaliser, target: Normaliser) -> Tensor:

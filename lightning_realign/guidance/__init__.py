@@ -1,12 +1,17 @@
 """Reward guidance: the dual reward, its gradient, and one sampler for every generator."""
 
+from lightning_realign.diffusion.schedule import SchedulerName
+from lightning_realign.guidance.best_of import BestOfN
 from lightning_realign.guidance.config import GuidanceConfig, Location, Scale
+from lightning_realign.guidance.drawing import DrawingSampler
 from lightning_realign.guidance.noise import prompt_id, prompt_ids
 from lightning_realign.guidance.reward import DualAlignmentReward, Reward, reward_gradient
 from lightning_realign.guidance.sampler import RewardGuidedSampler, SampledStates
-from lightning_realign.guidance.stepping import SchedulerName
+from lightning_realign.guidance.stepping import make_walk
 
 __all__ = [
+    "BestOfN",
+    "DrawingSampler",
     "DualAlignmentReward",
     "GuidanceConfig",
     "Location",
@@ -15,6 +20,7 @@ __all__ = [
     "SampledStates",
     "Scale",
     "SchedulerName",
+    "make_walk",
     "prompt_id",
     "prompt_ids",
     "reward_gradient",

@@ -63,14 +63,14 @@ class PreparedReward:
     def __call__(self, seen: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
         """R(x_t, c) [B], with one encoding of what the network reads: a motion [B, T, D], or latents [B, n, d].
 
-        The step token is the reward's own timestep whose signal level is nearest to `alpha_bar`, whatever schedule
-        the motion was noised with.
+        The step token is that of the reward's own timestep whose signal level is nearest to `alpha_bar`, whatever
+        schedule the motion was noised with.
         """
         step = int(self.bundle.schedule.nearest_timestep(alpha_bar))
         self.check_step(step)
         timesteps = torch.full((len(seen),), step, dtype=torch.long, device=seen.device)
         network, lengths = self.bundle.network, self.bundle.space.read_lengths(lengths.to(seen.device))
-        latent = network.encode_motion(seen, lengths, timesteps).mean
+        latent = network.encode_motion(seen, lengths, self.bundle.tokens(timesteps)).mean
         reward = latent.new_zeros(len(latent))
         if self.text is not None:
             reward = reward + self.mu * network.similarity(latent, self.text)

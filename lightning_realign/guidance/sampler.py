@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.generators.base import Generator, convert_normalisation
+from lightning_realign.generators.base import Generator, LoadOptions, convert_normalisation
 from lightning_realign.guidance.config import GuidanceConfig
 from lightning_realign.guidance.noise import SampleNoise, prompt_ids
 from lightning_realign.guidance.reward import (
@@ -19,13 +20,14 @@ from lightning_realign.guidance.reward import (
     require_differentiation,
     reward_gradient,
 )
-from lightning_realign.guidance.stepping import SchedulerName, Walk
+from lightning_realign.guidance.stepping import make_walk
 from lightning_realign.motion import skeleton_label
+from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import GeneratedMotions
 
 logger = logging.getLogger(__name__)
 
-# A larger ratio of scales changes the noise level of a latent noticeably.
+# A larger ratio of scales changes the noise level of a state noticeably.
 SAME_SCALE = 1.1
 
 StateReward = Callable[[Tensor, float], Tensor]
@@ -55,8 +57,8 @@ class RewardGuidedSampler:
 
     Args:
         generator: the generator, in eval mode.
-        steps: number of sampling steps.
-        scheduler: `ddim`, or `ddpm`.
+        steps: number of sampling steps; None for the generator's own recipe, as for the scheduler.
+        scheduler: `ddim`, `ddpm`, or `lcm`.
         seed: seed of all noise.
         config: strength and kind of the guidance.
         reward: the reward; None only where config.mu and config.eta are 0.
@@ -70,8 +72,8 @@ class RewardGuidedSampler:
     def __init__(
         self,
         generator: Generator,
-        steps: int = 50,
-        scheduler: SchedulerName = "ddim",
+        steps: int | None = None,
+        scheduler: SchedulerName | None = None,
         seed: int = 1234,
         config: GuidanceConfig | None = None,
         reward: Reward | None = None,
@@ -81,8 +83,9 @@ class RewardGuidedSampler:
         self.config = config if config is not None else GuidanceConfig()
         self.reward = reward
         self.seed = seed
-        self._walk = Walk(generator.scheduler, scheduler, steps, ddim_eta)
-        self._guided = self.config.guided_steps(steps)
+        recipe = LoadOptions(scheduler, steps).recipe(generator.recipe)
+        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
+        self._guided = self.config.guided_steps(recipe.steps)
         self._check()
 
     def _check(self) -> None:
@@ -98,7 +101,7 @@ class RewardGuidedSampler:
                 f"reward model of skeleton {skeleton_label(self.reward.skeleton)!r} cannot guide a generator of "
                 f"skeleton {skeleton_label(self.generator.skeleton)!r}; use checkpoints of one skeleton"
             )
-        self._check_latents(self.reward)
+        self._check_scales(self.reward)
         if not any(self._guided):
             raise ConfigError(
                 f"guidance window start={config.start}, stop={config.stop} holds none of the "
@@ -110,24 +113,29 @@ class RewardGuidedSampler:
                 "use scale='score', or scheduler='ddpm', or ddim_eta above 0"
             )
 
-    def _check_latents(self, reward: Reward) -> None:
-        """Refuse a reward that reads the latents of another VAE than the generator's."""
-        if reward.latents is None:
-            return
-        own, wanted = self.generator.latents, reward.latents.fingerprint()
-        if own is None or own.fingerprint() != wanted:
-            found = "works on motions" if own is None else f"has the VAE {own.fingerprint()}"
-            raise FeatureSpecError(
-                f"reward model reads latents of the VAE {wanted}, but the generator {found}; train the reward on the "
-                "generator's VAE, or use one of space motion"
-            )
-        ratio = own.statistics.std / reward.latents.statistics.std.to(own.statistics.std)
+    def _check_scales(self, reward: Reward) -> None:
+        """Refuse a reward of another VAE's latents, and warn where noise does not convert as clean states do."""
+        own, wanted = self.generator.latents, reward.latents
+        if wanted is not None:
+            if own is None or own.fingerprint() != wanted.fingerprint():
+                found = "works on motions" if own is None else f"has the VAE {own.fingerprint()}"
+                raise FeatureSpecError(
+                    f"reward model reads latents of the VAE {wanted.fingerprint()}, but the generator {found}; train "
+                    "the reward on the generator's VAE, or use one of space motion"
+                )
+            self._compare_scales(own.statistics, wanted.statistics, "latents")
+        elif own is None:
+            self._compare_scales(self.generator.normaliser, reward.normaliser, "motions")
+
+    def _compare_scales(self, own: Normaliser, other: Normaliser, what: str) -> None:
+        ratio = own.std / other.std.to(own.std)
         least, most = ratio.min().item(), ratio.max().item()
         if self.config.location != "x0" and not 1 / SAME_SCALE < least <= most < SAME_SCALE:
             logger.warning(
-                "the generator's latents have %.2f to %.2f times the scale of the reward's: noise does not convert as "
-                "latents do, so that a noisy latent has another level for the reward; use location x0, or train both "
-                "on one data set",
+                "the generator's %s have %.2f to %.2f times the scale of the reward's: noise does not convert as clean "
+                "ones do, so that a noisy one has another level for the reward; use location x0, or train both in one "
+                "normalisation",
+                what,
                 least,
                 most,
             )
@@ -171,7 +179,7 @@ class RewardGuidedSampler:
         callback: StepCallback | None = None,
     ) -> SampledStates:
         """As `sample`, up to the generator's clean states, not yet turned into features."""
-        frames = _check_batch(texts, lengths, ids)
+        frames = check_batch(texts, lengths, ids)
         generator, walk = self.generator, self._walk
         noise = SampleNoise(
             self.seed,
@@ -233,7 +241,7 @@ class RewardGuidedSampler:
         return plain.prev + weight * gradient, rewards
 
 
-def _check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None) -> list[int]:
+def check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None) -> list[int]:
     """The lengths as integers, once every input is of one size."""
     frames = [int(length) for length in lengths.tolist()]
     if not frames or len(texts) != len(frames) or (ids is not None and len(ids) != len(frames)):

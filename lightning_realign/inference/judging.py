@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.record import Embeddings
-from lightning_realign.evaluators import Evaluator, load_evaluator
+from lightning_realign.evaluators import Evaluator, EvaluatorName, load_evaluator
+from lightning_realign.hashing import checkpoint_sha256
 from lightning_realign.inference.measurement import GIVEN
 from lightning_realign.inference.stores import SampleStore, placed
 from lightning_realign.metrics.keyed import id_keys
@@ -33,13 +33,14 @@ class Judge:
     """An evaluator that a test run asks.
 
     Attributes:
-        kind: `guo`, as trained by this project; `guo_published`, with the weights of Guo et al.; `tmr`, a reward model.
-        path: its checkpoint, or `finest.tar`.
-        statistics: folder of the published evaluator's mean.npy and std.npy, see `load_evaluator`.
+        kind: `guo`, as trained by this project; `guo_published`, with the weights of Guo et al.; `tmr`, a reward model;
+            `tmr_published` and `realign_published`, those of TMR and ReAlign.
+        path: its checkpoint, `finest.tar`, or TMR's folder.
+        statistics: folder of a published evaluator's statistics, see `load_evaluator`.
         word_vectors: folder of the published GloVe files.
     """
 
-    kind: Literal["guo", "guo_published", "tmr"]
+    kind: EvaluatorName
     path: str
     statistics: str | None = None
     word_vectors: str | None = None
@@ -72,7 +73,8 @@ def kinship(evaluator: Evaluator, reward: RewardBundle | None) -> tuple[str, ...
         return ()
     shared = {
         "architecture": evaluator.architecture == "tmr",
-        "training data": evaluator.trained_on == reward.fingerprint,
+        # Of published weights the data's fingerprint is unknown, and empty.
+        "training data": evaluator.trained_on == reward.fingerprint != "",
     }
     return tuple(name for name, same in shared.items() if same)
 
@@ -195,9 +197,9 @@ class JudgePanel(nn.Module):
         """What each judge shares with the reward of a checkpoint, see `kinship`; `weights` if it is that reward."""
         shared = {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
         if path is not None:
-            digest = file_sha256(Path(path))
+            digest = checkpoint_sha256(Path(path))
             for name, judge in self.judges.items():
-                if file_sha256(Path(judge.path)) == digest:
+                if checkpoint_sha256(Path(judge.path)) == digest:
                     shared[name].insert(0, "weights")
         return shared
 

@@ -19,6 +19,7 @@ from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
 from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import Skeleton
+from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.types import MotionTextBatch
 
 
@@ -44,8 +45,8 @@ class GuidedGeneration(MeasuringModule):
         stop: its end, likewise.
         every: guide every k-th step of the window.
         max_norm: largest norm of one sample's gradient; null for no limit.
-        steps: sampling steps.
-        scheduler: `ddim` or `ddpm`.
+        steps: sampling steps; null for the generator's own, as for scheduler and cfg_scale.
+        scheduler: `ddim`, `ddpm` or `lcm`.
         cfg_scale: scale of classifier-free guidance; 1 is purely conditional.
         seed: with a sample's id and the replication, it determines the sample's noise.
         replications: independent draws of every motion that `validate` and `test` measure; the field has 20.
@@ -54,10 +55,15 @@ class GuidedGeneration(MeasuringModule):
         multimodality_repeats: motions of each of them; the field has 30.
         predict_replications: independent draws of every motion that `predict` returns; 1 names a file by the id alone.
         ddim_eta: stochasticity of DDIM, 0 to 1; above 0 it has the noise that the scale `posterior` needs.
-        family: name of the generator's adapter.
+        candidates: motions drawn for each guided one, of which the one with the highest clean reward is kept.
+        family: `own`, or which published generator the file holds, see docs/backbones.md.
+        reward_family: likewise of the reward.
+        statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
+        reward_statistics: likewise of the reward.
         text_cache: folder of cached text features; null for the usual one.
         index_cache: folder of cached retrieval indexes; null for the usual one.
-        rows: what `validate` and `test` measure; null for all, `guided` only where mu or eta is not 0.
+        rows: what `validate` and `test` measure; null for all, `guided` only where mu or eta is not 0 or candidates is
+            above 1.
         judges: evaluators that `validate` and `test` ask, by the names they have in the table.
 
     Raises:
@@ -76,9 +82,9 @@ class GuidedGeneration(MeasuringModule):
         stop: float = 0.0,
         every: int = 1,
         max_norm: float | None = None,
-        steps: int = 50,
-        scheduler: SchedulerName = "ddim",
-        cfg_scale: float = 7.5,
+        steps: int | None = None,
+        scheduler: SchedulerName | None = None,
+        cfg_scale: float | None = None,
         seed: int = 1234,
         replications: int = 20,
         protocol: Protocol = "fixed",
@@ -86,7 +92,11 @@ class GuidedGeneration(MeasuringModule):
         multimodality_repeats: int = 30,
         predict_replications: int = 1,
         ddim_eta: float = 0.0,
-        family: str = "latent",
+        candidates: int = 1,
+        family: str = "own",
+        reward_family: RewardFamily = "own",
+        statistics: str | None = None,
+        reward_statistics: str | None = None,
         text_cache: str | None = None,
         index_cache: str | None = None,
         rows: list[Row] | None = None,
@@ -94,12 +104,12 @@ class GuidedGeneration(MeasuringModule):
     ) -> None:
         guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
         plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
-        super().__init__(chosen_rows(rows, guidance.active), plan, judges or {})
+        super().__init__(chosen_rows(rows, guidance.active or candidates > 1), plan, judges or {})
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
         self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
         self.guidance = guidance
-        require_reward(self.guidance, reward)
+        require_reward(self.guidance, reward, candidates)
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
         self.mu, self.eta, self.seed = mu, eta, seed
@@ -151,12 +161,16 @@ class GuidedGeneration(MeasuringModule):
             settings["reward"],
             self.guidance,
             family=settings["family"],
+            reward_family=settings["reward_family"],
+            statistics=settings["statistics"],
+            reward_statistics=settings["reward_statistics"],
             steps=settings["steps"],
             scheduler=settings["scheduler"],
             seed=self.seed,
             cfg_scale=settings["cfg_scale"],
             text_cache=settings["text_cache"],
             ddim_eta=settings["ddim_eta"],
+            candidates=settings["candidates"],
             device=self.trainer.strategy.root_device,
         )
 
@@ -185,7 +199,7 @@ class GuidedGeneration(MeasuringModule):
             )
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
-        """The batch's motions, guided where mu or eta is not 0; one entry per replication."""
+        """The batch's motions, guided where mu, eta or candidates say so; one entry per replication."""
         matches = self.pipeline.matches(batch.captions)
         return [
             Prediction(

@@ -9,12 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoint import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
-from lightning_realign.generators import Generator, load_generator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, SchedulerName
+from lightning_realign.generators import DrawingGenerator, Generator, load_generator
+from lightning_realign.generators.base import LatentGuide
+from lightning_realign.guidance import (
+    BestOfN,
+    DrawingSampler,
+    DualAlignmentReward,
+    GuidanceConfig,
+    RewardGuidedSampler,
+    SchedulerName,
+)
+from lightning_realign.guidance.best_of import Sampler
 from lightning_realign.guidance.retrieval import Matches, RewardIndex
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_of_reference
+from lightning_realign.rewards import Family as RewardFamily
+from lightning_realign.rewards import load_reward
 from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
@@ -22,28 +32,39 @@ _TEXT_BATCH = 256
 
 
 class CountingGenerator:
-    """A generator that counts its denoiser's evaluations; otherwise the generator it wraps.
+    """A generator that counts its network's evaluations; otherwise the generator it wraps.
 
     Args:
         generator: the generator.
-        per_step: evaluations of the network per motion and call of `denoise`.
 
     Attributes:
         calls: network evaluations per motion so far, over all batches.
     """
 
-    def __init__(self, generator: Generator, per_step: int = 1) -> None:
-        self._generator = generator
-        self._per_step = per_step
+    def __init__(self, generator: Generator | DrawingGenerator) -> None:
+        self._generator: Any = generator
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
 
+    def draw(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        noise: Sequence[torch.Generator],
+        guide: LatentGuide | None = None,
+    ) -> Tensor:
+        """The wrapped generator's `draw`."""
+        self.calls += self._generator.evaluations
+        features: Tensor = self._generator.draw(texts, lengths, noise, guide)
+        return features
+
     def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
         """The wrapped generator's `denoise`."""
-        self.calls += self._per_step
-        return self._generator.denoise(x, t, cond, lengths)
+        self.calls += self._generator.evaluations_at(t)
+        output: Tensor = self._generator.denoise(x, t, cond, lengths)
+        return output
 
 
 class GuidedPipeline:
@@ -53,11 +74,16 @@ class GuidedPipeline:
         generator: the generator's checkpoint.
         reward: the reward's checkpoint; None only without guidance.
         guidance: strength and kind of the guidance.
-        family: name of the generator's adapter, see `load_generator`.
-        steps, scheduler, seed: of the sampler.
-        cfg_scale: scale of classifier-free guidance.
+        family: kind of the generator's file, see `load_generator`.
+        reward_family: kind of the reward's file, see `load_reward`.
+        statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
+        reward_statistics: likewise of the reward, see `load_reward`.
+        steps, scheduler, cfg_scale: of the sampler; None for the generator's own.
+        seed: of all noise.
         text_cache: folder of cached text features; None for the usual one.
         ddim_eta: stochasticity of DDIM.
+        candidates: N, motions that are drawn for each guided one, of which the one with the highest clean reward is
+            kept; 1 for none but it.
         device: where to compute.
 
     Attributes:
@@ -75,23 +101,36 @@ class GuidedPipeline:
         reward: Path | str | None,
         guidance: GuidanceConfig,
         *,
-        family: str = "latent",
-        steps: int = 50,
-        scheduler: SchedulerName = "ddim",
+        family: str = "own",
+        reward_family: RewardFamily = "own",
+        statistics: Path | str | None = None,
+        reward_statistics: Path | str | None = None,
+        steps: int | None = None,
+        scheduler: SchedulerName | None = None,
         seed: int = 1234,
-        cfg_scale: float = 7.5,
+        cfg_scale: float | None = None,
         text_cache: Path | str | None = None,
         ddim_eta: float = 0.0,
+        candidates: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        require_reward(guidance, reward)
-        loaded = load_generator(family, generator, cfg_scale, device=device, text_cache=text_cache)
-        # Classifier-free guidance evaluates the network with and without the text, in one doubled batch.
-        self.generator = CountingGenerator(loaded, 1 if cfg_scale == 1 else 2)
+        require_reward(guidance, reward, candidates)
+        loaded = load_generator(
+            family,
+            generator,
+            cfg_scale,
+            steps=steps,
+            scheduler=scheduler,
+            statistics=statistics,
+            device=device,
+            text_cache=text_cache,
+        )
+        self.generator = CountingGenerator(loaded)
         self.guidance = guidance
         self.reward: DualAlignmentReward | None = None
         if reward is not None:
-            self.reward = DualAlignmentReward(load_reward(reward).to(device), cache_dir=text_cache)
+            bundle = load_reward(reward, reward_family, reward_statistics)
+            self.reward = DualAlignmentReward(bundle.to(device), cache_dir=text_cache)
             if self.reward.skeleton != loaded.skeleton:
                 raise FeatureSpecError(
                     f"{reward}: reward model of skeleton {skeleton_label(self.reward.skeleton)!r} beside a generator "
@@ -99,10 +138,19 @@ class GuidedPipeline:
                 )
         self.skeleton: Skeleton = _skeleton(loaded.skeleton, generator)
         self.index: RewardIndex | None = None
-        self._plain = RewardGuidedSampler(self.generator, steps, scheduler, seed, ddim_eta=ddim_eta)
-        self._guided = RewardGuidedSampler(
-            self.generator, steps, scheduler, seed, guidance, self.reward, ddim_eta=ddim_eta
-        )
+        self._plain = self._sampler(loaded, GuidanceConfig(), seed, ddim_eta)
+        self._guided = self._sampler(loaded, guidance, seed, ddim_eta)
+        self._best = None if candidates == 1 or self.reward is None else BestOfN(self._guided, self.reward, candidates)
+
+    def _sampler(
+        self, loaded: Generator | DrawingGenerator, guidance: GuidanceConfig, seed: int, ddim_eta: float
+    ) -> Sampler:
+        reward = self.reward if guidance.active else None
+        if not isinstance(loaded, DrawingGenerator):
+            return RewardGuidedSampler(self.generator, seed=seed, config=guidance, reward=reward, ddim_eta=ddim_eta)
+        if ddim_eta != 0:
+            raise ConfigError(f"sampler ddim_eta={ddim_eta}: this generator does not sample with DDIM; leave it out")
+        return DrawingSampler(self.generator, seed, guidance, reward)
 
     def prepare_text(self, captions: Sequence[str]) -> None:
         """Encode captions ahead of sampling, so that they are in the cache."""
@@ -127,10 +175,13 @@ class GuidedPipeline:
         Raises:
             ConfigError: eta is not 0 and there is no index.
         """
-        if not guided or not self.guidance.active:
+        if not guided:
             return self._plain.sample(captions, lengths, ids, replication)
         matches = self.matches(captions)
-        return self._guided.sample(captions, lengths, ids, replication, None if matches is None else matches.latents)
+        references = None if matches is None else matches.latents
+        if self._best is not None:
+            return self._best.sample(captions, lengths, ids, replication, references).motions
+        return self._guided.sample(captions, lengths, ids, replication, references)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -176,12 +227,19 @@ def _skeleton(reference: str, path: Path | str) -> Skeleton:
         raise CheckpointError(f"{path}: field 'skeleton': {error}") from None
 
 
-def require_reward(guidance: GuidanceConfig, reward: Path | str | None) -> None:
+def require_reward(guidance: GuidanceConfig, reward: Path | str | None, candidates: int = 1) -> None:
     """Refuse guidance without a reward.
 
     Raises:
-        ConfigError: mu or eta is not 0, and there is no reward.
+        ConfigError: mu or eta is not 0, or there are several candidates, and there is no reward; or no candidate.
     """
+    if candidates < 1:
+        raise ConfigError(f"candidates is {candidates}; set it to 1 or more")
+    if candidates > 1 and reward is None:
+        raise ConfigError(
+            f"reward is not set, but candidates is {candidates}: give the checkpoint of a reward model, "
+            "which tells the best of them, or set candidates to 1"
+        )
     if guidance.active and reward is None:
         raise ConfigError(
             f"reward is not set, but mu={guidance.mu} and eta={guidance.eta}: give the checkpoint of a reward model, "

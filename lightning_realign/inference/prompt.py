@@ -16,6 +16,7 @@ from lightning_realign.guidance import GuidanceConfig, Location, Scale, Schedule
 from lightning_realign.guidance.retrieval import RewardIndex, find_index, reward_fingerprint
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import Skeleton
+from lightning_realign.rewards import Family as RewardFamily
 
 # The published models were trained on lengths in multiples of 4 below 200 frames.
 LENGTH_UNIT = 4
@@ -72,13 +73,17 @@ def generate(
     stop: float = 0.0,
     every: int = 1,
     max_norm: float | None = None,
-    steps: int = 50,
-    cfg_scale: float = 7.5,
+    steps: int | None = None,
+    cfg_scale: float | None = None,
     seed: int = 1234,
     index: Path | None = None,
-    scheduler: SchedulerName = "ddim",
+    scheduler: SchedulerName | None = None,
     ddim_eta: float = 0.0,
-    family: str = "latent",
+    candidates: int = 1,
+    family: str = "own",
+    reward_family: RewardFamily = "own",
+    statistics: Path | None = None,
+    reward_statistics: Path | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Generate motions from prompts and write one `.npz` for each, as `callbacks.writer.write_predictions` does.
@@ -101,14 +106,18 @@ def generate(
         stop: its end, likewise.
         every: guide every k-th step of the window.
         max_norm: largest norm of one motion's gradient; None for no limit.
-        steps: sampling steps.
+        steps: sampling steps; None for the generator's own, as for cfg_scale and scheduler.
         cfg_scale: scale of classifier-free guidance.
         seed: seed of all noise.
         index: file of the training split's embeddings, made by a guided run with eta over the data set; None for the
             one that is in the index cache for this reward.
-        scheduler: `ddim` or `ddpm`.
+        scheduler: `ddim`, `ddpm` or `lcm`.
         ddim_eta: stochasticity of DDIM.
-        family: name of the generator's adapter.
+        candidates: motions drawn for each that is kept, the one with the highest clean reward; above 1 needs a reward.
+        family: `own`, or which published generator the file holds.
+        reward_family: likewise of the reward.
+        statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
+        reward_statistics: likewise of the reward.
         device: where to compute; `auto` is the GPU where there is one that CUDA knows, else the CPU.
 
     Returns:
@@ -122,17 +131,21 @@ def generate(
     if samples < 1:
         raise ConfigError(f"samples is {samples}; set it to 1 or more")
     guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
-    require_reward(guidance, reward)
+    require_reward(guidance, reward, candidates)
     pipeline = GuidedPipeline(
         ckpt,
         reward,
         guidance,
         family=family,
+        reward_family=reward_family,
+        statistics=statistics,
+        reward_statistics=reward_statistics,
         steps=steps,
         scheduler=scheduler,
         seed=seed,
         cfg_scale=cfg_scale,
         ddim_eta=ddim_eta,
+        candidates=candidates,
         device=_chosen_device(device),
     )
     if eta != 0 and pipeline.reward is not None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning_realign
+from lightning_realign._model_folder import located
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.data.formats import file_sha256
+from lightning_realign.hashing import checkpoint_sha256
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "diffusers", "transformers", "numpy")
 
@@ -26,7 +27,8 @@ def provenance(
         files: checkpoints that were used, by their role; None where a role is not filled.
 
     Returns:
-        Primitive values: versions, the data set's folder, hashes and settings, SHA-256 of every file.
+        Primitive values: versions, the data set's folder, hashes and settings, SHA-256 of every checkpoint and, where
+        it comes from the Hugging Face Hub, its commit.
     """
     return {
         "versions": {
@@ -45,6 +47,14 @@ def provenance(
             "max_length": data.metadata.max_length,
         },
         "files": {
-            role: {"path": path, "sha256": file_sha256(Path(path))} for role, path in files.items() if path is not None
+            role: {"path": path, "sha256": checkpoint_sha256(Path(path)), **_revision(path)}
+            for role, path in files.items()
+            if path is not None
         },
     }
+
+
+def _revision(path: str) -> dict[str, str]:
+    """The commit of a checkpoint from the Hugging Face Hub."""
+    revision = located(path).revision
+    return {"revision": revision} if revision else {}

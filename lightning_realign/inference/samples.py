@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.checkpoint import RewardBundle, load_reward
+from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.formats import load_array
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
@@ -18,6 +18,8 @@ from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row
 from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
 from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
+from lightning_realign.rewards import Family as RewardFamily
+from lightning_realign.rewards import load_reward
 from lightning_realign.types import MotionTextBatch
 
 
@@ -33,6 +35,8 @@ class SampleScoring(MeasuringModule):
         folder: of the motions.
         method: who made them, for tables.
         reward: checkpoint of a reward model, for the figure `reward`; null leaves it out.
+        reward_family: `own`, or which published reward the file holds, see docs/backbones.md.
+        reward_statistics: folder of the statistics of a published reward, where its file does not tell them.
         replications: R, of the files.
         protocol: which captions and crops the motions were made for, see `MeasuringPlan`.
         multimodality_captions: captions that judges measure MultiModality on; the field has 100, 0 leaves it out.
@@ -50,6 +54,8 @@ class SampleScoring(MeasuringModule):
         folder: str,
         method: str = "samples",
         reward: str | None = None,
+        reward_family: RewardFamily = "own",
+        reward_statistics: str | None = None,
         replications: int = 20,
         protocol: Protocol = "fixed",
         multimodality_captions: int = 0,
@@ -63,7 +69,8 @@ class SampleScoring(MeasuringModule):
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
         self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
-        self.folder, self.reward_path, self.text_cache = Path(folder), reward, text_cache
+        self.folder, self.text_cache = Path(folder), text_cache
+        self.reward_path, self.reward_family, self.reward_statistics = reward, reward_family, reward_statistics
         self._reward: DualAlignmentReward | None = None
 
     def setup(self, stage: str) -> None:
@@ -79,7 +86,7 @@ class SampleScoring(MeasuringModule):
         data, device = self.data, self.trainer.strategy.root_device
         self._require_files(data.ids(split_of(stage)))
         if self.reward_path is not None and self._reward is None:
-            bundle = load_reward(self.reward_path).to(device)
+            bundle = load_reward(self.reward_path, self.reward_family, self.reward_statistics).to(device)
             self._reward = DualAlignmentReward(bundle, cache_dir=self.text_cache)
             self._require_skeleton(self._reward)
         self.judges.load(data.skeleton, self.text_cache, device)

@@ -26,7 +26,7 @@ class TransformerSizes(Protocol):
 
     @property
     def layers(self) -> int:
-        """Number of transformer layers, odd."""
+        """Number of transformer layers; odd where skip connections pair them."""
 
     @property
     def heads(self) -> int:
@@ -50,19 +50,28 @@ class TransformerSizes(Protocol):
 
 
 def check_sizes(sizes: TransformerSizes, **others: int) -> None:
-    """Refuse sizes that no network can be built from; `others` are sizes of the data and the like, by name.
+    """Refuse sizes that no skip-connected transformer can be built from; see `check_plain_sizes`.
 
     Raises:
-        ConfigError: a size below 1, an even number of layers, heads that do not divide the width, bad dropout.
+        ConfigError: also for an even number of layers.
+    """
+    check_plain_sizes(sizes, **others)
+    if sizes.layers % 2 == 0:
+        raise ConfigError(
+            f"layers={sizes.layers}: must be odd, since skip connections pair the layers around the middle"
+        )
+
+
+def check_plain_sizes(sizes: TransformerSizes, **others: int) -> None:
+    """Refuse sizes that no transformer can be built from; `others` are sizes of the data and the like, by name.
+
+    Raises:
+        ConfigError: a size below 1, heads that do not divide the width, an odd width, bad dropout.
     """
     named = {name: getattr(sizes, name) for name in ("width", "layers", "heads", "feedforward", "max_tokens")}
     for name, value in (named | others).items():
         if value < 1:
             raise ConfigError(f"{name}={value}: must be at least 1")
-    if sizes.layers % 2 == 0:
-        raise ConfigError(
-            f"layers={sizes.layers}: must be odd, since skip connections pair the layers around the middle"
-        )
     if sizes.width % 2 or sizes.width % sizes.heads:
         raise ConfigError(f"width={sizes.width}: must be even and a multiple of heads={sizes.heads}")
     if not 0.0 <= sizes.dropout < 1.0:

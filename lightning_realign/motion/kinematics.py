@@ -136,6 +136,20 @@ def inverse_kinematics(joints: Tensor, skeleton: Skeleton, *, smooth: bool = Fal
     root = rotations.between(forward, ahead)
     identity = torch.tensor((1.0, 0.0, 0.0, 0.0), dtype=joints.dtype, device=joints.device)
     root = torch.cat((identity.expand_as(root[..., :1, :]), root[..., 1:, :]), dim=-2)
+    return bone_rotations(joints, root, skeleton)
+
+
+def bone_rotations(joints: Tensor, root: Tensor, skeleton: Skeleton) -> Tensor:
+    """The joint rotations of `inverse_kinematics`, where joint 0's is known.
+
+    Args:
+        joints: [..., T, J, 3].
+        root: unit quaternions [..., T, 4] of joint 0.
+        skeleton: the feature format.
+
+    Returns:
+        Unit quaternions w x y z, [..., T, J, 4].
+    """
     bones = functional.normalize(bone_vectors(joints, skeleton)[..., 1:, :], dim=-1)
     turned = torch.cat((root[..., None, :], rotations.between(skeleton.directions(joints)[1:], bones)), dim=-2)
     before = torch.tensor(skeleton.chain_parents[1:], device=joints.device).clamp_min(0)

@@ -54,11 +54,13 @@ class RetrievalSystem(L.LightningModule):
 
     Args:
         system: its name in tables.
-        kind: `tmr` for any reward model (ReAlign, TMR, TEMOS), at noise level 0; `guo` for an evaluator of Guo et al.'s
-            architecture; `guo_published` for their own weights; `embeddings` for a file that was made elsewhere.
-        path: its checkpoint, `finest.tar`, or a `.npz` file with `ids` [N], `text` [N, W] and `motion` [N, W].
+        kind: `tmr` for any reward model (ReAlign, TMR, TEMOS) of this project, at noise level 0; `guo` for an evaluator
+            of Guo et al.'s architecture; `realign_published`, `tmr_published` and `guo_published` for their authors'
+            own weights; `embeddings` for a file that was made elsewhere.
+        path: its checkpoint, `finest.tar`, TMR's folder, or a `.npz` file with `ids` [N], `text` [N, W] and `motion`
+            [N, W].
         metric: `cosine` or `euclidean`, for kind `embeddings` and only there.
-        statistics: for `guo_published`, the folder of its own mean.npy and std.npy, see `load_evaluator`.
+        statistics: folder of the statistics of published weights, see `load_evaluator`.
         word_vectors: for `guo_published`, the folder of the published GloVe files.
         protocols: those to measure; null for all.
         nsim: the subset of dissimilar captions: a file of ids, one a line (TMR's `nsim_test.txt`), or how many to

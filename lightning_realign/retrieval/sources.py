@@ -19,7 +19,7 @@ from lightning_realign.metrics.protocols import SIMILARITIES, Similarity
 from lightning_realign.motion import Skeleton
 from lightning_realign.types import MotionTextBatch
 
-Kind = Literal["guo", "guo_published", "tmr", "embeddings"]
+Kind = Literal["guo", "guo_published", "tmr", "tmr_published", "realign_published", "embeddings"]
 ARRAYS = ("ids", "text", "motion")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from lightning_realign._model_folder import CONFIG_FILE, WEIGHTS_FILE
+
 # Bytes up to which a file is read to see whether it has changed.
 _SMALL_FILE = 1 << 20
 
@@ -22,7 +24,10 @@ def files_behind(arguments: Sequence[str]) -> list[bytes]:
     while waiting:
         word, place = waiting.pop(0)
         # Configurations name each other from where they are, everything else from the current folder.
-        for path in (Path(word), place / word):
+        named = (Path(word), place / word)
+        # A model may be a folder, which is known by its two files.
+        inside = [path / name for path in named for name in (CONFIG_FILE, WEIGHTS_FILE)] if word else []
+        for path in (*named, *inside):
             if not _is_file(path) or path.resolve() in found:
                 continue
             found[path.resolve()] = _identity(path)

@@ -1,6 +1,7 @@
 """Frozen text encoders and the disk cache of their features."""
 
+from lightning_realign.text.base import EncodedCaption, TextEncoder
 from lightning_realign.text.cache import CachedTextEncoder
-from lightning_realign.text.encoder import TEXT_SIZES, EncodedCaption, TextEncoder, load_text_encoder, text_sizes
+from lightning_realign.text.encoder import TEXT_SIZES, load_text_encoder, text_sizes
 
 __all__ = ["TEXT_SIZES", "CachedTextEncoder", "EncodedCaption", "TextEncoder", "load_text_encoder", "text_sizes"]

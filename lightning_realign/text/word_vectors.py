@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from torch import Tensor
 from lightning_realign._inert_pickle import DAMAGED
 from lightning_realign.data.formats import load_array
 from lightning_realign.errors import DataError
+
+_T = TypeVar("_T")
 
 # How a caption becomes words. "tagged": the word/POS tokens of the caption files, which the published evaluators were
 # trained on. "plain": the words of the text itself, so that any caption can be read.
@@ -180,9 +182,7 @@ def read_word_vectors(folder: Path) -> WordVectors:
         if not (folder / name).is_file():
             raise DataError(f"{folder / name} is missing: give the folder of the published GloVe files")
     table = load_array(folder / VECTORS_FILE, "word vector file")
-    words, rows = (_read_plain_pickle(folder / name) for name in (WORDS_FILE, INDEX_FILE))
-    if not isinstance(words, list) or not isinstance(rows, dict):
-        raise DataError(f"{folder}: {WORDS_FILE} holds no list, or {INDEX_FILE} no dictionary: copy both again")
+    words, rows = _read_plain_pickle(folder / WORDS_FILE, list), _read_plain_pickle(folder / INDEX_FILE, dict)
     if table.ndim != 2:
         raise DataError(f"{folder / VECTORS_FILE}: has shape {table.shape}, expected (words, channels): copy it again")
     words = list(dict.fromkeys(words))
@@ -208,12 +208,15 @@ class _NamedObject(pickle.UnpicklingError):
     """A pickle names a Python object."""
 
 
-def _read_plain_pickle(path: Path) -> Any:
+def _read_plain_pickle(path: Path, kind: type[_T]) -> _T:
     try:
-        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
+        content = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
     except _NamedObject as error:
         raise DataError(
             f"{path}: names the Python object {error}, which is refused unread: the published file holds plain words"
         ) from None
     except DAMAGED as error:
         raise DataError(f"{path}: is damaged or no pickle ({type(error).__name__}): copy it again") from None
+    if not isinstance(content, kind):
+        raise DataError(f"{path}: is damaged, it holds no {kind.__name__}: copy it again")
+    return content

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.errors import ConfigError
+from lightning_realign.generators.base import Recipe
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, SchedulerName
 from lightning_realign.guidance.reward import BatchReward
 from lightning_realign.guidance.stepping import Step, Walk
@@ -37,12 +38,19 @@ class PlaneGenerator:
     device = torch.device("cpu")
     dtype = torch.float64
     latents = None
+    recipe = Recipe()
+    evaluations = 1
+    normaliser = Normaliser(2)
 
     def __init__(self, problem: Captioned, schedule: NoiseSchedule | None = None, record: bool = False) -> None:
         self.problem = problem
         self.schedule = schedule if schedule is not None else NoiseSchedule()
         self.seen: list[tuple[float, Tensor]] = []
         self._record = record
+
+    def evaluations_at(self, t: int) -> int:
+        """One, at all timesteps."""
+        return self.evaluations
 
     @property
     def scheduler(self) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +11,11 @@ from torch import Tensor
 from lightning_realign.checkpoint import diffusion_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
-from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace
 from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
+from lightning_realign.training.denoising import DenoisingTraining
 from lightning_realign.training.latents import LatentTraining
 from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch
 
@@ -24,7 +23,7 @@ PUBLISHED_NETWORK = DenoiserArchitecture()
 PUBLISHED_SCHEDULE = NoiseSchedule()
 
 
-class DiffusionTraining(LatentTraining):
+class DiffusionTraining(LatentTraining, DenoisingTraining):
     """Fits a `LatentDenoiser` to the standardised latents of a frozen VAE.
 
     Args:
@@ -70,60 +69,28 @@ class DiffusionTraining(LatentTraining):
         settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(skeleton, "diffusion", learning_rate, warmup_steps, weight_decay, seed, vae=vae)
         self.save_hyperparameters(settings)
-        if not 0.0 <= text_drop <= 1.0:
-            raise ConfigError(f"DiffusionTraining.text_drop is {text_drop}; set it between 0 and 1")
-        if prediction not in ("epsilon", "sample"):
-            raise ConfigError(f"DiffusionTraining.prediction is {prediction!r}; choose epsilon or sample")
-        self.schedule = as_dataclass(NoiseSchedule, schedule)
+        self.set_denoising(
+            as_dataclass(NoiseSchedule, schedule), prediction, CachedTextEncoder(text_encoder, text_cache), text_drop
+        )
         self.architecture = as_dataclass(DenoiserArchitecture, denoiser)
-        self.prediction = prediction
-        self.text_encoder, self.text_drop = text_encoder, text_drop
+        self.text_encoder = text_encoder
         self.sample_latents, self.cache_latents = sample_latents, cache_latents
-        self.text = CachedTextEncoder(text_encoder, text_cache)
-
-    def setup(self, stage: str) -> None:
-        """Read the VAE, and encode the stage's captions."""
-        super().setup(stage)
-        self.prepare_text(self.text, stage, [UNCONDITIONAL_CAPTION])
 
     def build_networks(self) -> None:
         """Make the denoiser of latents of the VAE's shape."""
         sizes = self.latent_space.shape
         self.denoiser = LatentDenoiser(*sizes, self.text.sentence_size, **asdict(self.architecture))
 
-    def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
-        """One step of denoising; timestep, noise and dropped captions are drawn per sample."""
+    def clean_states(self, batch: MotionTextBatch, draw: bool) -> Tensor:
+        """The standardised latents [B, n, d]; means, unless samples may be drawn and are wanted."""
         latent = self.encoded(batch)
-        z = latent.sample() if self.sample_latents else latent.mean
-        index = torch.randint(self.schedule.steps, (len(batch),), device=self.device)
-        dropped = torch.rand(len(batch), device=self.device) < self.text_drop
-        loss = self.denoising_loss(z, index, torch.randn_like(z), self._sentences(batch, dropped)).mean()
-        self.log("train/loss", loss.detach(), batch_size=len(batch))
-        return loss
+        z = latent.sample() if draw and self.sample_latents else latent.mean
+        return self.latent_space.statistics.normalise(z)
 
-    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Loss at a timestep and noise fixed per sample, on the latents' means."""
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """As in validation."""
-        self._evaluate(batch, "test")
-
-    def denoising_loss(self, z: Tensor, index: Tensor, noise: Tensor, text: Tensor) -> Tensor:
-        """Squared error per sample [B].
-
-        Args:
-            z: [B, n, d] latents of the VAE.
-            index: [B] the scheduler's timesteps, 0 to steps - 1; index i has the signal level alpha_bar[i + 1].
-            noise: [B, n, d].
-            text: [B, S] sentence embeddings.
-        """
-        latents, denoiser = self.networks
-        clean = latents.statistics.normalise(z)
-        noisy = self.schedule.add_noise(clean, index + 1, noise)
-        target = noise if self.prediction == "epsilon" else clean
-        error: Tensor = (denoiser(noisy, index, text) - target).square()
-        return error.flatten(1).mean(dim=1)
+    def predict(self, noisy: Tensor, index: Tensor, batch: MotionTextBatch, dropped: Tensor) -> Tensor:
+        """The denoiser's output; a caption that is left out becomes the empty one."""
+        output: Tensor = self.denoiser(noisy, index, self._sentences(batch, dropped))
+        return output
 
     @property
     def networks(self) -> tuple[LatentSpace, LatentDenoiser]:
@@ -145,13 +112,3 @@ class DiffusionTraining(LatentTraining):
         """Sentence embeddings [B, S], the empty caption's where `dropped` [B] is true."""
         sentences = self.text([*batch.captions, UNCONDITIONAL_CAPTION]).sentence.to(self.device)
         return torch.where(dropped[:, None], sentences[-1], sentences[:-1])
-
-    def _evaluate(self, batch: MotionTextBatch, stage: Literal["val", "test"]) -> None:
-        z = self.encoded(batch).mean
-        generators = [sample_generator(self.seed, sample_id) for sample_id in batch.ids]
-        steps = self.schedule.steps
-        index = torch.cat([torch.randint(steps, (1,), generator=generator) for generator in generators])
-        noise = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in generators]).to(z)
-        kept = torch.zeros(len(batch), dtype=torch.bool, device=z.device)
-        loss = self.denoising_loss(z, index.to(z.device), noise, self._sentences(batch, kept)).mean()
-        self.log(f"{stage}/loss", loss, batch_size=len(batch), sync_dist=True)

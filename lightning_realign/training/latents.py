@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from lightning_realign._model_folder import is_address
 from lightning_realign.checkpoint import load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
@@ -30,7 +31,7 @@ class LatentTraining(TrainingModule):
 
     Args:
         skeleton, kind, learning_rate, warmup_steps, weight_decay, seed: as of every training.
-        vae: checkpoint of the trained VAE.
+        vae: checkpoint of the trained VAE: a file, a folder or a repository, see `lightning_realign.hub`.
         needs_latents: False for a training that does without a VAE.
 
     Attributes:
@@ -61,8 +62,9 @@ class LatentTraining(TrainingModule):
 
     def setup(self, stage: str) -> None:
         """Read the VAE, if its file is there (a resumed run needs none)."""
-        if self.latents is None and self.vae_path is not None and Path(self.vae_path).is_file():
-            self._read_vae(self.vae_path)
+        path = self.vae_path
+        if self.latents is None and path is not None and (is_address(path) or Path(path).exists()):
+            self._read_vae(path)
         super().setup(stage)
 
     def adopt(self, data: MotionTextDataModule) -> None:

@@ -114,7 +114,7 @@ def test_published_weights_are_loaded_strictly(published, tmp_path, name, fault)
     else:
         content[name][key if fault == "shape" else "more"] = torch.zeros(1, 2)
     torch.save(content, tmp_path / "finest.tar")
-    with pytest.raises(CheckpointError, match=rf"{name} has '.*' of shape .*published finest.tar"):
+    with pytest.raises(CheckpointError, match=rf"{name}: its weights do not fit: 1 .*: give a published finest.tar"):
         load_evaluator(
             "guo_published", tmp_path / "finest.tar", statistics=published.statistics, word_vectors=published.glove
         )
@@ -194,7 +194,7 @@ def test_the_fingerprint_tells_weights_statistics_and_words(own, tmp_path):
         ({"reading": "aloud"}, "field 'reading' is 'aloud'"),
         ({"architecture": {"width": 3}}, "does not fit EvaluatorArchitecture"),
         ({"architecture": {"motion_hidden": 0}}, "cannot be built"),
-        ({"architecture": SMALL | {"motion_hidden": 10}}, "its architecture needs"),
+        ({"architecture": SMALL | {"motion_hidden": 10}}, "of another shape"),
         ({"num_features": None}, "field 'num_features' is None"),
     ],
 )

@@ -11,7 +11,7 @@ from guided_toys import FEATURES, normaliser_of, tiny_diffusion, toy_encoder
 from lightning_realign.checkpoint import diffusion_spec
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import load_generator
-from lightning_realign.generators.base import convert_normalisation
+from lightning_realign.generators.base import LoadOptions, Recipe, convert_normalisation
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
 
@@ -40,7 +40,7 @@ def test_conversion_to_itself_is_exact():
 
 
 def test_to_motion_of_a_clean_latent_is_the_features_normalised():
-    generator = LatentDiffusionGenerator(tiny_diffusion(), 1.0, toy_encoder)
+    generator = LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=1.0), LoadOptions(encode=toy_encoder))
     target = normaliser_of(FEATURES, 9)
     latent = torch.randn(3, 2, 8, requires_grad=True)
     motion = generator.to_motion(latent, 1.0, LENGTHS, target)
@@ -56,7 +56,7 @@ def test_to_motion_of_a_clean_latent_is_the_features_normalised():
 
 def test_features_undo_the_standardisation_of_latents():
     bundle = tiny_diffusion()
-    generator = LatentDiffusionGenerator(bundle, 1.0, toy_encoder)
+    generator = LatentDiffusionGenerator(bundle, Recipe(cfg_scale=1.0), LoadOptions(encode=toy_encoder))
     latent = torch.randn(3, 2, 8)
     standardised = (latent - bundle.latents.statistics.mean) / bundle.latents.statistics.std
     expected = bundle.normaliser.denormalise(bundle.latents.vae.decode(latent, LENGTHS, 12))
@@ -69,7 +69,7 @@ def test_classifier_free_guidance_of_one_doubled_batch():
     x = torch.randn(3, 2, 8)
     outputs = {}
     for scale in (0.0, 1.0, 2.0, 7.5):
-        generator = LatentDiffusionGenerator(tiny_diffusion(), scale, toy_encoder)
+        generator = LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=scale), LoadOptions(encode=toy_encoder))
         outputs[scale] = generator.denoise(x, 501, generator.condition(texts), LENGTHS)
     conditional, unconditional = outputs[1.0], outputs[0.0]
     for scale in (2.0, 7.5):
@@ -80,9 +80,11 @@ def test_classifier_free_guidance_of_one_doubled_batch():
 
 
 def test_scale_one_needs_no_unconditional_half():
-    generator = LatentDiffusionGenerator(tiny_diffusion(), 1.0, toy_encoder)
+    generator = LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=1.0), LoadOptions(encode=toy_encoder))
     assert generator.condition(["a", "b"]).shape == (2, 8)
-    assert LatentDiffusionGenerator(tiny_diffusion(), 2.0, toy_encoder).condition(["a", "b"]).shape == (4, 8)
+    assert LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=2.0), LoadOptions(encode=toy_encoder)).condition(
+        ["a", "b"]
+    ).shape == (4, 8)
 
 
 def write_checkpoint(path):
@@ -103,18 +105,18 @@ def write_checkpoint(path):
 
 def test_a_loaded_generator_samples_as_the_one_saved(tmp_path):
     bundle = write_checkpoint(tmp_path / "model.ckpt")
-    loaded = load_generator("latent", tmp_path / "model.ckpt", 2.0)
+    loaded = load_generator("own", tmp_path / "model.ckpt", 2.0)
     assert (loaded.skeleton, loaded.dtype, loaded.noise_shape(40)) == ("humanml3d", torch.float32, (2, 8))
-    again = LatentDiffusionGenerator(loaded.bundle, 2.0, toy_encoder)
-    original = LatentDiffusionGenerator(bundle, 2.0, toy_encoder)
+    again = LatentDiffusionGenerator(loaded.bundle, Recipe(cfg_scale=2.0), LoadOptions(encode=toy_encoder))
+    original = LatentDiffusionGenerator(bundle, Recipe(cfg_scale=2.0), LoadOptions(encode=toy_encoder))
     motions = [RewardGuidedSampler(g, 5).sample(["walk", "run", "jump"], LENGTHS) for g in (again, original)]
     assert torch.equal(motions[0].features, motions[1].features)
 
 
 def test_wrong_names_files_and_scales(tmp_path):
-    with pytest.raises(ConfigError, match="generator name='gan' is unknown; use one of latent"):
+    with pytest.raises(ConfigError, match="generator family='gan' is unknown; use one of own, mld"):
         load_generator("gan", tmp_path / "model.ckpt")
     with pytest.raises(CheckpointError, match=r"none\.ckpt"):
-        load_generator("latent", tmp_path / "none.ckpt")
+        load_generator("own", tmp_path / "none.ckpt")
     with pytest.raises(ConfigError, match="cfg_scale=nan"):
-        LatentDiffusionGenerator(tiny_diffusion(), math.nan)
+        LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=math.nan))

@@ -10,6 +10,7 @@ from guided_toys import FEATURES, plain_sampling, tiny_diffusion, tiny_reward, t
 
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
+from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, reward_gradient
 
@@ -17,7 +18,9 @@ VERBS = ("walks", "runs", "jumps up and down", "waves")
 
 
 def parts(dtype=torch.float32, cfg_scale=3.0):
-    generator = LatentDiffusionGenerator(tiny_diffusion(), cfg_scale, toy_encoder).to(dtype=dtype)
+    generator = LatentDiffusionGenerator(
+        tiny_diffusion(), Recipe(cfg_scale=cfg_scale), LoadOptions(encode=toy_encoder)
+    ).to(dtype=dtype)
     return generator, DualAlignmentReward(tiny_reward(), toy_encoder).to(dtype=dtype)
 
 

@@ -9,6 +9,7 @@ import torch
 from guided_toys import FEATURES, TOKEN, normaliser_of, tiny_diffusion, tiny_reward, toy_encoder
 
 from lightning_realign.errors import FeatureSpecError
+from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
 from lightning_realign.models import LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
@@ -38,7 +39,9 @@ def other_scale(space: LatentSpace) -> LatentSpace:
 
 
 def sampler(reward, dtype=torch.float32, **settings):
-    generator = LatentDiffusionGenerator(tiny_diffusion(), 3.0, toy_encoder).to(dtype=dtype)
+    generator = LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=3.0), LoadOptions(encode=toy_encoder)).to(
+        dtype=dtype
+    )
     config = GuidanceConfig(**{"mu": 3.0, **settings})
     return RewardGuidedSampler(generator, 5, config=config, reward=None if reward is None else reward.to(dtype=dtype))
 

@@ -140,7 +140,7 @@ def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
     data = HumanML3DDataModule(bench.data, batch_size=7)
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
-    generator = load_generator("latent", bench.generator, cfg_scale=2.0)
+    generator = load_generator("own", bench.generator, cfg_scale=2.0)
     motions = plain_sampling(generator, batch.captions, batch.lengths, batch.ids, steps=4)
     guided = predict(bench, tmp_path / "guided", batch_size=7)
     for row, sample in enumerate(batch.ids):

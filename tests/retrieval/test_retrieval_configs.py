@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
+from lightning_realign.hashing import checkpoint_sha256
 from tests.cli_bench import ROOT, TINY_REWARD, launch_lines, one_error_line, realign
 from tests.retrieval.conftest import write_evaluator
+from tests.rewards.published_rewards import SMALL, hollow, spm_state, write_tmr
 from tests.test_ddp_cli import TWO, launch
 
 CONFIGS = sorted((ROOT / "configs" / "retrieval").glob("*.yaml"))
@@ -19,6 +22,10 @@ TRAININGS = {"realign": "reward/{}", "tmr": "reward/tmr_{}", "temos": "reward/te
 
 def parts(path):
     return path.stem.split("_", 1)
+
+
+def is_published(path):
+    return "_published_" in path.stem
 
 
 def receipt(folder):
@@ -34,7 +41,11 @@ def export(bench, skeleton):
     return "lamp.npz"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def name_of_row(system):
+    return {"realign": "ReAlign", "lamp": "LaMP"}.get(system, system.upper())
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if not is_published(path)], ids=lambda path: path.stem)
 def test_a_system_is_tested_by_its_one_command(path, cli_bench, checkout):
     system, data = parts(path)
     skeleton = "kit" if data == "kit" else "humanml3d"
@@ -47,11 +58,36 @@ def test_a_system_is_tested_by_its_one_command(path, cli_bench, checkout):
     run = realign(*line, *cli_bench.options(line[2], "test"), WHOLE, f"--model.init_args.path={source}")
     record = receipt(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
     assert record["settings"]["path"] == str(source)
-    assert list(record["rows"]) == [{"realign": "ReAlign", "lamp": "LaMP"}.get(system, system.upper())]
+    assert list(record["rows"]) == [name_of_row(system)]
     assert 0 <= run.trainer.callback_metrics["test/normal/t2m_R@10"] <= 100
 
 
-@pytest.mark.parametrize("path", [path for path in CONFIGS if parts(path)[0] in TRAININGS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if is_published(path)], ids=lambda path: path.stem)
+def test_published_weights_are_tested_from_where_the_configuration_has_them(path, cli_bench, checkout):
+    settings = yaml.safe_load(path.read_text())["model"]["init_args"]
+    system, skeleton = parts(path)[0], "kit" if path.stem.endswith("kit") else "humanml3d"
+    options = []
+    if system == "tmr":
+        assert write_tmr(checkout, SMALL).relative_to(checkout) == Path(settings["path"])
+    else:
+        source = Path(settings["path"])
+        source.parent.mkdir(parents=True)
+        torch.save({"state_dict": hollow(spm_state(251 if skeleton == "kit" else 263))}, source)
+        options = [f"--model.init_args.statistics={cli_bench.data[skeleton]}"]
+    (line,) = launch_lines(path)
+    run = realign(*line, *cli_bench.options(line[2], "test"), WHOLE, *options)
+    record = receipt(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
+    assert list(record["rows"]) == [name_of_row(system)]
+    assert record["settings"]["metric"] == "cosine"
+    found = record["settings"]["provenance"]["files"]["system"]
+    assert found == {"path": settings["path"], "sha256": checkpoint_sha256(Path(settings["path"]))}
+    assert 0 <= run.trainer.callback_metrics["test/normal/t2m_R@10"] <= 100
+
+
+TRAINED = [path for path in CONFIGS if parts(path)[0] in TRAININGS and not is_published(path)]
+
+
+@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.stem)
 def test_a_system_reads_the_checkpoint_that_its_training_writes(path):
     system, data = parts(path)
     training = ROOT / "configs" / f"{TRAININGS[system].format(data)}.yaml"

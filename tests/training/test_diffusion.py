@@ -7,6 +7,7 @@ from lightning_realign.checkpoint import load_diffusion, load_vae
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.training import DiffusionTraining
+from lightning_realign.types import MotionTextBatch
 from tests.training.helpers import LossRecord, StopAfter, diffusion_module, trainer
 
 
@@ -78,8 +79,8 @@ def test_a_perfect_denoiser_has_no_loss_and_steps_back_to_the_latent(
     module = diffusion_module(text_cache, vae_path, prediction=prediction)
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(module, datamodule=tiny_data())
     generator = torch.Generator().manual_seed(0)
-    z, noise = torch.randn(5, 2, 8, generator=generator), torch.randn(5, 2, 8, generator=generator)
-    clean = (z - module.latents.statistics.mean) / module.latents.statistics.std
+    clean, noise = torch.randn(5, 2, 8, generator=generator), torch.randn(5, 2, 8, generator=generator)
+    batch = MotionTextBatch(torch.zeros(5, 4, 263), torch.full((5,), 4), tuple("abcde"), ("",) * 5, (None,) * 5)
     seen = []
 
     class Perfect(torch.nn.Module):
@@ -89,7 +90,7 @@ def test_a_perfect_denoiser_has_no_loss_and_steps_back_to_the_latent(
 
     module.denoiser = Perfect()
     index = torch.full((5,), 400)
-    assert not module.denoising_loss(z, index, noise, torch.zeros(5, 384)).any()
+    assert not module.denoising_loss(clean, index, noise, batch, torch.zeros(5, dtype=torch.bool)).any()
     scheduler = make_scheduler("ddim", module.schedule, prediction)
     scheduler.set_timesteps(module.schedule.steps)
     output = noise if prediction == "epsilon" else clean

@@ -76,7 +76,9 @@ def _write_lists(folder: Path, splits: dict[str, list[str]], skeleton: Skeleton,
     for split, ids in splits.items():
         write_lines_atomic(folder / f"{split}.txt", ids)
     write_lines_atomic(folder / "all.txt", [identity for ids in splits.values() for identity in ids])
-    training = (np.load(folder / "new_joint_vecs" / f"{identity}.npy") for identity in splits["train"])
+    training = (
+        np.load(folder / "new_joint_vecs" / f"{identity}.npy", allow_pickle=False) for identity in splits["train"]
+    )
     mean, std = feature_statistics(training, skeleton)
     save_array_atomic(folder / "Mean.npy", np.asarray(mean, dtype=np.float32))
     save_array_atomic(folder / "Std.npy", np.asarray(std, dtype=np.float32))

@@ -1,0 +1,109 @@
+"""How MARDM's codes are denoised: along a straight path to the clean code (SiT), or by diffusion (DDPM)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from lightning_realign.diffusion import NoiseSchedule, make_scheduler
+from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.stepping import Walk
+
+Field = Callable[[Tensor, float], Tensor]
+"""(noisy codes [B, n, C], time or step) -> the network's output."""
+
+StepGuide = Callable[[int, Tensor], Tensor | None]
+"""(step, predicted clean codes [B, n, C]) -> the reward's gradient there; None where the step is not guided."""
+
+
+class Denoising(Protocol):
+    """A way to denoise codes.
+
+    steps: that a guide is asked at. evaluations: of the network, for each denoising.
+    """
+
+    @property
+    def steps(self) -> int:
+        """Steps that a guide is asked at."""
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network."""
+
+    def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
+        """Clean codes [B, n, C]; `noise` gives fresh standard normal draws of that shape."""
+
+
+class FlowDenoising:
+    """The midpoint rule along x_t = t x_1 + (1 - t) x_0, from noise x_0 at t = 0 to clean codes x_1.
+
+    The network predicts the velocity v = E[x_1 - x_0 | x_t]. A score moved by g moves it by (1 - t) / t g, and the
+    clean prediction x_t + (1 - t) v by (1 - t)^2 / t g. At t = 0, where there is no signal, nothing is guided.
+
+    Published sampling takes the Dormand-Prince rule, whose step sizes follow an error averaged over all codes of all
+    motions in a batch. Here they are fixed, so that a motion does not depend on its batch.
+
+    Args:
+        steps: of the rule, with two evaluations each.
+
+    Raises:
+        ConfigError: fewer than 1.
+    """
+
+    def __init__(self, steps: int = 25) -> None:
+        if steps < 1:
+            raise ConfigError(f"generator steps={steps}: need at least 1")
+        self.steps = steps
+
+    @property
+    def evaluations(self) -> int:
+        """Two a step."""
+        return 2 * self.steps
+
+    def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
+        """See `Denoising.run`."""
+
+        def velocity(step: int, t: float, x: Tensor) -> Tensor:
+            output = field(x, t)
+            gradient = guide(step, x + (1 - t) * output) if t > 0 else None
+            return output if gradient is None else output + (1 - t) / t * gradient
+
+        x, stride = noise(), 1 / self.steps
+        for step in range(self.steps):
+            t = step * stride
+            middle = x + stride / 2 * velocity(step, t, x)
+            x = x + stride * velocity(step, t + stride / 2, middle)
+        return x
+
+
+class DiffusionDenoising:
+    """DDPM over MARDM's cosine schedule of 50 levels; the network predicts the noise.
+
+    Args:
+        steps: of the 50.
+
+    Raises:
+        ConfigError: fewer than 1, or more than those.
+    """
+
+    LEVELS = 50
+
+    def __init__(self, steps: int = LEVELS) -> None:
+        scheduler = make_scheduler("ddim", NoiseSchedule("cosine", steps=self.LEVELS), "epsilon")
+        self._walk = Walk(scheduler, "ddpm", steps)
+        self.steps = self.evaluations = steps
+
+    def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
+        """See `Denoising.run`."""
+        walk, x = self._walk, noise()
+        for index, timestep in enumerate(walk.timesteps):
+            output = field(x, timestep)
+            fresh = noise() if walk.sigma[index] > 0 else None
+            step = walk.step(index, output, x, fresh)
+            gradient = guide(index, step.x0)
+            if gradient is not None:
+                step = walk.step(index, walk.guide_output(index, output, gradient), x, fresh)
+            x = step.prev
+        return x

@@ -1,0 +1,225 @@
+"""MARDM (Meng et al., arXiv 2411.16575) from its public files, github.com/neu-vi/MARDM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+from lightning_realign.generators.base import LatentGuide, LoadOptions
+from lightning_realign.generators.latent_denoising import Denoising, DiffusionDenoising, FlowDenoising
+from lightning_realign.generators.mardm_files import read_parts, read_statistics
+from lightning_realign.generators.network import FrozenNetworks
+from lightning_realign.generators.streams import SampleStreams
+from lightning_realign.generators.token_sampling import masked_shares
+from lightning_realign.models.mardm import MaskedCodeTransformer, MotionAutoencoder
+from lightning_realign.models.motion_codec import code_lengths
+from lightning_realign.motion import load_skeleton
+from lightning_realign.motion.completion import complete_features
+from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.types import valid_mask
+
+TEXT_ENCODER = "clip-vit-base-patch32-pooled"
+# Rounds of the published sampling, in each of which all codes not yet settled are denoised.
+ROUNDS = 18
+# Classifier-free guidance of the published evaluation; KIT-ML has its own.
+_CFG_SCALES = {"humanml3d": 4.5, "kit": 2.5}
+
+
+@dataclass(frozen=True)
+class MARDMSettings:
+    """How MARDM is sampled.
+
+    Attributes:
+        denoising: of the codes of one round.
+        cfg_scale: classifier-free guidance of that; 1 is purely conditional, at half the cost.
+        rounds: in which the masked codes are filled in.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    denoising: Denoising
+    cfg_scale: float = 4.5
+    rounds: int = ROUNDS
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.cfg_scale):
+            raise ConfigError(f"generator cfg_scale={self.cfg_scale} is not finite; give a number, 1 for no guidance")
+        if self.rounds < 1:
+            raise ConfigError(f"generator rounds={self.rounds}: need at least 1")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What all rounds of a draw share: text [B, E], counts of codes [B], lengths [B], noise and guide."""
+
+    text: Tensor
+    counts: Tensor
+    lengths: Tensor
+    streams: SampleStreams
+    guide: LatentGuide | None
+
+
+class MARDMGenerator(FrozenNetworks):
+    """`DrawingGenerator` over MARDM's transformer, its denoising network and its autoencoder.
+
+    A motion's codes are settled in rounds: all codes not yet settled are denoised at once, and a share of them, in a
+    random order, is kept. A reward guides that by the motion that all codes, settled and predicted, decode to.
+
+    The autoencoder makes the first blocks of the feature vector; the others follow from the joints, see
+    `complete_features`. Each motion is decoded as if alone, so that it does not depend on its batch, as it does in the
+    public code, whose decoder mixes a batch's padding into a motion's last frames.
+
+    Args:
+        codec: the autoencoder.
+        transformer: the other networks.
+        normaliser: statistics of the features that the autoencoder makes.
+        skeleton: name of the feature spec.
+        settings: how it is sampled.
+        options: of them, the text encoder and the folder of its cached features are read.
+    """
+
+    def __init__(
+        self,
+        codec: MotionAutoencoder,
+        transformer: MaskedCodeTransformer,
+        normaliser: Normaliser,
+        skeleton: str,
+        settings: MARDMSettings,
+        options: LoadOptions | None = None,
+    ) -> None:
+        modules = {"codec": codec, "transformer": transformer, "normaliser": normaliser}
+        super().__init__(skeleton, TEXT_ENCODER, modules, normaliser, options)
+        self.codec, self.transformer, self.settings = codec, transformer, settings
+        self._spec = load_skeleton(skeleton)
+
+    @property
+    def denoising_steps(self) -> int:
+        """Steps of one round's denoising."""
+        return self.settings.denoising.steps
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the transformer and of the denoising network per motion drawn."""
+        both = 1 if self.settings.cfg_scale == 1 else 2
+        return self.settings.rounds * both * (1 + self.settings.denoising.evaluations)
+
+    @torch.no_grad()
+    def condition(self, texts: Sequence[str]) -> Tensor:
+        """The text embeddings [B, 512] that the transformer reads."""
+        return self._text_encoder()(texts).sentence.to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def draw(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        noise: Sequence[torch.Generator],
+        guide: LatentGuide | None = None,
+    ) -> Tensor:
+        """Draw B motions.
+
+        Args:
+            texts: B captions.
+            lengths: [B] frames; a motion has a code for each 4, or part of them.
+            noise: B generators on the CPU, from which all that is random in a motion comes.
+            guide: asked at every denoising step of every round.
+
+        Returns:
+            Features [B, T, D] in the data set's own units, zero beyond a sample's length.
+        """
+        lengths = lengths.to(self.device)
+        counts = code_lengths(lengths, self.codec.sizes.frames_per_code)
+        streams = SampleStreams(noise, counts.tolist(), self.device)
+        return self._features(self._codes(_Batch(self.condition(texts), counts, lengths, streams, guide)), lengths)
+
+    def _codes(self, batch: _Batch) -> Tensor:
+        """Codes [B, n, C], zero beyond a motion's own."""
+        own = valid_mask(batch.counts, int(batch.counts.max()))
+        masked = self.transformer.mask_latent
+        codes = masked.where(own[..., None], 0.0)
+        order = batch.streams.uniform().masked_fill(~own, torch.inf)
+        for share in masked_shares(self.settings.rounds):
+            ranks = order.argsort(dim=1, stable=True).argsort(dim=1)
+            hidden = ranks < (share * batch.counts).round().clamp_min(1)[:, None]
+            codes = torch.where(hidden[..., None], masked, codes)
+            drawn = self._denoised(codes, hidden, batch)
+            codes = torch.where(hidden[..., None], drawn, codes)
+            order = order.masked_fill(~hidden, torch.inf)
+        return codes
+
+    def _denoised(self, codes: Tensor, hidden: Tensor, batch: _Batch) -> Tensor:
+        """Codes [B, n, C], fresh ones where `hidden` [B, n]."""
+        scale, head = self.settings.cfg_scale, self.transformer.head
+        conditions = [self.transformer(codes, batch.text, batch.counts)[hidden]]
+        if scale != 1:
+            conditions.append(self.transformer(codes, torch.zeros_like(batch.text), batch.counts)[hidden])
+
+        def field(x: Tensor, t: float) -> Tensor:
+            outputs = head(x[hidden].repeat(len(conditions), 1), t, torch.cat(conditions)).chunk(len(conditions))
+            mixed = outputs[0] if scale == 1 else outputs[1] + scale * (outputs[0] - outputs[1])
+            return torch.zeros_like(x).masked_scatter(hidden[..., None], mixed)
+
+        def features_of(clean: Tensor) -> Tensor:
+            return self._features(torch.where(hidden[..., None], clean, codes), batch.lengths)
+
+        def step_guide(step: int, clean: Tensor) -> Tensor | None:
+            return None if batch.guide is None else batch.guide(step, clean, features_of)
+
+        return self.settings.denoising.run(field, lambda: batch.streams.normal(codes.shape[2]).to(codes), step_guide)
+
+    @torch.no_grad()
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What codes keep of real motions [B, T, D], in the data set's own units."""
+        lengths = lengths.to(self.device)
+        first = features[..., : self.codec.num_features].to(self.device, self.dtype)
+        return self._features(self.codec.encode(self.normaliser.normalise(first), lengths), lengths)
+
+    def _features(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """Features [B, T, D] of codes [B, n, C], each motion completed by itself; differentiable."""
+        counts = code_lengths(lengths, self.codec.sizes.frames_per_code)
+        motions = self.normaliser.denormalise(self.codec.decode(codes, counts))
+        whole: dict[int, Tensor] = {}
+        for length in sorted(set(lengths.tolist())):
+            rows = (lengths == length).nonzero()[:, 0]
+            whole.update(zip(rows.tolist(), complete_features(motions[rows, :length], self._spec), strict=True))
+        return torch.nn.utils.rnn.pad_sequence([whole[row] for row in range(len(whole))], batch_first=True)
+
+
+def load(checkpoint: Path, options: LoadOptions) -> MARDMGenerator:
+    """A generator from `checkpoints/t2m/MARDM_SiT_XL` or `MARDM_DDPM_XL`, with the autoencoder in `AE` beside it.
+
+    Which of the two it is, only the folder's name tells. The statistics are those that the public repository has in
+    `utils/eval_mean_std`, in the folder `options.statistics` or beside the checkpoint, or the beginnings of the data
+    set's own.
+
+    Args:
+        checkpoint: that folder.
+        options: of them, `steps` of each round's denoising (25 of the midpoint rule for SiT; 50 for DDPM), `cfg_scale`
+            (published: 4.5; 2.5 for KIT-ML), the statistics and the text encoder.
+
+    Raises:
+        CheckpointError: a folder or file that is missing, unsafe to read, or of another model.
+        ConfigError: settings that it does not have, or no statistics.
+        DataError: statistics that are missing or do not fit.
+    """
+    if options.scheduler is not None:
+        raise ConfigError(
+            f"generator scheduler={options.scheduler!r}: MARDM's files say how they are sampled; leave scheduler out"
+        )
+    parts = read_parts(checkpoint)
+    denoising: Denoising
+    if parts.flow:
+        denoising = FlowDenoising() if options.steps is None else FlowDenoising(options.steps)
+    else:
+        denoising = DiffusionDenoising() if options.steps is None else DiffusionDenoising(options.steps)
+    scale = options.cfg_scale if options.cfg_scale is not None else _CFG_SCALES[parts.skeleton]
+    normaliser = read_statistics(checkpoint, parts.codec.num_features, parts.skeleton, options)
+    settings = MARDMSettings(denoising, scale)
+    return MARDMGenerator(parts.codec, parts.transformer, normaliser, parts.skeleton, settings, options)

@@ -1,0 +1,143 @@
+"""What MARDM's published folders hold: sizes, from the weights, and the kind of denoising, from the folder's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.generators.base import LoadOptions, read_normaliser
+from lightning_realign.generators.published import numbered, published_weights
+from lightning_realign.models.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
+from lightning_realign.models.motion_codec import CodecArchitecture
+from lightning_realign.motion import load_skeleton
+from lightning_realign.motion.completion import position_features
+from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.weights import load_strictly
+
+_SKELETONS = ("humanml3d", "kit")
+# Names of the two published kinds, as they are in the names of their folders; whether the network predicts a velocity.
+_KINDS = {"sit": True, "ddpm": False}
+_AUTOENCODER = "AE"
+# The autoencoder's published file; KIT-ML's is the second.
+_FILES = ("latest.tar", "net_best_fid.tar")
+# A frozen CLIP that a file may carry along; the one used is that of `lightning_realign.text`.
+_IGNORED = ("clip_model.",)
+
+
+@dataclass(frozen=True)
+class MARDMParts:
+    """The published networks, loaded.
+
+    skeleton: name of the feature spec. flow: whether the head predicts velocities (SiT) rather than noise (DDPM).
+    """
+
+    codec: MotionAutoencoder
+    transformer: MaskedCodeTransformer
+    skeleton: str
+    flow: bool
+
+
+def read_parts(folder: Path) -> MARDMParts:
+    """The networks of a published folder and of the autoencoder beside it.
+
+    Raises:
+        CheckpointError: a folder or file that is missing, unsafe to read or of another model.
+        ConfigError: a folder whose name does not tell which model it holds.
+    """
+    if not (folder / "model").is_dir():
+        raise CheckpointError(f"{folder}: has no folder 'model': give MARDM's published MARDM_SiT_XL or MARDM_DDPM_XL")
+    kinds = [flow for name, flow in _KINDS.items() if name in folder.name.lower()]
+    if len(kinds) != 1:
+        raise ConfigError(
+            f"{folder}: its name must tell the kind of denoising, which its weights do not; rename it to MARDM_SiT_XL "
+            "or MARDM_DDPM_XL, as it was published"
+        )
+    codec, skeleton = _codec(folder.parent / _AUTOENCODER / "model")
+    path, weights = published_weights(folder / "model" / _FILES[0], "ema_mardm")
+    transformer = MaskedCodeTransformer(codec.sizes.code_size, _sizes(weights, path))
+    load_strictly(transformer, weights, str(path), ignored=_IGNORED, remedy="give MARDM's published XL model")
+    return MARDMParts(codec, transformer, skeleton, kinds[0])
+
+
+def read_statistics(folder: Path, features: int, skeleton: str, options: LoadOptions) -> Normaliser:
+    """The statistics that the autoencoder was trained with.
+
+    Those of the public repository's utils/eval_mean_std are taken where they lie beside the checkpoint's folder or in
+    the given one; else the beginnings of the data set's own, which the public training makes the same way.
+
+    Raises:
+        ConfigError: there are none.
+        DataError: files that are missing or do not fit.
+    """
+    for place in filter(None, (folder.parent, options.statistics)):
+        if (place / "eval_mean.npy").is_file():
+            return read_normaliser(place, features, ("eval_mean", "eval_std"))
+    if options.statistics is None:
+        raise ConfigError(
+            f"{folder}: holds no statistics of its motions: copy eval_mean.npy and eval_std.npy from MARDM's "
+            f"utils/eval_mean_std to {folder.parent}, or set statistics to the data set's folder"
+        )
+    whole = read_normaliser(options.statistics, load_skeleton(skeleton).num_features)
+    normaliser = Normaliser(features)
+    normaliser.set(whole.mean[:features], whole.std[:features])
+    return normaliser.requires_grad_(False).eval()
+
+
+def _codec(home: Path) -> tuple[MotionAutoencoder, str]:
+    """The autoencoder and the name of its skeleton."""
+    path, weights = published_weights(home / _FILES[0] if _there(home / _FILES[0]) else home / _FILES[1], "ae")
+    known = {position_features(load_skeleton(name)): name for name in _SKELETONS}
+    if known.get(_inputs(weights, path)) == _SKELETONS[1] and _there(home / _FILES[1]):
+        path, weights = published_weights(home / _FILES[1], "ae")
+    features = _inputs(weights, path)
+    if features not in known:
+        raise CheckpointError(
+            f"{path}: its motions have {features} features; give an autoencoder of {', '.join(map(str, known))}"
+        )
+    sizes = CodecArchitecture(
+        code_size=_inputs(weights, path, "decoder"),
+        width=len(weights["encoder.model.0.weight"]),
+        depth=numbered(weights, "encoder.model.2.1.model.", ".conv1.weight"),
+        halvings=numbered(weights, "encoder.model.", ".0.weight"),
+    )
+    codec = MotionAutoencoder(features, sizes)
+    load_strictly(codec, weights, str(path), remedy="give MARDM's published AE")
+    return codec, known[features]
+
+
+def _there(path: Path) -> bool:
+    return path.is_file() or path.with_suffix(".safetensors").is_file()
+
+
+def _inputs(weights: Mapping[str, Tensor], path: Path, part: str = "encoder") -> int:
+    """Channels that the encoder or the decoder reads."""
+    first = weights.get(f"{part}.model.0.weight")
+    if first is None or first.dim() != 3:
+        raise CheckpointError(f"{path}: holds no motion autoencoder; give MARDM's published AE")
+    return int(first.shape[1])
+
+
+def _sizes(weights: Mapping[str, Tensor], path: Path) -> MARDMArchitecture:
+    names = (
+        "cond_emb.weight",
+        "position_enc.pe",
+        "MARTransformer.0.mlp.fc1.weight",
+        "DiffMLPs.net.input_proj.weight",
+    )
+    found = [weights.get(name) for name in names]
+    text, table, inner, head = found
+    if text is None or table is None or inner is None or head is None or text.dim() != 2:
+        raise CheckpointError(f"{path}: holds no MARDM, which has {', '.join(names)}; give its published latest.tar")
+    return MARDMArchitecture(
+        width=text.shape[0],
+        layers=numbered(weights, "MARTransformer.", ".mlp.fc1.weight"),
+        feedforward=len(inner),
+        text_size=text.shape[1],
+        max_codes=len(table),
+        head_width=len(head),
+        head_blocks=numbered(weights, "DiffMLPs.net.res_blocks.", ".in_ln.weight"),
+    )

@@ -1,0 +1,134 @@
+"""MDM (Tevet et al., ICLR 2023) from its public files, github.com/GuyTevet/motion-diffusion-model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_realign.diffusion import NoiseSchedule
+from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.generators.base import LoadOptions, Recipe
+from lightning_realign.generators.mdm_files import MDMForm, read_form
+from lightning_realign.generators.motion_state import MotionStateGenerator
+from lightning_realign.generators.network import Facts
+from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.types import TextFeatures
+from lightning_realign.weights import load_strictly, read_weights
+
+# Frames of every motion in the published training and evaluation, padding included.
+MAX_FRAMES = 196
+CFG_SCALE = 2.5
+TEXT_ENCODERS = {"clip": "clip-vit-base-patch32-22", "bert": "distilbert-base-uncased"}
+# The sinusoid table is made anew, and a text encoder that an older file holds is not the one used.
+_IGNORED = ("clip_model.", "sequence_pos_encoder.pe", "embed_timestep.sequence_pos_encoder.pe")
+
+
+class MDMGenerator(MotionStateGenerator):
+    """`Generator` over a `MotionDenoiser`; its state x is the normalised motion.
+
+    A network that does not mask padding hears every frame of its state: then all states have `max_frames`, as in the
+    published training and evaluation, and the motion is their beginning.
+
+    Args:
+        facts: what it is.
+        denoiser: the network, with its weights.
+        normaliser: statistics of its motions.
+        options: of them, the text encoder and the folder of its cached features are read.
+        max_frames: frames of the state of a network that does not mask padding.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        denoiser: MotionDenoiser,
+        normaliser: Normaliser,
+        options: LoadOptions | None = None,
+        max_frames: int = MAX_FRAMES,
+    ) -> None:
+        super().__init__(facts, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
+        self.denoiser = denoiser
+        self.max_frames = max_frames
+
+    @property
+    def state_frames(self) -> int | None:
+        """Frames of every state where the network hears padding."""
+        return None if self.denoiser.architecture.mask_frames else self.max_frames
+
+    def noise_shape(self, length: int) -> tuple[int, ...]:
+        """(frames, D).
+
+        Raises:
+            FeatureSpecError: a motion longer than the state.
+        """
+        if self.state_frames is not None and length > self.state_frames:
+            raise FeatureSpecError(
+                f"a motion of {length} frames: this MDM model makes at most {self.state_frames}; ask for fewer"
+            )
+        return super().noise_shape(length)
+
+    def condition(self, texts: Sequence[str]) -> TextFeatures:
+        """The features of B captions; the unconditional half of guidance needs no text."""
+        return self._text_encoder()(texts).to(self.device, self.dtype)
+
+    def denoise(self, x: Tensor, t: int, cond: TextFeatures, lengths: Tensor) -> Tensor:
+        """The network's output [B, T, D] for x_t at scheduler index t."""
+
+        def evaluate(doubled: bool) -> Tensor:
+            states = torch.cat([x, x]) if doubled else x
+            output: Tensor = self.denoiser(
+                states,
+                torch.full((1,), t, dtype=torch.long, device=x.device),
+                _doubled(cond) if doubled else cond,
+                lengths.repeat(2) if doubled else lengths,
+                torch.arange(len(states), device=x.device) < len(x) if doubled else None,
+            )
+            return output
+
+        return self._guided(evaluate)
+
+
+def _doubled(text: TextFeatures) -> TextFeatures:
+    return TextFeatures(*(torch.cat([part, part]) for part in (text.tokens, text.lengths, text.sentence)))
+
+
+def load(checkpoint: Path, options: LoadOptions) -> MDMGenerator:
+    """A generator from the public files: `model*.pt`, and beside it the `args.json` of its training.
+
+    Where a file holds averaged weights (`model_avg`), those are taken.
+
+    Args:
+        checkpoint: the public file, or what `convert` made of it.
+        options: what differs from the published recipe: DDPM over all steps of the schedule, guidance scale 2.5.
+
+    Raises:
+        CheckpointError: a file that is missing, unsafe to read or no such model, or one whose training is not known.
+        ConfigError: a setting or a training argument that it cannot have, or no statistics.
+        DataError: statistics that are missing or do not fit, or an unreadable args.json.
+    """
+    weights = read_weights(checkpoint, "model_avg", "model")
+    form = read_form(checkpoint, weights)
+    denoiser = MotionDenoiser(form.num_features, form.text_size, **form.architecture())
+    load_strictly(denoiser, weights, str(checkpoint), ignored=_IGNORED)
+    facts = Facts(
+        skeleton=form.skeleton,
+        schedule=NoiseSchedule("cosine", steps=form.steps),
+        prediction="sample",
+        text_encoder=TEXT_ENCODERS[form.text_encoder],
+        recipe=_recipe(checkpoint, form, options),
+    )
+    normaliser = options.normaliser(checkpoint, form.num_features)
+    return MDMGenerator(facts, denoiser, normaliser, options)
+
+
+def _recipe(checkpoint: Path, form: MDMForm, options: LoadOptions) -> Recipe:
+    recipe = options.recipe(Recipe("ddpm", form.steps, CFG_SCALE if form.knows_no_text else 1.0))
+    if recipe.cfg_scale != 1 and not form.knows_no_text:
+        raise ConfigError(
+            f"{checkpoint}: generator cfg_scale={recipe.cfg_scale}, but it was never trained without text "
+            "(cond_mask_prob=0 in its args.json); leave cfg_scale out"
+        )
+    return recipe

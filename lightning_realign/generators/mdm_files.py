@@ -1,0 +1,175 @@
+"""What a public file of MDM holds: its form and sizes, from the weights and the `args.json` of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from lightning_realign.data.formats import read_json
+from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.models.mdm import MotionDenoiserArchitecture, MotionDenoiserKind
+
+_STACKS: dict[str, tuple[MotionDenoiserKind, str]] = {
+    "trans_enc": ("encoder", "seqTransEncoder"),
+    "trans_dec": ("decoder", "seqTransDecoder"),
+}
+_DATASETS = {263: ("humanml", "humanml3d"), 251: ("kit", "kit")}
+_TEXT_ENCODERS = {512: "clip", 768: "bert"}
+# The public networks' positions are indexed by timesteps, too.
+_MAX_STEPS = MotionDenoiserArchitecture().max_tokens
+
+# What the published training takes where its args.json, older than the option, does not name it.
+_DEFAULTS: dict[str, Any] = {
+    "diffusion_steps": 1000,
+    "mask_frames": False,
+    "emb_trans_dec": False,
+    "cond_mask_prob": 0.1,
+}
+# Options of the public training whose other values make something else than a text-to-motion diffusion of this kind.
+_REQUIRED: dict[str, Any] = {
+    "noise_schedule": "cosine",
+    "sigma_small": True,
+    "unconstrained": False,
+    "context_len": 0,
+    "pred_len": 0,
+    "emb_policy": "add",
+    "multi_target_cond": False,
+    "lambda_target_loc": 0,
+}
+# (arch, text encoder, data set) of the files published in one version only, so that args.json can be done without.
+_PUBLISHED_ONCE: dict[tuple[str, str, str], dict[str, Any]] = {
+    ("trans_enc", "clip", "kit"): {},
+    ("trans_dec", "bert", "humanml"): {"diffusion_steps": 50, "mask_frames": True},
+}
+
+
+@dataclass(frozen=True)
+class MDMForm:
+    """One form of MDM.
+
+    Attributes:
+        arch, dataset, text_encoder: in the public training's words.
+        num_features, text_size, width, layers, feedforward: sizes, as the weights have them.
+        steps: length of the cosine noise schedule.
+        mask_frames, time_token, text_in_token: see `MotionDenoiser`.
+        knows_no_text: whether it was trained without text, too, which classifier-free guidance needs.
+    """
+
+    arch: str
+    dataset: str
+    text_encoder: str
+    num_features: int
+    text_size: int
+    width: int
+    layers: int
+    feedforward: int
+    steps: int
+    mask_frames: bool
+    time_token: bool
+    text_in_token: bool
+    knows_no_text: bool
+
+    @property
+    def skeleton(self) -> str:
+        """Name of the feature spec of its motions."""
+        return _DATASETS[self.num_features][1]
+
+    def architecture(self) -> dict[str, Any]:
+        """Arguments of its `MotionDenoiser`; the public code fixes heads and dropout."""
+        return {
+            "kind": _STACKS[self.arch][0],
+            "text": "tokens" if self.text_encoder == "bert" else "sentence",
+            "mask_frames": self.mask_frames,
+            "time_token": self.time_token,
+            "text_in_token": self.text_in_token,
+            "width": self.width,
+            "layers": self.layers,
+            "feedforward": self.feedforward,
+        }
+
+
+def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
+    """The form of a checkpoint with these weights.
+
+    Raises:
+        CheckpointError: no weights of MDM's text-to-motion transformers, an args.json of another model, or none where
+            the weights leave open what it says.
+        ConfigError: a training argument that has no equivalent here.
+        DataError: an unreadable args.json.
+    """
+    arch, sizes = _sizes(checkpoint, weights)
+    dataset, text_encoder = _DATASETS[sizes["num_features"]][0], _TEXT_ENCODERS[sizes["text_size"]]
+    path, older = checkpoint.parent / "args.json", False
+    if path.exists():
+        told: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
+        told |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
+        arguments = read_json(path, "training arguments")
+        given = _checked(path, checkpoint, arguments, told)
+        # The public code has this option since it has DistilBERT; before, the token of a decoder held the text, too.
+        older = "text_encoder_type" not in arguments
+    elif (arch, text_encoder, dataset) in _PUBLISHED_ONCE:
+        given = _DEFAULTS | _PUBLISHED_ONCE[arch, text_encoder, dataset]
+    else:
+        raise CheckpointError(
+            f"{checkpoint}: no args.json beside it, and its weights do not tell the number of diffusion steps and "
+            "the form that it was trained with: copy the args.json that came with it"
+        )
+    return MDMForm(
+        arch,
+        dataset,
+        text_encoder,
+        **sizes,
+        steps=given["diffusion_steps"],
+        mask_frames=given["mask_frames"],
+        time_token=given["emb_trans_dec"] and arch == "trans_dec",
+        text_in_token=given["emb_trans_dec"] and arch == "trans_dec" and older,
+        knows_no_text=given["cond_mask_prob"] > 0,
+    )
+
+
+def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int]]:
+    """The transformer's name in the public training's words, and the sizes of the weights."""
+    archs = [arch for arch, (_, stack) in _STACKS.items() if f"{stack}.layers.0.linear1.weight" in weights]
+    matrices = [weights.get(f"{name}.weight") for name in ("input_process.poseEmbedding", "embed_text")]
+    matrices += [weights[f"{_STACKS[arch][1]}.layers.0.linear1.weight"] for arch in archs]
+    if len(archs) != 1 or any(matrix is None or matrix.dim() != 2 for matrix in matrices):
+        raise CheckpointError(
+            f"{checkpoint}: is no text-to-motion transformer of MDM, which has 'input_process.poseEmbedding', "
+            "'embed_text' and 'seqTransEncoder' or 'seqTransDecoder': give its model*.pt"
+        )
+    stack = _STACKS[archs[0]][1]
+    (width, features), (_, text), (feedforward, _) = (tuple(matrix.shape) for matrix in matrices if matrix is not None)
+    for name, size, known in (("motions", features, _DATASETS), ("texts", text, _TEXT_ENCODERS)):
+        if size not in known:
+            sizes = " or ".join(map(str, known))
+            raise CheckpointError(f"{checkpoint}: its {name} have {size} features: give a model of {sizes}")
+    layers = sum(key.startswith(f"{stack}.layers.") and key.endswith(".linear1.weight") for key in weights)
+    named = {"num_features": features, "text_size": text, "width": width}
+    return archs[0], named | {"layers": layers, "feedforward": feedforward}
+
+
+def _checked(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the weights do not tell, once those that they do agree with them."""
+    for name, value in told.items():
+        if name in given and given[name] != value:
+            raise CheckpointError(
+                f"{path}: {name} is {given[name]!r}, but the weights of {checkpoint.name} are of {value!r}: "
+                "copy the args.json that came with them"
+            )
+    for name, value in _REQUIRED.items():
+        if name in given and given[name] != value:
+            raise ConfigError(f"{path}: {name} is {given[name]!r}; only models trained with {value!r} can be used")
+    chosen = {name: given.get(name, value) for name, value in _DEFAULTS.items()}
+    steps, share = chosen["diffusion_steps"], chosen["cond_mask_prob"]
+    if type(steps) is not int or not 1 <= steps <= _MAX_STEPS:
+        raise ConfigError(f"{path}: diffusion_steps is {steps!r}, not an integer of 1 to {_MAX_STEPS}; copy it again")
+    if not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigError(f"{path}: cond_mask_prob is {share!r}, not a number of 0 to 1; copy it again")
+    for name in ("mask_frames", "emb_trans_dec"):
+        if not isinstance(chosen[name], bool):
+            raise ConfigError(f"{path}: {name} is {chosen[name]!r}, neither true nor false; copy it again")
+    return chosen

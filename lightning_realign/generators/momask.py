@@ -1,0 +1,142 @@
+"""MoMask (Guo et al., arXiv 2312.00063) from its public files, github.com/EricGuo5513/momask-codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lightning_realign.errors import ConfigError
+from lightning_realign.generators.base import LatentGuide, LoadOptions, read_normaliser
+from lightning_realign.generators.momask_files import MoMaskParts, read_parts
+from lightning_realign.generators.network import FrozenNetworks
+from lightning_realign.generators.streams import SampleStreams
+from lightning_realign.generators.token_sampling import TokenSampling, draw_tokens
+from lightning_realign.models.motion_codec import code_lengths
+from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.types import zero_padding
+
+TEXT_ENCODER = "clip-vit-base-patch32-pooled"
+# Classifier-free guidance of the published evaluation; KIT-ML has its own.
+_CFG_SCALES = {"humanml3d": 4.0, "kit": 2.0}
+
+
+class MoMaskGenerator(FrozenNetworks):
+    """`DrawingGenerator` over MoMask's transformers and its residual VQ-VAE.
+
+    The transformers compute in float64 whatever the precision asked for. A draw takes the largest of noisy logits, and
+    where two are nearly equal, the last bits of float32, which change with the batch's size, would choose the token.
+    Each motion is decoded as if alone. So a motion does not depend on its batch, as it does in the public code, whose
+    decoder mixes a batch's padding into a motion's last frames.
+
+    Args:
+        parts: the networks.
+        normaliser: statistics that the autoencoder was trained with.
+        settings: how tokens are drawn.
+        options: of them, the text encoder and the folder of its cached features are read.
+    """
+
+    def __init__(
+        self,
+        parts: MoMaskParts,
+        normaliser: Normaliser,
+        settings: TokenSampling | None = None,
+        options: LoadOptions | None = None,
+    ) -> None:
+        modules = {"codec": parts.codec, "normaliser": normaliser, "masked": parts.masked, "residual": parts.residual}
+        super().__init__(parts.skeleton, TEXT_ENCODER, modules, normaliser, options)
+        self.parts = parts
+        self.settings = settings if settings is not None else TokenSampling()
+        self.to()
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the weights and statistics, in place, to a device and a precision; the transformers stay in float64."""
+        super().to(device, dtype)
+        for transformer in (self.parts.masked, self.parts.residual):
+            transformer.double()
+        return self
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the transformers per motion drawn."""
+        return self.settings.evaluations(self.parts.residual.quantizers)
+
+    @torch.no_grad()
+    def condition(self, texts: Sequence[str]) -> Tensor:
+        """The text embeddings [B, 512] that the transformers read, float64."""
+        return self._text_encoder()(texts).sentence.to(self.device, torch.float64)
+
+    @property
+    def denoising_steps(self) -> int:
+        """0: tokens are drawn, not denoised."""
+        return 0
+
+    @torch.no_grad()
+    def draw(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        noise: Sequence[torch.Generator],
+        guide: LatentGuide | None = None,
+    ) -> Tensor:
+        """Draw B motions.
+
+        Args:
+            texts: B captions.
+            lengths: [B] frames; a motion has a token for each 4, or part of them.
+            noise: B generators on the CPU, from which all that is random in a motion comes.
+            guide: never asked, since nothing is denoised.
+
+        Returns:
+            Features [B, T, D] in the data set's own units, zero beyond a sample's length.
+        """
+        codec, lengths = self.parts.codec, lengths.to(self.device)
+        counts = code_lengths(lengths, codec.sizes.frames_per_code)
+        gumbel = SampleStreams(noise, counts.tolist(), self.device).gumbel
+        text = self.condition(texts)
+        tokens = draw_tokens(self.parts.masked, self.parts.residual, text, counts, gumbel, self.settings)
+        return self._features(tokens, counts, lengths)
+
+    @torch.no_grad()
+    def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What tokens keep of real motions [B, T, D], in the data set's own units."""
+        codec, lengths = self.parts.codec, lengths.to(self.device)
+        motion = self.normaliser.normalise(features.to(self.device, self.dtype))
+        tokens = codec.encode(motion, lengths)
+        return self._features(tokens, code_lengths(lengths, codec.sizes.frames_per_code), lengths)
+
+    def _features(self, tokens: Tensor, counts: Tensor, lengths: Tensor) -> Tensor:
+        motion = self.parts.codec.decode(tokens, counts)[:, : int(lengths.max())]
+        return zero_padding(self.normaliser.denormalise(motion), lengths)
+
+
+def load(checkpoint: Path, options: LoadOptions) -> MoMaskGenerator:
+    """A generator from `checkpoints/t2m` or `checkpoints/kit` of the published archives.
+
+    In it, `rvq_*`, `t2m_*` and `tres_*` are read, the autoencoder's statistics from `rvq_*/meta`: they are the data
+    set's own, but for root and contacts, whose deviations MoMask's training divides by 5.
+
+    Args:
+        checkpoint: that folder.
+        options: of them, `steps` and `cfg_scale` of the masked transformer, in place of the published evaluation's (10
+            steps; scale 4, or 2 for KIT-ML), and the text encoder.
+
+    Raises:
+        CheckpointError: a folder or file that is missing, unsafe to read, or of another model.
+        ConfigError: settings that it does not have, or a training of another network than the published.
+        DataError: statistics that are missing or do not fit.
+    """
+    if options.scheduler is not None:
+        raise ConfigError(
+            f"generator scheduler={options.scheduler!r}: MoMask draws tokens and has no diffusion; leave scheduler out"
+        )
+    parts = read_parts(checkpoint)
+    normaliser = read_normaliser(parts.meta, parts.codec.num_features, ("mean", "std"))
+    settings = TokenSampling(
+        options.steps if options.steps is not None else TokenSampling().steps,
+        options.cfg_scale if options.cfg_scale is not None else _CFG_SCALES[parts.skeleton],
+    )
+    return MoMaskGenerator(parts, normaliser, settings, options)

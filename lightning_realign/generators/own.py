@@ -1,0 +1,28 @@
+"""Generators that this project trained, from their self-contained checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning_realign._checkpoint_file import CheckpointFile
+from lightning_realign.checkpoint import diffusion_bundle
+from lightning_realign.generators.base import Generator, LoadOptions, Recipe
+from lightning_realign.generators.bundle import KIND, motion_diffusion_bundle
+from lightning_realign.generators.latent import LatentDiffusionGenerator
+from lightning_realign.generators.mdm import CFG_SCALE, MDMGenerator
+from lightning_realign.generators.network import Facts
+
+
+def load(checkpoint: Path, options: LoadOptions) -> Generator:
+    """The generator in a checkpoint of a `fit`: of latents, or of motions.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
+    """
+    file = CheckpointFile.read(checkpoint, "diffusion", KIND)
+    if file.spec["kind"] == "diffusion":
+        return LatentDiffusionGenerator(diffusion_bundle(file), options.recipe(Recipe()), options)
+    bundle = motion_diffusion_bundle(file)
+    recipe = options.recipe(Recipe(cfg_scale=CFG_SCALE))
+    facts = Facts(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe)
+    return MDMGenerator(facts, bundle.denoiser, bundle.normaliser, options)

@@ -1,0 +1,145 @@
+"""Making a retrieval database for ReMoDiffuse of a data set, in the form of the public one."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_realign.data.dataset import load_split
+from lightning_realign.data.formats import Metadata, read_metadata
+from lightning_realign.errors import DataError
+from lightning_realign.generators.base import LoadOptions
+from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
+from lightning_realign.generators.remodiffuse_files import DATABASES, read_denoiser, read_statistics
+from lightning_realign.motion import Skeleton
+from lightning_realign.text import CachedTextEncoder
+
+# The published data sets' motions have fewer frames than this.
+_MAX_LENGTH = 200
+_TEXTS_AT_ONCE = 256
+
+
+def make_database(checkpoint: Path, data: Path, out: Path | None, options: LoadOptions) -> Path:
+    """Make a retrieval database of a data set's training split, in the form of the public one.
+
+    Args:
+        checkpoint: the model it is for.
+        data: a folder in HumanML3D's form.
+        out: the `.npz` file; None for the public name beside the checkpoint.
+        options: text encoder, folder of its cached features, statistics; see `load`.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: as `load`.
+        ConfigError: no statistics.
+        DataError: a data set that cannot be read, or statistics that do not fit.
+    """
+    denoiser, skeleton = read_denoiser(checkpoint)
+    normaliser = read_statistics(checkpoint, skeleton, options)
+    frames = denoiser.architecture.max_frames
+    entries = dataset_entries(data, skeleton, frames, (normaliser.mean.numpy(), normaliser.std.numpy()))
+    path = out if out is not None else checkpoint.parent / DATABASES[skeleton.name]
+    encode = options.encode or CachedTextEncoder(TEXT_ENCODER, options.text_cache)
+
+    def texts() -> Iterator[tuple[Tensor, Tensor]]:
+        for first in range(0, len(entries), _TEXTS_AT_ONCE):
+            features = encode([entry.caption for entry in entries[first : first + _TEXTS_AT_ONCE]])
+            yield from zip(denoiser.search_features(features.sentence), features.tokens, strict=True)
+
+    write_database(path, entries, texts(), frames)
+    return path
+
+
+@dataclass(frozen=True)
+class DatabaseEntry:
+    """A motion [T, D], normalised, and a caption of it."""
+
+    motion: NDArray[np.float32]
+    caption: str
+
+
+def dataset_entries(
+    root: Path, skeleton: Skeleton, frames: int, statistics: tuple[NDArray[Any], NDArray[Any]]
+) -> list[DatabaseEntry]:
+    """The training split of a data set: each motion, and each tagged part of one, with its first caption.
+
+    Args:
+        root: a folder in HumanML3D's form.
+        skeleton: of its motions.
+        frames: what is kept of a motion.
+        statistics: mean and deviation [D] to normalise with.
+
+    Raises:
+        DataError: if the data set cannot be read, or is of another skeleton.
+    """
+    metadata = read_metadata(root, Metadata(root.name, skeleton.fps, skeleton.name, skeleton.min_length, _MAX_LENGTH))
+    if metadata.skeleton != skeleton.name:
+        raise DataError(
+            f"{root}: has skeleton {metadata.skeleton!r}, the model {skeleton.name!r}; use its own data set"
+        )
+    mean, std = statistics
+    return [
+        DatabaseEntry(((clip.motion[:frames] - mean) / std).astype(np.float32), clip.captions[0].text)
+        for clip in load_split(root, "train", metadata, skeleton.num_features).entries
+    ]
+
+
+def write_database(
+    path: Path, entries: Sequence[DatabaseEntry], texts: Iterable[tuple[Tensor, Tensor]], frames: int
+) -> None:
+    """Write a database, uncompressed, so that it can be read in parts; it is the old or the new file, never half of it.
+
+    Args:
+        path: the `.npz` file.
+        entries: N captioned motions.
+        texts: per entry its caption's feature [E] and hidden states [77, width].
+        frames: what motions are padded to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        features = []
+        partial, spooled = Path(folder) / "database", Path(folder) / "tokens"
+        with spooled.open("wb") as tokens:
+            for feature, states in texts:
+                features.append(feature.float().numpy())
+                tokens.write(states.float().contiguous().numpy().tobytes())
+                shape = tuple(states.shape)
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in (
+                ("text_features", np.stack(features)),
+                ("m_lengths", np.array([len(entry.motion) for entry in entries], dtype=np.int64)),
+                ("captions", np.array([entry.caption for entry in entries], dtype=str)),
+            ):
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+            size = entries[0].motion.shape[1]
+            _write_rows(archive, "motions", (len(entries), frames, size), _padded(entries, frames))
+            stored = np.memmap(spooled, np.float32, "r", 0, (len(entries), *shape))
+            _write_rows(archive, "clip_seq_features", stored.shape, stored)
+            del stored
+        partial.chmod(0o644)
+        partial.replace(path)
+
+
+def _padded(entries: Sequence[DatabaseEntry], frames: int) -> Iterator[NDArray[np.float32]]:
+    for entry in entries:
+        yield np.pad(entry.motion, ((0, frames - len(entry.motion)), (0, 0)))
+
+
+def _write_rows(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], rows: Iterable[NDArray[np.float32]]
+) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for row in rows:
+            file.write(np.ascontiguousarray(row).tobytes())

@@ -1,0 +1,59 @@
+"""Reward models by the family that their files are of: this project's own, and those that ReAlign and TMR published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from lightning_realign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_realign.checkpoint import RewardBundle
+
+__all__ = ["FAMILIES", "Family", "load_reward"]
+
+Family = Literal["own", "realign", "tmr"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+def load_reward(
+    path: Path | str,
+    family: Family = "own",
+    statistics: Path | str | None = None,
+    *,
+    step_aware: bool | None = None,
+) -> RewardBundle:
+    """Load a reward model.
+
+    Args:
+        path: `own`: a checkpoint of this project's trainings. `realign`: a published `SPM_*.pth` (Weng et al., AAAI
+            2026). `tmr`: the folder of a published model of TMR (Petrovich et al., ICCV 2023), which holds
+            `config.json` and `last_weights`.
+        family: whose file it is.
+        statistics: `realign`: folder of the data set's Mean.npy and Std.npy; None looks beside `path`. `tmr`: folder of
+            mean.pt and std.pt; None looks where TMR's repository has them.
+        step_aware: `realign` only: whether motions carry a step token; None believes the file name, and takes files of
+            other names for step-aware ones.
+
+    Raises:
+        ConfigError: an unknown family, an option that the family has no use for, or one that the file name contradicts.
+        CheckpointError: the file is missing, damaged, unsafe, or holds other weights.
+        DataError: statistics or a configuration that are missing or unusable.
+    """
+    from lightning_realign import checkpoint
+    from lightning_realign.rewards.realign import read_realign
+    from lightning_realign.rewards.tmr import read_tmr
+
+    path = Path(path).expanduser()
+    if family not in FAMILIES:
+        raise ConfigError(f"reward family={family!r} is unknown; use one of {', '.join(FAMILIES)}")
+    if step_aware is not None and family != "realign":
+        raise ConfigError(f"reward family {family}: step_aware is {step_aware}, but its files tell; leave it out")
+    if family == "own":
+        if statistics is not None:
+            raise ConfigError(
+                f"reward family own: statistics is {statistics}, but its checkpoint holds its own; leave it out"
+            )
+        return checkpoint.load_reward(path)
+    folder = None if statistics is None else Path(statistics).expanduser()
+    return read_tmr(path, folder) if family == "tmr" else read_realign(path, folder, step_aware)

@@ -1,0 +1,178 @@
+"""Weights of any source: read without running anything, and loaded strictly, with a report of what differs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_realign.errors import CheckpointError
+
+# What torch.load raises for files that are cut off, overwritten, or no checkpoints at all.
+_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+_CONVERT = "convert it with `python -m lightning_realign convert`, and give the .safetensors file"
+# Names that a report spells out; the rest is counted.
+_NAMED = 3
+
+
+def read_plain(path: Path, remedy: str = "give a checkpoint written by this project") -> Any:
+    """Read a file of plain values and tensors; nothing in it is ever executed.
+
+    Args:
+        path: the file.
+        remedy: what to do about a file that holds more than that.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds more.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file: check the path, or train one with 'train.py fit'")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message runs over many lines and advises to read the file unsafely; only the culprit is kept.
+        culprit = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"holds the Python object {culprit[1]!r}" if culprit else "is damaged or holds Python objects"
+        raise CheckpointError(
+            f"{path}: {what}, which is refused unread, since only tensors and plain values are safe: {remedy}"
+        ) from error
+    except _DAMAGED as error:
+        raise CheckpointError(
+            f"{path}: is damaged or no checkpoint ({type(error).__name__}): copy or train it again"
+        ) from error
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file.
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise CheckpointError(f"{path}: cannot be read ({reason}): copy or convert it again") from None
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write tensors of which no two share memory as a .safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        partial = Path(folder) / path.name
+        save_file(dict(tensors), partial, dict(header))
+        partial.chmod(0o644)
+        partial.replace(path)
+
+
+def read_content(path: Path) -> Any:
+    """What a published checkpoint holds: a torch file of plain values and tensors, or what `convert` made of another.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds Python objects.
+    """
+    return read_safetensors(path) if path.suffix == ".safetensors" else read_plain(path, _CONVERT)
+
+
+def read_weights(path: Path, *entries: str) -> dict[str, Tensor]:
+    """The weights of a published checkpoint, by name.
+
+    Args:
+        path: the file, see `read_content`.
+        entries: dictionaries of the file that may hold the weights, the first that is there; a file without any is
+            taken for the weights themselves. `convert` puts a dictionary's name before those of its tensors, but for
+            `state_dict`, which it leaves out.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, holds Python objects, or no such weights.
+    """
+    content = read_content(path)
+    state = content
+    if path.suffix == ".safetensors":
+        state = next(filter(None, (state_under(content, entry) for entry in entries)), content)
+    elif isinstance(content, Mapping):
+        state = next((content[entry] for entry in entries if entry in content), content)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        keys = [repr(key) for key in content] if isinstance(content, Mapping) else [type(content).__name__]
+        held = _some(keys) or "nothing"
+        wanted = " or ".join(map(repr, entries)) or "at its top"
+        raise CheckpointError(f"{path}: has no weights {wanted}, but {held}: give the published checkpoint")
+    return {str(key): value for key, value in state.items()}
+
+
+def state_under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with `prefix` and a dot, without it."""
+    start = f"{prefix}."
+    return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
+
+
+def load_strictly(
+    module: nn.Module,
+    weights: Mapping[str, Any],
+    where: str,
+    *,
+    ignored: Sequence[str] = (),
+    remedy: str = "give the checkpoint of this architecture",
+) -> None:
+    """Load weights that fit a module exactly, then freeze it in eval mode.
+
+    Args:
+        module: the network.
+        weights: its state dict, and nothing else.
+        where: the file, and the part of it, for the message.
+        ignored: names, or beginnings of names that end in a dot, which may be there and are left out.
+        remedy: what to do where they do not fit.
+
+    Raises:
+        CheckpointError: names or shapes differ; the module is then as it was.
+    """
+    kept = {key: value for key, value in weights.items() if not _is_ignored(key, ignored)}
+    report = difference(module.state_dict(), kept)
+    if report:
+        raise CheckpointError(f"{where}: its weights do not fit: {report}: {remedy}")
+    module.load_state_dict(kept)
+    module.requires_grad_(False).eval()
+
+
+def difference(expected: Mapping[str, Tensor], found: Mapping[str, Any]) -> str:
+    """What keeps `found` from being `expected`, in words; empty where nothing does.
+
+    >>> one, other = {"a": torch.ones(2), "b": torch.ones(1)}, {"a": torch.ones(3), "c": torch.ones(1)}
+    >>> difference(one, other)
+    "1 missing ('b'), 1 surplus ('c'), 1 of another shape ('a': (3,), needs (2,))"
+    """
+    shapes = [
+        f"{key!r}: {_shape(found[key])}, needs {_shape(value)}"
+        for key, value in expected.items()
+        if key in found and _shape(found[key]) != _shape(value)
+    ]
+    parts = (
+        ("missing", [repr(key) for key in expected if key not in found]),
+        ("surplus", [repr(key) for key in found if key not in expected]),
+        ("of another shape", shapes),
+    )
+    return ", ".join(f"{len(keys)} {problem} ({_some(keys)})" for problem, keys in parts if keys)
+
+
+def _shape(value: object) -> tuple[int, ...] | str:
+    return tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _some(names: Sequence[str]) -> str:
+    named = ", ".join(names[:_NAMED])
+    return named if len(names) <= _NAMED else f"{named}, ..."
+
+
+def _is_ignored(key: str, ignored: Sequence[str]) -> bool:
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in ignored)
