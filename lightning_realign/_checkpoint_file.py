@@ -86,7 +86,7 @@ class CheckpointFile:
                 f"{self.where}: its weights do not fit the architecture it names: {report}: train it again"
             )
         for prefix, module in modules.items():
-            load_strictly(module, state_under(self.weights, prefix), self.where)
+            load_strictly(module, state_under(self.weights, prefix), f"{self.where}: {prefix}")
 
 
 def read_resumable(path: str | Path) -> dict[str, Any]:

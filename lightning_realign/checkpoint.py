@@ -23,9 +23,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
 from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, read_resumable
+from lightning_realign._diffusion_entry import Names, diffusion_entry, read_diffusion_entry
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import (
@@ -199,24 +200,12 @@ def diffusion_spec(
     denoiser: LatentDenoiser,
     schedule: NoiseSchedule,
     *,
-    skeleton: str,
-    text_encoder: str,
-    fingerprint: str,
     prediction: Prediction = "epsilon",
+    **names: Unpack[Names],
 ) -> dict[str, Any]:
     """The entry that a diffusion generator's LightningModule stores as `checkpoint[SPEC_KEY]`."""
-    return {
-        "kind": "diffusion",
-        "skeleton": skeleton,
-        "num_features": latents.vae.num_features,
-        "text_encoder": text_encoder,
-        "text_size": denoiser.text_size,
-        "vae": asdict(latents.vae.architecture),
-        "denoiser": asdict(denoiser.architecture),
-        "schedule": schedule.to_dict(),
-        "prediction": prediction,
-        "fingerprint": fingerprint,
-    }
+    sizes = {"num_features": latents.vae.num_features, "vae": asdict(latents.vae.architecture)}
+    return {"kind": "diffusion", **sizes, **diffusion_entry(denoiser, schedule, prediction, names)}
 
 
 def load_reward(path: str | Path) -> RewardBundle:
@@ -283,11 +272,7 @@ def diffusion_bundle(file: CheckpointFile) -> DiffusionBundle:
         latents,
         file.build(LatentDenoiser, sizes, file.part("denoiser", DenoiserArchitecture)),
         Normaliser(latents.vae.num_features),
-        file.part("schedule", NoiseSchedule),
-        file.choice("prediction", Prediction),
-        file.field("skeleton", str),
-        file.field("text_encoder", str),
-        file.field("fingerprint", str),
+        *read_diffusion_entry(file),
     )
     file.load(bundle.modules)
     latents.fingerprint()

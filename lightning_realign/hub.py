@@ -25,6 +25,7 @@ from torch import nn
 from typing_extensions import Self
 
 from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile
+from lightning_realign._diffusion_entry import Names
 from lightning_realign._model_card import model_card
 from lightning_realign._model_folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
 from lightning_realign.checkpoint import (
@@ -142,6 +143,10 @@ class _Pretrained(ModelHubMixin, Generic[B]):
         return ModelCard(model_card(type(self).__name__, self.title, self.specification, self.modules))
 
 
+def _names(bundle: RewardBundle | DiffusionBundle | MotionDiffusionBundle) -> Names:
+    return {"skeleton": bundle.skeleton, "text_encoder": bundle.text_encoder, "fingerprint": bundle.fingerprint}
+
+
 class PretrainedReward(RewardBundle, _Pretrained[RewardBundle]):
     """A reward model that this project trained."""
 
@@ -161,9 +166,7 @@ class PretrainedReward(RewardBundle, _Pretrained[RewardBundle]):
             self.network,
             self.space,
             self.schedule,
-            skeleton=self.skeleton,
-            text_encoder=self.text_encoder,
-            fingerprint=self.fingerprint,
+            **_names(self),
             omega=self.omega,
             t_min=self.t_min,
             t_max=self.t_max,
@@ -191,15 +194,8 @@ class PretrainedDiffusion(DiffusionBundle, _Pretrained[DiffusionBundle]):
     @property
     def specification(self) -> dict[str, Any]:
         """See `checkpoint.diffusion_spec`."""
-        return diffusion_spec(
-            self.latents,
-            self.denoiser,
-            self.schedule,
-            skeleton=self.skeleton,
-            text_encoder=self.text_encoder,
-            fingerprint=self.fingerprint,
-            prediction=self.prediction,
-        )
+        parts = self.latents, self.denoiser, self.schedule
+        return diffusion_spec(*parts, prediction=self.prediction, **_names(self))
 
 
 class PretrainedMotionDiffusion(MotionDiffusionBundle, _Pretrained[MotionDiffusionBundle]):
@@ -211,14 +207,7 @@ class PretrainedMotionDiffusion(MotionDiffusionBundle, _Pretrained[MotionDiffusi
     @property
     def specification(self) -> dict[str, Any]:
         """See `generators.bundle.motion_diffusion_spec`."""
-        return motion_diffusion_spec(
-            self.denoiser,
-            self.schedule,
-            skeleton=self.skeleton,
-            text_encoder=self.text_encoder,
-            fingerprint=self.fingerprint,
-            prediction=self.prediction,
-        )
+        return motion_diffusion_spec(self.denoiser, self.schedule, prediction=self.prediction, **_names(self))
 
 
 class PretrainedEvaluator(EvaluatorBundle, _Pretrained[EvaluatorBundle]):

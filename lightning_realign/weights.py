@@ -98,17 +98,22 @@ def read_weights(path: Path, *entries: str) -> dict[str, Tensor]:
         CheckpointError: the file is missing, damaged, holds Python objects, or no such weights.
     """
     content = read_content(path)
-    state = content
-    if path.suffix == ".safetensors":
-        state = next(filter(None, (state_under(content, entry) for entry in entries)), content)
-    elif isinstance(content, Mapping):
-        state = next((content[entry] for entry in entries if entry in content), content)
+    state = _entry(content, entries, flat=path.suffix == ".safetensors")
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         keys = [repr(key) for key in content] if isinstance(content, Mapping) else [type(content).__name__]
         held = _some(keys) or "nothing"
         wanted = " or ".join(map(repr, entries)) or "at its top"
         raise CheckpointError(f"{path}: has no weights {wanted}, but {held}: give the published checkpoint")
     return {str(key): value for key, value in state.items()}
+
+
+def _entry(content: Any, entries: Sequence[str], *, flat: bool) -> Any:
+    """The first of the entries that is there, else all; `flat` tensors carry the entry before their names."""
+    if flat:
+        return next(filter(None, (state_under(content, entry) for entry in entries)), content)
+    if isinstance(content, Mapping):
+        return next((content[entry] for entry in entries if entry in content), content)
+    return content
 
 
 def state_under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -135,12 +140,17 @@ def load_strictly(
         remedy: what to do where they do not fit.
 
     Raises:
-        CheckpointError: names or shapes differ; the module is then as it was.
+        CheckpointError: names or shapes differ, or a weight is not finite; the module is then as it was.
     """
     kept = {key: value for key, value in weights.items() if not _is_ignored(key, ignored)}
-    report = difference(module.state_dict(), kept)
+    expected = module.state_dict()
+    report = difference(expected, kept)
     if report:
         raise CheckpointError(f"{where}: its weights do not fit: {report}: {remedy}")
+    for key, value in expected.items():
+        # In the module's own precision: a number beyond its range would become infinite there.
+        if not bool(kept[key].to(value.dtype).isfinite().all()):
+            raise CheckpointError(f"{where}: {key!r} has NaN or infinite entries, no network's: copy or train it again")
     module.load_state_dict(kept)
     module.requires_grad_(False).eval()
 

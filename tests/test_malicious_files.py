@@ -85,7 +85,7 @@ TREES = {
     ("judge", "tmr_published"): lambda folder: write_tmr(folder, SMALL),
     ("judge", "guo_published"): write_judge,
 }
-READ_FILES = {".pt", ".tar", ".npy", ".pkl"}
+READ_FILES = {".pt", ".pth", ".tar", ".npy", ".npz", ".pkl"}
 FAMILIES = [
     *(("generator", name) for name in generators.FAMILIES),
     *(("reward", name) for name in rewards.FAMILIES),

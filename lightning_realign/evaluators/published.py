@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_realign.data.formats import load_statistics
 from lightning_realign.errors import CheckpointError, DataError
 from lightning_realign.evaluators.bundle import EvaluatorBundle
 from lightning_realign.models.evaluator import CONTACTS, MotionTextEvaluator
-from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.published import channels_read, skeleton_of_size
 from lightning_realign.text.word_vectors import WordVectors, read_word_vectors
 from lightning_realign.weights import load_strictly, read_content, state_under
 
 ENCODERS = ("movement_encoder", "motion_encoder", "text_encoder")
-SKELETONS = ("humanml3d", "kit")
 # Where the archives that hold finest.tar keep the statistics it was trained with.
 STATISTICS = ("Comp_v6_KLD01/meta", "Comp_v6_KLD005/meta")
 # A contact is 0 or 1 and varies by 0.1 to 0.5. The evaluators' deviations of it are a 25th of the data set's (a bias
@@ -40,16 +39,17 @@ def read_published(path: Path, statistics: Path | None, word_vectors: Path) -> E
         DataError: statistics or word vectors are missing or unusable.
     """
     weights = _weights(path)
-    skeleton = _skeleton(weights["movement_encoder"], path)
+    channels = channels_read(weights["movement_encoder"], "main.0")
+    skeleton = skeleton_of_size(channels, path, "give a published finest.tar", lambda one: one.num_features - CONTACTS)
     vectors = read_word_vectors(word_vectors)
-    network = MotionTextEvaluator(load_skeleton(skeleton).num_features, len(vectors.vocabulary))
+    network = MotionTextEvaluator(skeleton.num_features, len(vectors.vocabulary))
     for name in ENCODERS:
         load_strictly(getattr(network, name), weights[name], f"{path}: {name}", remedy="give a published finest.tar")
     _set_words(network.words, vectors, word_vectors)
     normaliser = _statistics(_statistics_folder(path, statistics), network.num_features)
     for module in (network, normaliser):
         module.requires_grad_(False).eval()
-    return EvaluatorBundle(network, normaliser, vectors.vocabulary, "tagged", skeleton, fingerprint="")
+    return EvaluatorBundle(network, normaliser, vectors.vocabulary, "tagged", skeleton.name, fingerprint="")
 
 
 def _weights(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -63,19 +63,6 @@ def _weights(path: Path) -> dict[str, Mapping[str, Any]]:
             "evaluator that this project trained has the name 'guo')"
         )
     return {name: content[name] for name in ENCODERS}
-
-
-def _skeleton(movement: Mapping[str, Any], path: Path) -> str:
-    """The skeleton whose features the first convolution reads."""
-    first = movement.get("main.0.weight")
-    channels = first.shape[1] if isinstance(first, Tensor) and first.dim() == 3 else None
-    sizes = {load_skeleton(name).num_features - CONTACTS: name for name in SKELETONS}
-    if channels not in sizes:
-        raise CheckpointError(
-            f"{path}: its first convolution reads {channels} features, the published ones read "
-            f"{' or '.join(map(str, sizes))}: give a published finest.tar"
-        )
-    return sizes[channels]
 
 
 def _set_words(table: nn.Embedding, vectors: WordVectors, folder: Path) -> None:

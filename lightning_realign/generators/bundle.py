@@ -6,13 +6,15 @@ The kind is "motion_diffusion"; the names in its state dict are `denoiser.*` and
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
+from typing_extensions import Unpack
 
 from lightning_realign._checkpoint_file import CheckpointFile
+from lightning_realign._diffusion_entry import Names, diffusion_entry, read_diffusion_entry
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models.mdm import MotionDenoiser, MotionDenoiserArchitecture
@@ -43,23 +45,12 @@ def motion_diffusion_spec(
     denoiser: MotionDenoiser,
     schedule: NoiseSchedule,
     *,
-    skeleton: str,
-    text_encoder: str,
-    fingerprint: str,
     prediction: Prediction,
+    **names: Unpack[Names],
 ) -> dict[str, Any]:
     """The entry that the generator's LightningModule stores in its checkpoint."""
-    return {
-        "kind": KIND,
-        "skeleton": skeleton,
-        "num_features": denoiser.num_features,
-        "text_encoder": text_encoder,
-        "text_size": denoiser.text_size,
-        "denoiser": asdict(denoiser.architecture),
-        "schedule": schedule.to_dict(),
-        "prediction": prediction,
-        "fingerprint": fingerprint,
-    }
+    fields = diffusion_entry(denoiser, schedule, prediction, names)
+    return {"kind": KIND, "num_features": denoiser.num_features, **fields}
 
 
 def load_motion_diffusion(path: str | Path) -> MotionDiffusionBundle:
@@ -78,11 +69,7 @@ def motion_diffusion_bundle(file: CheckpointFile) -> MotionDiffusionBundle:
     bundle = MotionDiffusionBundle(
         file.build(MotionDenoiser, sizes, file.part("denoiser", MotionDenoiserArchitecture)),
         Normaliser(features),
-        file.part("schedule", NoiseSchedule),
-        file.choice("prediction", Prediction),
-        file.field("skeleton", str),
-        file.field("text_encoder", str),
-        file.field("fingerprint", str),
+        *read_diffusion_entry(file),
     )
     file.load(bundle.modules)
     return bundle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,20 +10,17 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import LatentGuide, LoadOptions
+from lightning_realign.generators.base import LoadOptions
+from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
 from lightning_realign.generators.latent_denoising import Denoising, DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm_files import read_parts, read_statistics
-from lightning_realign.generators.network import FrozenNetworks
-from lightning_realign.generators.streams import SampleStreams
 from lightning_realign.generators.token_sampling import masked_shares
 from lightning_realign.models.mardm import MaskedCodeTransformer, MotionAutoencoder
-from lightning_realign.models.motion_codec import code_lengths
 from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.completion import complete_features
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import valid_mask
 
-TEXT_ENCODER = "clip-vit-base-patch32-pooled"
 # Rounds of the published sampling, in each of which all codes not yet settled are denoised.
 ROUNDS = 18
 # Classifier-free guidance of the published evaluation; KIT-ML has its own.
@@ -55,18 +51,7 @@ class MARDMSettings:
             raise ConfigError(f"generator rounds={self.rounds}: need at least 1")
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """What all rounds of a draw share: text [B, E], counts of codes [B], lengths [B], noise and guide."""
-
-    text: Tensor
-    counts: Tensor
-    lengths: Tensor
-    streams: SampleStreams
-    guide: LatentGuide | None
-
-
-class MARDMGenerator(FrozenNetworks):
+class MARDMGenerator(CodeDrawingGenerator):
     """`DrawingGenerator` over MARDM's transformer, its denoising network and its autoencoder.
 
     A motion's codes are settled in rounds: all codes not yet settled are denoised at once, and a share of them, in a
@@ -95,7 +80,7 @@ class MARDMGenerator(FrozenNetworks):
         options: LoadOptions | None = None,
     ) -> None:
         modules = {"codec": codec, "transformer": transformer, "normaliser": normaliser}
-        super().__init__(skeleton, TEXT_ENCODER, modules, normaliser, options)
+        super().__init__(skeleton, codec.sizes.frames_per_code, modules, normaliser, options)
         self.codec, self.transformer, self.settings = codec, transformer, settings
         self._spec = load_skeleton(skeleton)
 
@@ -110,56 +95,30 @@ class MARDMGenerator(FrozenNetworks):
         both = 1 if self.settings.cfg_scale == 1 else 2
         return self.settings.rounds * both * (1 + self.settings.denoising.evaluations)
 
-    @torch.no_grad()
-    def condition(self, texts: Sequence[str]) -> Tensor:
-        """The text embeddings [B, 512] that the transformer reads."""
-        return self._text_encoder()(texts).sentence.to(self.device, self.dtype)
+    def _drawn(self, draw: Draw) -> Tensor:
+        return self._features(self._codes(draw), draw.lengths)
 
-    @torch.no_grad()
-    def draw(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        noise: Sequence[torch.Generator],
-        guide: LatentGuide | None = None,
-    ) -> Tensor:
-        """Draw B motions.
-
-        Args:
-            texts: B captions.
-            lengths: [B] frames; a motion has a code for each 4, or part of them.
-            noise: B generators on the CPU, from which all that is random in a motion comes.
-            guide: asked at every denoising step of every round.
-
-        Returns:
-            Features [B, T, D] in the data set's own units, zero beyond a sample's length.
-        """
-        lengths = lengths.to(self.device)
-        counts = code_lengths(lengths, self.codec.sizes.frames_per_code)
-        streams = SampleStreams(noise, counts.tolist(), self.device)
-        return self._features(self._codes(_Batch(self.condition(texts), counts, lengths, streams, guide)), lengths)
-
-    def _codes(self, batch: _Batch) -> Tensor:
+    def _codes(self, draw: Draw) -> Tensor:
         """Codes [B, n, C], zero beyond a motion's own."""
-        own = valid_mask(batch.counts, int(batch.counts.max()))
+        own = valid_mask(draw.counts, int(draw.counts.max()))
         masked = self.transformer.mask_latent
         codes = masked.where(own[..., None], 0.0)
-        order = batch.streams.uniform().masked_fill(~own, torch.inf)
+        order = draw.streams.uniform().masked_fill(~own, torch.inf)
         for share in masked_shares(self.settings.rounds):
             ranks = order.argsort(dim=1, stable=True).argsort(dim=1)
-            hidden = ranks < (share * batch.counts).round().clamp_min(1)[:, None]
+            hidden = ranks < (share * draw.counts).round().clamp_min(1)[:, None]
             codes = torch.where(hidden[..., None], masked, codes)
-            drawn = self._denoised(codes, hidden, batch)
+            drawn = self._denoised(codes, hidden, draw)
             codes = torch.where(hidden[..., None], drawn, codes)
             order = order.masked_fill(~hidden, torch.inf)
         return codes
 
-    def _denoised(self, codes: Tensor, hidden: Tensor, batch: _Batch) -> Tensor:
+    def _denoised(self, codes: Tensor, hidden: Tensor, draw: Draw) -> Tensor:
         """Codes [B, n, C], fresh ones where `hidden` [B, n]."""
         scale, head = self.settings.cfg_scale, self.transformer.head
-        conditions = [self.transformer(codes, batch.text, batch.counts)[hidden]]
+        conditions = [self.transformer(codes, draw.text, draw.counts)[hidden]]
         if scale != 1:
-            conditions.append(self.transformer(codes, torch.zeros_like(batch.text), batch.counts)[hidden])
+            conditions.append(self.transformer(codes, torch.zeros_like(draw.text), draw.counts)[hidden])
 
         def field(x: Tensor, t: float) -> Tensor:
             outputs = head(x[hidden].repeat(len(conditions), 1), t, torch.cat(conditions)).chunk(len(conditions))
@@ -167,12 +126,12 @@ class MARDMGenerator(FrozenNetworks):
             return torch.zeros_like(x).masked_scatter(hidden[..., None], mixed)
 
         def features_of(clean: Tensor) -> Tensor:
-            return self._features(torch.where(hidden[..., None], clean, codes), batch.lengths)
+            return self._features(torch.where(hidden[..., None], clean, codes), draw.lengths)
 
         def step_guide(step: int, clean: Tensor) -> Tensor | None:
-            return None if batch.guide is None else batch.guide(step, clean, features_of)
+            return None if draw.guide is None else draw.guide(step, clean, features_of)
 
-        return self.settings.denoising.run(field, lambda: batch.streams.normal(codes.shape[2]).to(codes), step_guide)
+        return self.settings.denoising.run(field, lambda: draw.streams.normal(codes.shape[2]).to(codes), step_guide)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -183,8 +142,7 @@ class MARDMGenerator(FrozenNetworks):
 
     def _features(self, codes: Tensor, lengths: Tensor) -> Tensor:
         """Features [B, T, D] of codes [B, n, C], each motion completed by itself; differentiable."""
-        counts = code_lengths(lengths, self.codec.sizes.frames_per_code)
-        motions = self.normaliser.denormalise(self.codec.decode(codes, counts))
+        motions = self.normaliser.denormalise(self.codec.decode(codes, self.counts(lengths)))
         whole: dict[int, Tensor] = {}
         for length in sorted(set(lengths.tolist())):
             rows = (lengths == length).nonzero()[:, 0]

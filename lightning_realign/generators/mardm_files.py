@@ -10,20 +10,20 @@ from torch import Tensor
 
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators.base import LoadOptions, read_normaliser
-from lightning_realign.generators.published import numbered, published_weights
 from lightning_realign.models.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
 from lightning_realign.models.motion_codec import CodecArchitecture
-from lightning_realign.motion import load_skeleton
+from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.motion.completion import position_features
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.published import channels_read, numbered, published_weights, sizes_of_weights, skeleton_of_size
 from lightning_realign.weights import load_strictly
 
-_SKELETONS = ("humanml3d", "kit")
 # Names of the two published kinds, as they are in the names of their folders; whether the network predicts a velocity.
 _KINDS = {"sit": True, "ddpm": False}
 _AUTOENCODER = "AE"
 # The autoencoder's published file; KIT-ML's is the second.
 _FILES = ("latest.tar", "net_best_fid.tar")
+_AE_REMEDY = "give MARDM's published AE"
 # A frozen CLIP that a file may carry along; the one used is that of `lightning_realign.text`.
 _IGNORED = ("clip_model.",)
 
@@ -58,7 +58,8 @@ def read_parts(folder: Path) -> MARDMParts:
         )
     codec, skeleton = _codec(folder.parent / _AUTOENCODER / "model")
     path, weights = published_weights(folder / "model" / _FILES[0], "ema_mardm")
-    transformer = MaskedCodeTransformer(codec.sizes.code_size, _sizes(weights, path))
+    with sizes_of_weights(path):
+        transformer = MaskedCodeTransformer(codec.sizes.code_size, _sizes(weights, path))
     load_strictly(transformer, weights, str(path), ignored=_IGNORED, remedy="give MARDM's published XL model")
     return MARDMParts(codec, transformer, skeleton, kinds[0])
 
@@ -90,35 +91,32 @@ def read_statistics(folder: Path, features: int, skeleton: str, options: LoadOpt
 def _codec(home: Path) -> tuple[MotionAutoencoder, str]:
     """The autoencoder and the name of its skeleton."""
     path, weights = published_weights(home / _FILES[0] if _there(home / _FILES[0]) else home / _FILES[1], "ae")
-    known = {position_features(load_skeleton(name)): name for name in _SKELETONS}
-    if known.get(_inputs(weights, path)) == _SKELETONS[1] and _there(home / _FILES[1]):
+    skeleton = _skeleton(weights, path)
+    if skeleton.name == "kit" and _there(home / _FILES[1]):
         path, weights = published_weights(home / _FILES[1], "ae")
-    features = _inputs(weights, path)
-    if features not in known:
-        raise CheckpointError(
-            f"{path}: its motions have {features} features; give an autoencoder of {', '.join(map(str, known))}"
+        skeleton = _skeleton(weights, path)
+    code_size = channels_read(weights, "decoder.model.0")
+    if code_size is None:
+        raise CheckpointError(f"{path}: holds no motion autoencoder: {_AE_REMEDY}")
+    with sizes_of_weights(path):
+        sizes = CodecArchitecture(
+            code_size=code_size,
+            width=len(weights["encoder.model.0.weight"]),
+            depth=numbered(weights, "encoder.model.2.1.model.", ".conv1.weight"),
+            halvings=numbered(weights, "encoder.model.", ".0.weight"),
         )
-    sizes = CodecArchitecture(
-        code_size=_inputs(weights, path, "decoder"),
-        width=len(weights["encoder.model.0.weight"]),
-        depth=numbered(weights, "encoder.model.2.1.model.", ".conv1.weight"),
-        halvings=numbered(weights, "encoder.model.", ".0.weight"),
-    )
-    codec = MotionAutoencoder(features, sizes)
-    load_strictly(codec, weights, str(path), remedy="give MARDM's published AE")
-    return codec, known[features]
+    codec = MotionAutoencoder(position_features(skeleton), sizes)
+    load_strictly(codec, weights, str(path), remedy=_AE_REMEDY)
+    return codec, skeleton.name
 
 
 def _there(path: Path) -> bool:
     return path.is_file() or path.with_suffix(".safetensors").is_file()
 
 
-def _inputs(weights: Mapping[str, Tensor], path: Path, part: str = "encoder") -> int:
-    """Channels that the encoder or the decoder reads."""
-    first = weights.get(f"{part}.model.0.weight")
-    if first is None or first.dim() != 3:
-        raise CheckpointError(f"{path}: holds no motion autoencoder; give MARDM's published AE")
-    return int(first.shape[1])
+def _skeleton(weights: Mapping[str, Tensor], path: Path) -> Skeleton:
+    """The skeleton whose positions and velocities the encoder reads."""
+    return skeleton_of_size(channels_read(weights, "encoder.model.0"), path, _AE_REMEDY, position_features)
 
 
 def _sizes(weights: Mapping[str, Tensor], path: Path) -> MARDMArchitecture:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.mdm_files import MDMForm, read_form
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.network import Facts
 from lightning_realign.models.mdm import MotionDenoiser
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.published import sizes_of_weights
 from lightning_realign.types import TextFeatures
 from lightning_realign.weights import load_strictly, read_weights
 
@@ -30,7 +31,7 @@ _IGNORED = ("clip_model.", "sequence_pos_encoder.pe", "embed_timestep.sequence_p
 class MDMGenerator(MotionStateGenerator):
     """`Generator` over a `MotionDenoiser`; its state x is the normalised motion.
 
-    A network that does not mask padding hears every frame of its state: then all states have `max_frames`, as in the
+    A network that does not mask padding hears every frame of its state: then all states have `state_frames`, as in the
     published training and evaluation, and the motion is their beginning.
 
     Args:
@@ -38,7 +39,7 @@ class MDMGenerator(MotionStateGenerator):
         denoiser: the network, with its weights.
         normaliser: statistics of its motions.
         options: of them, the text encoder and the folder of its cached features are read.
-        max_frames: frames of the state of a network that does not mask padding.
+        state_frames: frames of the state of a network that does not mask padding.
     """
 
     def __init__(
@@ -47,28 +48,16 @@ class MDMGenerator(MotionStateGenerator):
         denoiser: MotionDenoiser,
         normaliser: Normaliser,
         options: LoadOptions | None = None,
-        max_frames: int = MAX_FRAMES,
+        state_frames: int = MAX_FRAMES,
     ) -> None:
         super().__init__(facts, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
         self.denoiser = denoiser
-        self.max_frames = max_frames
+        self._state_frames = None if denoiser.architecture.mask_frames else state_frames
 
     @property
     def state_frames(self) -> int | None:
         """Frames of every state where the network hears padding."""
-        return None if self.denoiser.architecture.mask_frames else self.max_frames
-
-    def noise_shape(self, length: int) -> tuple[int, ...]:
-        """(frames, D).
-
-        Raises:
-            FeatureSpecError: a motion longer than the state.
-        """
-        if self.state_frames is not None and length > self.state_frames:
-            raise FeatureSpecError(
-                f"a motion of {length} frames: this MDM model makes at most {self.state_frames}; ask for fewer"
-            )
-        return super().noise_shape(length)
+        return self._state_frames
 
     def condition(self, texts: Sequence[str]) -> TextFeatures:
         """The features of B captions; the unconditional half of guidance needs no text."""
@@ -111,16 +100,17 @@ def load(checkpoint: Path, options: LoadOptions) -> MDMGenerator:
     """
     weights = read_weights(checkpoint, "model_avg", "model")
     form = read_form(checkpoint, weights)
-    denoiser = MotionDenoiser(form.num_features, form.text_size, **form.architecture())
+    with sizes_of_weights(checkpoint):
+        denoiser = MotionDenoiser(form.skeleton.num_features, form.text_size, **form.architecture())
     load_strictly(denoiser, weights, str(checkpoint), ignored=_IGNORED)
     facts = Facts(
-        skeleton=form.skeleton,
+        skeleton=form.skeleton.name,
         schedule=NoiseSchedule("cosine", steps=form.steps),
         prediction="sample",
         text_encoder=TEXT_ENCODERS[form.text_encoder],
         recipe=_recipe(checkpoint, form, options),
     )
-    normaliser = options.normaliser(checkpoint, form.num_features)
+    normaliser = options.normaliser(checkpoint, form.skeleton.num_features)
     return MDMGenerator(facts, denoiser, normaliser, options)
 
 

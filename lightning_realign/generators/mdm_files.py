@@ -12,12 +12,14 @@ from torch import Tensor
 from lightning_realign.data.formats import read_json
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models.mdm import MotionDenoiserArchitecture, MotionDenoiserKind
+from lightning_realign.motion import Skeleton
+from lightning_realign.published import channels_read, numbered, skeleton_of_size
 
 _STACKS: dict[str, tuple[MotionDenoiserKind, str]] = {
     "trans_enc": ("encoder", "seqTransEncoder"),
     "trans_dec": ("decoder", "seqTransDecoder"),
 }
-_DATASETS = {263: ("humanml", "humanml3d"), 251: ("kit", "kit")}
+_DATASETS = {"humanml3d": "humanml", "kit": "kit"}
 _TEXT_ENCODERS = {512: "clip", 768: "bert"}
 # The public networks' positions are indexed by timesteps, too.
 _MAX_STEPS = MotionDenoiserArchitecture().max_tokens
@@ -52,17 +54,17 @@ class MDMForm:
     """One form of MDM.
 
     Attributes:
-        arch, dataset, text_encoder: in the public training's words.
-        num_features, text_size, width, layers, feedforward: sizes, as the weights have them.
+        arch, text_encoder: in the public training's words.
+        skeleton: of its motions.
+        text_size, width, layers, feedforward: sizes, as the weights have them.
         steps: length of the cosine noise schedule.
         mask_frames, time_token, text_in_token: see `MotionDenoiser`.
         knows_no_text: whether it was trained without text, too, which classifier-free guidance needs.
     """
 
     arch: str
-    dataset: str
     text_encoder: str
-    num_features: int
+    skeleton: Skeleton
     text_size: int
     width: int
     layers: int
@@ -72,11 +74,6 @@ class MDMForm:
     time_token: bool
     text_in_token: bool
     knows_no_text: bool
-
-    @property
-    def skeleton(self) -> str:
-        """Name of the feature spec of its motions."""
-        return _DATASETS[self.num_features][1]
 
     def architecture(self) -> dict[str, Any]:
         """Arguments of its `MotionDenoiser`; the public code fixes heads and dropout."""
@@ -101,14 +98,15 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
         ConfigError: a training argument that has no equivalent here.
         DataError: an unreadable args.json.
     """
-    arch, sizes = _sizes(checkpoint, weights)
-    dataset, text_encoder = _DATASETS[sizes["num_features"]][0], _TEXT_ENCODERS[sizes["text_size"]]
+    arch, skeleton, sizes = _sizes(checkpoint, weights)
+    dataset, text_encoder = _DATASETS[skeleton.name], _TEXT_ENCODERS[sizes["text_size"]]
     path, older = checkpoint.parent / "args.json", False
     if path.exists():
         told: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
         told |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
         arguments = read_json(path, "training arguments")
-        given = _checked(path, checkpoint, arguments, told)
+        _check_model(path, checkpoint, arguments, told)
+        given = _training(path, arguments)
         # The public code has this option since it has DistilBERT; before, the token of a decoder held the text, too.
         older = "text_encoder_type" not in arguments
     elif (arch, text_encoder, dataset) in _PUBLISHED_ONCE:
@@ -120,8 +118,8 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
         )
     return MDMForm(
         arch,
-        dataset,
         text_encoder,
+        skeleton,
         **sizes,
         steps=given["diffusion_steps"],
         mask_frames=given["mask_frames"],
@@ -131,29 +129,35 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
     )
 
 
-def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, dict[str, int]]:
-    """The transformer's name in the public training's words, and the sizes of the weights."""
-    archs = [arch for arch, (_, stack) in _STACKS.items() if f"{stack}.layers.0.linear1.weight" in weights]
-    matrices = [weights.get(f"{name}.weight") for name in ("input_process.poseEmbedding", "embed_text")]
-    matrices += [weights[f"{_STACKS[arch][1]}.layers.0.linear1.weight"] for arch in archs]
-    if len(archs) != 1 or any(matrix is None or matrix.dim() != 2 for matrix in matrices):
+def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, Skeleton, dict[str, int]]:
+    """The transformer's name in the public training's words, the skeleton, and the sizes of the weights."""
+    firsts = {arch: f"{stack}.layers.0.linear1" for arch, (_, stack) in _STACKS.items()}
+    archs = [arch for arch, first in firsts.items() if channels_read(weights, first) is not None]
+    features, text = channels_read(weights, "input_process.poseEmbedding"), channels_read(weights, "embed_text")
+    if len(archs) != 1 or features is None or text is None:
         raise CheckpointError(
             f"{checkpoint}: is no text-to-motion transformer of MDM, which has 'input_process.poseEmbedding', "
             "'embed_text' and 'seqTransEncoder' or 'seqTransDecoder': give its model*.pt"
         )
-    stack = _STACKS[archs[0]][1]
-    (width, features), (_, text), (feedforward, _) = (tuple(matrix.shape) for matrix in matrices if matrix is not None)
-    for name, size, known in (("motions", features, _DATASETS), ("texts", text, _TEXT_ENCODERS)):
-        if size not in known:
-            sizes = " or ".join(map(str, known))
-            raise CheckpointError(f"{checkpoint}: its {name} have {size} features: give a model of {sizes}")
-    layers = sum(key.startswith(f"{stack}.layers.") and key.endswith(".linear1.weight") for key in weights)
-    named = {"num_features": features, "text_size": text, "width": width}
-    return archs[0], named | {"layers": layers, "feedforward": feedforward}
+    skeleton = skeleton_of_size(features, checkpoint, "give a model of one of those")
+    if text not in _TEXT_ENCODERS:
+        known = " or ".join(map(str, _TEXT_ENCODERS))
+        raise CheckpointError(f"{checkpoint}: its texts have {text} features: give a model of {known}")
+    (arch,) = archs
+    return (
+        arch,
+        skeleton,
+        {
+            "text_size": text,
+            "width": len(weights["input_process.poseEmbedding.weight"]),
+            "layers": numbered(weights, f"{_STACKS[arch][1]}.layers.", ".linear1.weight"),
+            "feedforward": len(weights[f"{firsts[arch]}.weight"]),
+        },
+    )
 
 
-def _checked(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the weights do not tell, once those that they do agree with them."""
+def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+    """Refuse arguments that disagree with what the weights tell, or of a model that cannot be used."""
     for name, value in told.items():
         if name in given and given[name] != value:
             raise CheckpointError(
@@ -163,6 +167,10 @@ def _checked(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mappi
     for name, value in _REQUIRED.items():
         if name in given and given[name] != value:
             raise ConfigError(f"{path}: {name} is {given[name]!r}; only models trained with {value!r} can be used")
+
+
+def _training(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the weights do not tell."""
     chosen = {name: given.get(name, value) for name, value in _DEFAULTS.items()}
     steps, share = chosen["diffusion_steps"], chosen["cond_mask_prob"]
     if type(steps) is not int or not 1 <= steps <= _MAX_STEPS:

@@ -20,13 +20,12 @@ from lightning_realign.errors import CheckpointError
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace, MotionVAE, VAEArchitecture
-from lightning_realign.motion import load_skeleton
+from lightning_realign.published import channels_read, skeleton_of_size
 from lightning_realign.weights import load_strictly, read_weights
 
 CLIP, SENTENCE_T5 = "clip-vit-large-patch14", "sentence-t5-large"
 TEXT_SIZE = 768
 GUIDANCE_SIZE = 256
-_SKELETONS = ("humanml3d", "kit")
 _UNUSED_TABLE = "denoiser.mem_pos.pe"
 # The networks of the public evaluation and the text encoder, which files may carry along.
 _OTHERS = ("t2m_textencoder.", "t2m_moveencoder.", "t2m_motionencoder.", "text_encoder.")
@@ -99,8 +98,10 @@ def read_bundle(family: str, checkpoint: Path, options: LoadOptions) -> Diffusio
             f"{checkpoint}: holds the model of family {found!r} (published as {FORMS[found].file}), not {family!r}: "
             f"set the family to {found!r}, or give {form.file}"
         )
-    skeleton = _skeleton(weights, checkpoint)
-    features = load_skeleton(skeleton).num_features
+    skeleton = skeleton_of_size(
+        channels_read(weights, "vae.skel_embedding"), checkpoint, "give the checkpoint of HumanML3D or KIT-ML"
+    )
+    features = skeleton.num_features
     vae = MotionVAE(features, **asdict(form.vae))
     sizes = vae.latent_tokens, vae.latent_size, TEXT_SIZE
     denoiser = LatentDenoiser(*sizes, **asdict(form.denoiser))
@@ -114,7 +115,7 @@ def read_bundle(family: str, checkpoint: Path, options: LoadOptions) -> Diffusio
         options.normaliser(checkpoint, features),
         NoiseSchedule(),
         "epsilon",
-        skeleton,
+        skeleton.name,
         form.text_encoder,
         fingerprint="",
     )
@@ -126,15 +127,7 @@ def recognise(weights: Mapping[str, Tensor], checkpoint: Path) -> str:
     Raises:
         CheckpointError: they are of no latent text-to-motion model.
     """
-    wanted = ", ".join(form.file for form in FORMS.values())
-    if any(key.startswith(("controlnet.", "traj_encoder.")) for key in weights):
-        raise CheckpointError(
-            f"{checkpoint}: holds a MotionLCM ControlNet, which follows trajectories and is no family here: give "
-            f"{FORMS['motionlcm_v2'].file} of family 'motionlcm_v2', which it was trained upon"
-        )
-    for part, sort in (("vae.", "a diffusion model on motions"), ("denoiser.", "a VAE alone")):
-        if not any(key.startswith(part) for key in weights):
-            raise CheckpointError(f"{checkpoint}: holds no {part}* weights, so it is {sort} at most: give {wanted}")
+    _check_parts(weights, checkpoint)
     small = "denoiser.latent_pre.weight" in weights
     if "denoiser.time_embedding.cond_proj.weight" in weights:
         return "motionlcm_v2" if small else "motionlcm"
@@ -143,14 +136,14 @@ def recognise(weights: Mapping[str, Tensor], checkpoint: Path) -> str:
     return "mld" if _UNUSED_TABLE in weights else "mld_star"
 
 
-def _skeleton(weights: Mapping[str, Tensor], checkpoint: Path) -> str:
-    """The skeleton whose features the weights read."""
-    embedding = weights.get("vae.skel_embedding.weight")
-    features = embedding.shape[1] if embedding is not None and embedding.dim() == 2 else None
-    sizes = {load_skeleton(name).num_features: name for name in _SKELETONS}
-    if features not in sizes:
+def _check_parts(weights: Mapping[str, Tensor], checkpoint: Path) -> None:
+    """Refuse what is not a VAE with the denoiser of its latents, and no more."""
+    if any(key.startswith(("controlnet.", "traj_encoder.")) for key in weights):
         raise CheckpointError(
-            f"{checkpoint}: its 'vae.skel_embedding.weight' reads {features} features, text-to-motion models read "
-            f"{' or '.join(map(str, sizes))}: give the checkpoint of HumanML3D or KIT-ML"
+            f"{checkpoint}: holds a MotionLCM ControlNet, which follows trajectories and is no family here: give "
+            f"{FORMS['motionlcm_v2'].file} of family 'motionlcm_v2', which it was trained upon"
         )
-    return sizes[features]
+    for part, sort in (("vae.", "a diffusion model on motions"), ("denoiser.", "a VAE alone")):
+        if not any(key.startswith(part) for key in weights):
+            wanted = ", ".join(form.file for form in FORMS.values())
+            raise CheckpointError(f"{checkpoint}: holds no {part}* weights, so it is {sort} at most: give {wanted}")

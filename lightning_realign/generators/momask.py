@@ -10,21 +10,18 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import LatentGuide, LoadOptions, read_normaliser
+from lightning_realign.generators.base import LoadOptions, read_normaliser
+from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
 from lightning_realign.generators.momask_files import MoMaskParts, read_parts
-from lightning_realign.generators.network import FrozenNetworks
-from lightning_realign.generators.streams import SampleStreams
 from lightning_realign.generators.token_sampling import TokenSampling, draw_tokens
-from lightning_realign.models.motion_codec import code_lengths
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import zero_padding
 
-TEXT_ENCODER = "clip-vit-base-patch32-pooled"
 # Classifier-free guidance of the published evaluation; KIT-ML has its own.
 _CFG_SCALES = {"humanml3d": 4.0, "kit": 2.0}
 
 
-class MoMaskGenerator(FrozenNetworks):
+class MoMaskGenerator(CodeDrawingGenerator):
     """`DrawingGenerator` over MoMask's transformers and its residual VQ-VAE.
 
     The transformers compute in float64 whatever the precision asked for. A draw takes the largest of noisy logits, and
@@ -47,7 +44,7 @@ class MoMaskGenerator(FrozenNetworks):
         options: LoadOptions | None = None,
     ) -> None:
         modules = {"codec": parts.codec, "normaliser": normaliser, "masked": parts.masked, "residual": parts.residual}
-        super().__init__(parts.skeleton, TEXT_ENCODER, modules, normaliser, options)
+        super().__init__(parts.skeleton, parts.codec.sizes.frames_per_code, modules, normaliser, options)
         self.parts = parts
         self.settings = settings if settings is not None else TokenSampling()
         self.to()
@@ -74,42 +71,20 @@ class MoMaskGenerator(FrozenNetworks):
         """0: tokens are drawn, not denoised."""
         return 0
 
-    @torch.no_grad()
-    def draw(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        noise: Sequence[torch.Generator],
-        guide: LatentGuide | None = None,
-    ) -> Tensor:
-        """Draw B motions.
-
-        Args:
-            texts: B captions.
-            lengths: [B] frames; a motion has a token for each 4, or part of them.
-            noise: B generators on the CPU, from which all that is random in a motion comes.
-            guide: never asked, since nothing is denoised.
-
-        Returns:
-            Features [B, T, D] in the data set's own units, zero beyond a sample's length.
-        """
-        codec, lengths = self.parts.codec, lengths.to(self.device)
-        counts = code_lengths(lengths, codec.sizes.frames_per_code)
-        gumbel = SampleStreams(noise, counts.tolist(), self.device).gumbel
-        text = self.condition(texts)
-        tokens = draw_tokens(self.parts.masked, self.parts.residual, text, counts, gumbel, self.settings)
-        return self._features(tokens, counts, lengths)
+    def _drawn(self, draw: Draw) -> Tensor:
+        networks = self.parts.masked, self.parts.residual
+        tokens = draw_tokens(*networks, draw.text, draw.counts, draw.streams.gumbel, self.settings)
+        return self._features(tokens, draw.lengths)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What tokens keep of real motions [B, T, D], in the data set's own units."""
-        codec, lengths = self.parts.codec, lengths.to(self.device)
+        lengths = lengths.to(self.device)
         motion = self.normaliser.normalise(features.to(self.device, self.dtype))
-        tokens = codec.encode(motion, lengths)
-        return self._features(tokens, code_lengths(lengths, codec.sizes.frames_per_code), lengths)
+        return self._features(self.parts.codec.encode(motion, lengths), lengths)
 
-    def _features(self, tokens: Tensor, counts: Tensor, lengths: Tensor) -> Tensor:
-        motion = self.parts.codec.decode(tokens, counts)[:, : int(lengths.max())]
+    def _features(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        motion = self.parts.codec.decode(tokens, self.counts(lengths))[:, : int(lengths.max())]
         return zero_padding(self.normaliser.denormalise(motion), lengths)
 
 

@@ -9,18 +9,15 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from lightning_realign.data.formats import read_text
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.generators.published import numbered, published_weights
 from lightning_realign.models.momask import MaskedTransformer, ResidualTransformer, TokenTransformerArchitecture
 from lightning_realign.models.motion_codec import CodecArchitecture
 from lightning_realign.models.residual_vq import ResidualVQVAE
-from lightning_realign.motion import load_skeleton
+from lightning_realign.published import numbered, published_weights, read_options, sizes_of_weights, skeleton_of_size
 from lightning_realign.weights import load_strictly
 
 _Network = TypeVar("_Network", MaskedTransformer, ResidualTransformer)
 
-_SKELETONS = ("humanml3d", "kit")
 # A frozen CLIP that a file of the transformers may carry along; the one used is that of `lightning_realign.text`.
 _IGNORED = ("clip_model.",)
 
@@ -72,11 +69,10 @@ def read_parts(folder: Path) -> MoMaskParts:
         DataError: an unreadable opt.txt.
     """
     home = _home(folder, _CODEC)
-    codec = _codec(home)
+    codec, skeleton = _codec(home)
     tokens, code_size = codec.tokens, codec.sizes.code_size
     masked = _loaded(_MASKED, folder, lambda sizes: MaskedTransformer(tokens, code_size, sizes))
     residual = _loaded(_RESIDUAL, folder, lambda sizes: ResidualTransformer(codec.quantizers, tokens, code_size, sizes))
-    skeleton = next(name for name in _SKELETONS if load_skeleton(name).num_features == codec.num_features)
     return MoMaskParts(codec, masked, residual, skeleton, home / "meta")
 
 
@@ -84,7 +80,9 @@ def _loaded(part: _Part, folder: Path, make: Callable[[TokenTransformerArchitect
     """A transformer, made of its sizes, with its weights."""
     home = _home(folder, part)
     options, (path, weights) = _options(home, part), _read(home, part)
-    network = make(_transformer_sizes(weights, path, _whole(options, "n_heads", 6, home)))
+    heads = _whole(options, "n_heads", 6, home)
+    with sizes_of_weights(path):
+        network = make(_transformer_sizes(weights, path, heads))
     remedy = f"give the {part.prefix}* folder that came with {_CODEC.prefix}*"
     load_strictly(network, weights, str(path), ignored=_IGNORED, remedy=remedy)
     return network
@@ -111,16 +109,13 @@ def _read(home: Path, part: _Part) -> tuple[Path, dict[str, Tensor]]:
 
 
 def _options(home: Path, part: _Part) -> dict[str, str]:
-    """The options of a part's training, lines `name: value`; none where there is no opt.txt.
+    """The options of a part's training, see `read_options`.
 
     Raises:
         ConfigError: one makes another network than the published.
     """
     path = home / "opt.txt"
-    if not path.exists():
-        return {}
-    lines = (line.partition(": ") for line in read_text(path, "training options").splitlines())
-    options = {name.strip(): value.strip() for name, _, value in lines}
+    options = read_options(path)
     for name, value in part.needed.items():
         if options.get(name, value) != value:
             raise ConfigError(f"{path}: {name} is {options[name]}; only networks trained with {value} can be used")
@@ -134,26 +129,26 @@ def _whole(options: Mapping[str, str], name: str, published: int, home: Path) ->
     return int(given)
 
 
-def _codec(home: Path) -> ResidualVQVAE:
+def _codec(home: Path) -> tuple[ResidualVQVAE, str]:
+    """The autoencoder and the name of its skeleton."""
     options, (path, weights) = _options(home, _CODEC), _read(home, _CODEC)
     first, book = weights.get("encoder.model.0.weight"), weights.get("quantizer.layers.0.codebook")
-    known = {load_skeleton(name).num_features: name for name in _SKELETONS}
     if first is None or book is None or first.dim() != 3 or book.dim() != 2:
         raise CheckpointError(f"{path}: holds no residual VQ-VAE; give MoMask's {_CODEC.prefix}* folder")
-    if first.shape[1] not in known:
-        raise CheckpointError(
-            f"{path}: its motions have {first.shape[1]} features; give a model of {', '.join(map(str, known))}"
+    skeleton = skeleton_of_size(first.shape[1], path, "give checkpoints/t2m or checkpoints/kit of MoMask's archive")
+    growth = _whole(options, "dilation_growth_rate", 3, home)
+    with sizes_of_weights(path):
+        sizes = CodecArchitecture(
+            code_size=book.shape[1],
+            width=first.shape[0],
+            depth=numbered(weights, "encoder.model.2.1.model.", ".conv1.weight"),
+            halvings=numbered(weights, "encoder.model.", ".0.weight"),
+            dilation_growth=growth,
         )
-    sizes = CodecArchitecture(
-        code_size=book.shape[1],
-        width=first.shape[0],
-        depth=numbered(weights, "encoder.model.2.1.model.", ".conv1.weight"),
-        halvings=numbered(weights, "encoder.model.", ".0.weight"),
-        dilation_growth=_whole(options, "dilation_growth_rate", 3, home),
-    )
-    codec = ResidualVQVAE(first.shape[1], book.shape[0], numbered(weights, "quantizer.layers.", ".codebook"), sizes)
+        layers = numbered(weights, "quantizer.layers.", ".codebook")
+        codec = ResidualVQVAE(skeleton.num_features, book.shape[0], layers, sizes)
     load_strictly(codec, weights, str(path), remedy=f"give MoMask's {_CODEC.file}")
-    return codec
+    return codec, skeleton.name
 
 
 def _transformer_sizes(weights: Mapping[str, Tensor], path: Path, heads: int) -> TokenTransformerArchitecture:

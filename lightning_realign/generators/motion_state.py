@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from lightning_realign.errors import FeatureSpecError
 from lightning_realign.generators.base import convert_normalisation
 from lightning_realign.generators.network import NetworkGenerator
 from lightning_realign.motion.normaliser import Normaliser
@@ -27,8 +28,21 @@ class MotionStateGenerator(NetworkGenerator):
         """Frames of every state; None where it has as many as the motion."""
         return None
 
+    @property
+    def max_frames(self) -> int | None:
+        """Frames of the longest motion it can make; None where only memory limits them."""
+        return self.state_frames
+
     def noise_shape(self, length: int) -> tuple[int, ...]:
-        """(frames, D)."""
+        """(frames, D).
+
+        Raises:
+            FeatureSpecError: a motion longer than it can make.
+        """
+        if self.max_frames is not None and length > self.max_frames:
+            raise FeatureSpecError(
+                f"a motion of {length} frames: this generator makes at most {self.max_frames}; ask for fewer"
+            )
         return self.state_frames or length, len(self.normaliser.mean)
 
     def to_motion(self, x: Tensor, alpha_bar: float, lengths: Tensor, target: Normaliser) -> Tensor:

@@ -10,20 +10,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_realign.data.formats import read_text
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
+from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators.base import LoadOptions, Recipe, read_normaliser
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.network import Facts
 from lightning_realign.models.motiondiffuse import MotionDiffuseArchitecture, MotionDiffuseDenoiser, MotionDiffuseText
-from lightning_realign.motion import Skeleton, load_skeleton
+from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.published import channels_read, numbered, read_options, sizes_of_weights, skeleton_of_size
 from lightning_realign.types import TextFeatures
 from lightning_realign.weights import load_strictly, read_weights
 
 TEXT_ENCODER = "clip-vit-base-patch32"
-_SKELETONS = ("humanml3d", "kit")
 _SCALED_BLOCKS = ("root_yaw_velocity", "root_velocity", "root_height", "contacts")
 # What the published models divided the deviations of those blocks by.
 FEAT_BIAS = 25.0
@@ -97,18 +96,6 @@ class MotionDiffuseGenerator(MotionStateGenerator):
         """All the frames it can make, where its attention hears the padding."""
         return self.max_frames if self.denoiser.architecture.quadratic else None
 
-    def noise_shape(self, length: int) -> tuple[int, ...]:
-        """(frames, D).
-
-        Raises:
-            FeatureSpecError: a motion longer than it can make.
-        """
-        if length > self.max_frames:
-            raise FeatureSpecError(
-                f"a motion of {length} frames: this MotionDiffuse model makes at most {self.max_frames}; ask for fewer"
-            )
-        return super().noise_shape(length)
-
     @torch.no_grad()
     def condition(self, texts: Sequence[str]) -> MotionDiffuseText:
         """What the denoiser makes of B captions, which does not depend on the step.
@@ -160,9 +147,10 @@ def load(checkpoint: Path, options: LoadOptions) -> MotionDiffuseGenerator:
     weights = read_weights(checkpoint, "encoder")
     settings = _read_settings(_beside(checkpoint, "opt.txt"))
     found = read_sizes(weights, str(checkpoint), "MotionDiffuse, latest.tar")
-    sizes = MotionDiffuseArchitecture(
-        width=found.width, layers=found.layers, max_frames=found.frames, quadratic=settings.no_eff
-    )
+    with sizes_of_weights(checkpoint):
+        sizes = MotionDiffuseArchitecture(
+            width=found.width, layers=found.layers, max_frames=found.frames, quadratic=settings.no_eff
+        )
     denoiser = MotionDiffuseDenoiser(found.skeleton.num_features, sizes)
     load_strictly(denoiser, weights, str(checkpoint), ignored=("clip.",))
     steps = settings.diffusion_steps
@@ -185,10 +173,6 @@ def _beside(checkpoint: Path, name: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _features(skeleton: str) -> int:
-    return load_skeleton(skeleton).num_features
-
-
 def read_sizes(weights: Mapping[str, Tensor], where: str, what: str) -> PublicSizes:
     """The sizes that the public trainings of this family let vary.
 
@@ -200,29 +184,24 @@ def read_sizes(weights: Mapping[str, Tensor], where: str, what: str) -> PublicSi
     Raises:
         CheckpointError: weights of something else.
     """
-    table, frame = weights.get("sequence_embedding"), weights.get("joint_embed.weight")
-    layers = sum(key.startswith("temporal_decoder_blocks.") and key.endswith(".ffn.linear1.bias") for key in weights)
-    if table is None or frame is None or table.dim() != 2 or frame.dim() != 2 or not layers:
-        family, _, file = what.partition(", ")
+    table, features = weights.get("sequence_embedding"), channels_read(weights, "joint_embed")
+    layers = numbered(weights, "temporal_decoder_blocks.", ".ffn.linear1.bias")
+    family, _, file = what.partition(", ")
+    if table is None or features is None or table.dim() != 2 or not layers:
         raise CheckpointError(
             f"{where}: is no {family} model, which has 'sequence_embedding', 'joint_embed.weight' and "
             f"'temporal_decoder_blocks': give its {file}"
         )
-    (frames, width), features = table.shape, int(frame.shape[1])
-    if features not in map(_features, _SKELETONS):
-        known = " or ".join(f"{_features(name)} ({name})" for name in _SKELETONS)
-        raise CheckpointError(f"{where}: its motions have {features} features: give a model of {known}")
-    skeleton = next(load_skeleton(name) for name in _SKELETONS if _features(name) == features)
-    return PublicSizes(skeleton, width, layers, frames)
+    frames, width = table.shape
+    return PublicSizes(skeleton_of_size(features, where, f"give a published {file}"), width, layers, frames)
 
 
 def _read_settings(path: Path | None) -> _Settings:
-    """The fields of opt.txt, lines `name: value`, that matter here."""
-    if path is None:
-        return _Settings()
-    lines = (line.partition(": ") for line in read_text(path, "training options").splitlines())
-    fields = {name.strip(): value.strip() for name, _, value in lines}
+    """The fields of opt.txt that matter here."""
     published = _Settings()
+    if path is None:
+        return published
+    fields = read_options(path)
     quadratic = fields.get("no_eff", "False")
     if quadratic not in ("True", "False"):
         raise ConfigError(f"{path}: no_eff is {quadratic!r}, neither True nor False; copy the published opt.txt again")

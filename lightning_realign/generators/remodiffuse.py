@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
@@ -116,18 +116,10 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
         """Those of a call at scheduler index t: as many as `branches`."""
         return len(self.branches(t, ("",)))
 
-    def noise_shape(self, length: int) -> tuple[int, ...]:
-        """(frames, D).
-
-        Raises:
-            FeatureSpecError: a motion longer than it can make.
-        """
-        most = self.denoiser.architecture.max_frames
-        if length > most:
-            raise FeatureSpecError(
-                f"a motion of {length} frames: this ReMoDiffuse model makes at most {most}; ask for fewer"
-            )
-        return super().noise_shape(length)
+    @property
+    def max_frames(self) -> int:
+        """Frames of the longest motion it can make."""
+        return self.denoiser.architecture.max_frames
 
     @torch.no_grad()
     def condition(self, texts: Sequence[str]) -> ReMoDiffuseCondition:

@@ -12,6 +12,7 @@ from lightning_realign.generators.remodiffuse_database import DatabaseForm, Retr
 from lightning_realign.models.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.published import sizes_of_weights
 from lightning_realign.weights import load_strictly, read_weights, state_under
 
 # By skeleton: the database, and the data set's folder with the statistics.
@@ -34,7 +35,8 @@ def read_denoiser(checkpoint: Path) -> tuple[ReMoDiffuseDenoiser, Skeleton]:
             "latest.pth"
         )
     found = read_sizes(weights, str(checkpoint), "ReMoDiffuse, latest.pth")
-    sizes = ReMoDiffuseArchitecture(width=found.width, layers=found.layers, max_frames=found.frames)
+    with sizes_of_weights(checkpoint):
+        sizes = ReMoDiffuseArchitecture(width=found.width, layers=found.layers, max_frames=found.frames)
     denoiser = ReMoDiffuseDenoiser(found.skeleton.num_features, sizes)
     load_strictly(denoiser, weights, str(checkpoint))
     return denoiser, found.skeleton

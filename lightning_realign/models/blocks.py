@@ -7,6 +7,7 @@ with and without gradients, which reward guidance relies on. Module and paramete
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -151,6 +152,17 @@ def sinusoid(values: Tensor, size: int) -> Tensor:
     exponents = torch.arange(half, dtype=torch.float64, device=values.device) / half
     angles = values.to(torch.float64)[:, None] * 10000.0**-exponents
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+def position_table(rows: int, width: int) -> Tensor:
+    """Sines (even channels) and cosines (odd) of frequencies 10000^(-i / width), i = 0, 2, ...: [rows, width].
+
+    The fixed table of MDM, TMR and MoMask. In float32, as their public code computes it: at frame 200 its angles are
+    1e-5 off, and the weights were trained with that.
+    """
+    frequencies = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
+    angles = torch.arange(rows).float()[:, None] * frequencies
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
 
 class LearnedPositions(nn.Module):

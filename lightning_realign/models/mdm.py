@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.models.blocks import check_motion, check_plain_sizes, group_frames
+from lightning_realign.models.blocks import check_motion, check_plain_sizes, group_frames, position_table
 from lightning_realign.types import TextFeatures, valid_mask
 
 MotionDenoiserKind = Literal["encoder", "decoder"]
@@ -222,16 +221,6 @@ class _Layers(nn.Module):
             else:
                 x = layer(x, memory, tgt_key_padding_mask=padding, memory_key_padding_mask=memory_padding)
         return F.layer_norm(x, x.shape[-1:]) if self.norm_first else x
-
-
-def position_table(rows: int, width: int) -> Tensor:
-    """Sines (even channels) and cosines (odd) of frequencies 10000^(-i / width), i = 0, 2, ...: [rows, width].
-
-    In float32, since the published models were trained with a table rounded so.
-    """
-    frequencies = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
-    angles = torch.arange(rows).float()[:, None] * frequencies
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
 
 
 def _time_network(width: int) -> nn.Sequential:

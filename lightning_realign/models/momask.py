@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.models.blocks import position_table
 from lightning_realign.types import valid_mask
 
 
@@ -67,10 +68,7 @@ class TablePositions(nn.Module):
 
     def __init__(self, max_tokens: int, width: int) -> None:
         super().__init__()
-        places = torch.arange(max_tokens, dtype=torch.float64)[:, None]
-        angles = places * 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-        table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
-        self.register_buffer("pe", table[:, None].float())
+        self.register_buffer("pe", position_table(max_tokens, width)[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
         """Add the positions to x [n, B, width].

@@ -5,7 +5,6 @@ The names of parameters are those of the public weights, whose three files are t
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_realign.errors import FeatureSpecError
-from lightning_realign.models.blocks import check_motion, check_plain_sizes
+from lightning_realign.models.blocks import check_motion, check_plain_sizes, position_table
 from lightning_realign.types import Gaussian, valid_mask, zero_padding
 
 # The first two tokens of an encoder's output: mean and logarithm of the variance.
@@ -38,20 +37,13 @@ class TMRArchitecture:
 
 
 class SinusoidPositions(nn.Module):
-    """Adds a fixed table of sines (even channels) and cosines (odd ones) to the first tokens of a sequence.
-
-    The table is no parameter and in no file. It is computed in float32, as the public networks do: at frame 200 their
-    angles are 1e-5 off, and the weights were trained with that.
-    """
+    """Adds the `position_table`, which is no parameter and in no file, to the first tokens of a sequence."""
 
     table: Tensor
 
     def __init__(self, max_tokens: int, width: int, dropout: float) -> None:
         super().__init__()
-        scale = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
-        angles = torch.arange(max_tokens).float()[:, None] * scale
-        table = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1)
-        self.register_buffer("table", table[:, None], persistent=False)
+        self.register_buffer("table", position_table(max_tokens, width)[:, None], persistent=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

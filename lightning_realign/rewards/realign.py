@@ -21,7 +21,7 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators.base import read_dataset_normaliser
 from lightning_realign.models import RewardSpace, StepAwareRewardModel
-from lightning_realign.motion import load_skeleton
+from lightning_realign.published import channels_read, skeleton_of_size
 from lightning_realign.text import text_sizes
 from lightning_realign.weights import load_strictly, read_weights
 
@@ -65,19 +65,19 @@ def read_realign(path: Path, statistics: Path | None, step_aware: bool | None) -
     schedule = NoiseSchedule()
     training = read_name(path, step_aware, schedule.steps)
     weights = read_weights(path, "state_dict")
-    skeleton = _skeleton(weights, path)
-    if training.skeleton not in (None, skeleton):
+    skeleton = skeleton_of_size(channels_read(weights, "skel_embedding"), path, _REMEDY)
+    if training.skeleton not in (None, skeleton.name):
         raise CheckpointError(
-            f"{path}: is named for {training.skeleton}, but its weights read motions of {skeleton}: give the file its "
-            "published name"
+            f"{path}: is named for {training.skeleton}, but its weights read motions of {skeleton.name}: give the "
+            "file its published name"
         )
-    network = _network(weights, load_skeleton(skeleton).num_features, training.step_aware, path)
+    network = _network(weights, skeleton.num_features, training.step_aware, path)
     normaliser = read_dataset_normaliser(path.parent if statistics is None else statistics, network.num_features)
     return RewardBundle(
         network,
         RewardSpace("motion", normaliser),
         schedule,
-        skeleton,
+        skeleton.name,
         TEXT_ENCODER,
         fingerprint="",
         omega=training.omega,
@@ -116,19 +116,6 @@ def read_name(path: Path, step_aware: bool | None = None, steps: int = 1000) -> 
     if not 1 <= int(levels) <= steps:
         raise ConfigError(f"{path}: its name says Temp{levels}, but there are 1 to {steps} noise levels; rename it")
     return Training(named, min(int(threshold) / 100, 1.0), int(levels), SKELETONS[data])
-
-
-def _skeleton(weights: Mapping[str, Tensor], path: Path) -> str:
-    """The skeleton whose features the weights read."""
-    embedding = weights.get("skel_embedding.weight")
-    channels = embedding.shape[1] if embedding is not None and embedding.dim() == 2 else None
-    sizes = {load_skeleton(name).num_features: name for name in SKELETONS.values()}
-    if channels not in sizes:
-        raise CheckpointError(
-            f"{path}: its 'skel_embedding.weight' reads {channels} features, the published ones read "
-            f"{' or '.join(map(str, sizes))}: {_REMEDY}"
-        )
-    return sizes[channels]
 
 
 def _network(weights: Mapping[str, Tensor], features: int, step_aware: bool, path: Path) -> StepAwareRewardModel:

@@ -21,8 +21,9 @@ from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.models import RewardSpace
 from lightning_realign.models.tmr import TMR
 from lightning_realign.motion import Normaliser, load_skeleton
+from lightning_realign.published import published_weights
 from lightning_realign.text import text_sizes
-from lightning_realign.weights import load_strictly, read_plain, read_weights
+from lightning_realign.weights import load_strictly, read_plain
 
 SKELETON = "humanml3d"
 TEXT_ENCODER = "distilbert-base-uncased"
@@ -48,8 +49,8 @@ def read_tmr(folder: Path, statistics: Path | None) -> RewardBundle:
     config = read_json(folder / "config.json", "configuration")
     network = _network(config, folder / "config.json")
     for part in PARTS:
-        path = _weights_file(folder / "last_weights", part)
-        load_strictly(getattr(network, part), read_weights(path), str(path), remedy=_REMEDY)
+        path, weights = published_weights(folder / "last_weights" / f"{part}.pt")
+        load_strictly(getattr(network, part), weights, str(path), remedy=_REMEDY)
     normaliser = _statistics(_statistics_folder(folder, config, statistics), network.num_features)
     # TMR has seen clean motions only; without a step token its schedule says how noisy a motion is, and nothing else.
     return RewardBundle(
@@ -108,12 +109,6 @@ def _entry(config: Mapping[str, Any], path: Path, *names: str) -> Mapping[str, A
             raise DataError(f"{path}: {'.'.join(names[: place + 1])} is missing or no object: {_REMEDY}")
     entry: Mapping[str, Any] = found
     return entry
-
-
-def _weights_file(folder: Path, part: str) -> Path:
-    """The file of a part, converted or as published."""
-    converted = folder / f"{part}.safetensors"
-    return converted if converted.is_file() else folder / f"{part}.pt"
 
 
 def _statistics_folder(folder: Path, config: Mapping[str, Any], given: Path | None) -> Path:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import DrawingGenerator, load_generator
+from lightning_realign.generators.code_drawing import Draw
 from lightning_realign.generators.latent_denoising import DiffusionDenoising, FlowDenoising
-from lightning_realign.generators.mardm import MARDMGenerator, MARDMSettings, _Batch
+from lightning_realign.generators.mardm import MARDMGenerator, MARDMSettings
 from lightning_realign.guidance import DrawingSampler, GuidanceConfig
 from lightning_realign.motion.normaliser import Normaliser
 from tests.fixed_weights import fixed_input, golden, relative_error
@@ -82,7 +83,7 @@ def test_a_whole_generation_is_the_public_one(kind, steps, rounds):
     generator, streams = made(kind, steps, rounds=rounds).to(dtype=torch.float64), GivenStreams()
     expected = GOLDEN["generation"][kind]
     with torch.no_grad():
-        codes = generator._codes(_Batch(TEXT, COUNTS, 4 * COUNTS, streams, None))
+        codes = generator._codes(Draw(TEXT, COUNTS, 4 * COUNTS, streams, None))
         motion = generator.codec.decode(codes, COUNTS)
     assert streams.drawn == rounds * (1 if kind == "SiT" else 50)
     for row, count in enumerate(COUNTS.tolist()):
@@ -95,7 +96,7 @@ def test_more_steps_of_the_midpoint_rule_come_near_the_published_solver():
     def error(steps: int) -> float:
         generator = made("SiT", steps, rounds=6).to(dtype=torch.float64)
         with torch.no_grad():
-            codes = generator._codes(_Batch(TEXT, COUNTS, 4 * COUNTS, GivenStreams(), None))
+            codes = generator._codes(Draw(TEXT, COUNTS, 4 * COUNTS, GivenStreams(), None))
         return relative_error(codes[0], GOLDEN["generation"]["dopri5"]["codes"][0])
 
     coarse, fine = error(10), error(50)
@@ -247,7 +248,7 @@ def test_bad_folders_are_told(tmp_path):
     with pytest.raises(CheckpointError, match=r"do not fit: 1 missing \('mask_latent'\)"):
         load_generator("mardm", folder)
     torch.save({"ae": {"a": torch.zeros(1)}}, tmp_path / "t2m/AE/model/latest.tar")
-    with pytest.raises(CheckpointError, match="holds no motion autoencoder"):
+    with pytest.raises(CheckpointError, match=r"AE/model/latest\.tar: holds no network that reads motions"):
         load_generator("mardm", folder)
 
 

@@ -152,7 +152,7 @@ def wrong_files():
     yield "mld", without(published_shapes("mld"), "vae."), r"no vae\.\* weights"
     yield "mldpp", {**whole, "router.weight": (2,)}, r"1 surplus \('router.weight'\)"
     yield "mldpp", without(whole, "vae.decoder.norm."), r"2 missing \('vae.decoder.norm.weight'"
-    yield "mldpp", {**whole, "vae.skel_embedding.weight": (256, 100)}, "reads 100 features"
+    yield "mldpp", {**whole, "vae.skel_embedding.weight": (256, 100)}, "motions have 100 features"
     yield "mldpp", {**whole, "denoiser.query_pos.pe": (9, 1, 256)}, r"\(9, 1, 256\), needs \(500, 1, 256\)"
 
 

@@ -283,7 +283,7 @@ def test_other_weights_are_refused(tmp_path):
         load(fake_files(tmp_path / "a", **{"out.bias": torch.zeros(7)}), options())
     with pytest.raises(CheckpointError, match=r"1 surplus \('extra'\)"):
         load(fake_files(tmp_path / "b", extra=torch.zeros(7)), options())
-    with pytest.raises(CheckpointError, match="its motions have 99 features: give a model of 263"):
+    with pytest.raises(CheckpointError, match="its motions have 99 features, the published models' 263"):
         load(fake_files(tmp_path / "c", 99), options())
     torch.save({"encoder": {"weight": torch.zeros(2)}}, tmp_path / "other.tar")
     with pytest.raises(CheckpointError, match=r"other\.tar: is no MotionDiffuse model"):
@@ -295,7 +295,7 @@ def test_what_it_cannot_do_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"cfg_scale=2\.5: MotionDiffuse was never trained without text"):
         load(checkpoint, options(cfg_scale=2.5))
     generator = load(checkpoint, options(cfg_scale=1.0))
-    with pytest.raises(FeatureSpecError, match="a motion of 197 frames: this MotionDiffuse model makes at most 196"):
+    with pytest.raises(FeatureSpecError, match="a motion of 197 frames: this generator makes at most 196"):
         generator.noise_shape(197)
     with pytest.raises(ConfigError, match="width=12: must be even and a multiple of heads=8"):
         MotionDiffuseArchitecture(width=12)

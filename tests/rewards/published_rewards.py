@@ -15,6 +15,7 @@ from tests.fixed_weights import fixed_state
 
 GOLDEN = Path(__file__).parent / "golden"
 SPM_NAME = "SPM_{data}_Thr50_Temp1000_SA{mode}_E100.pth"
+NAME = SPM_NAME.format(data="H3D", mode="M1T0")
 SIZES = {"latent_dim": 256, "ff_size": 1024, "num_layers": 6, "num_heads": 4}
 SMALL = {"latent_dim": 16, "ff_size": 24, "num_layers": 2, "num_heads": 2}
 
