@@ -7,6 +7,8 @@ Weights are random, in the published layouts and sizes, and texts are random fea
 strictly, that the gradient of the reward of x_0 reaches the generator's state, finite and not zero, and that the reward
 of the finished motions rises with it. They say nothing of quality. Steps are of the published kind, with the scale
 `constant`, since random networks hardly carry on what guidance did before the last step; times are per motion and step.
+MARDM is guided inside each round (`score`), and of MoMask the best of four motions is taken; look-alikes of ReMoDiffuse
+have a database of six motions.
 """
 
 from __future__ import annotations
@@ -32,18 +34,27 @@ from benchmarks.published_files import (
     write_statistics,
 )
 from lightning_realign.errors import RealignError
-from lightning_realign.generators import Generator, load_generator
+from lightning_realign.generators import DrawingGenerator, Generator, load_generator
 from lightning_realign.generators.mld import FORMS
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import (
+    BestOfN,
+    DrawingSampler,
+    DualAlignmentReward,
+    GuidanceConfig,
+    RewardGuidedSampler,
+)
 from lightning_realign.motion import load_skeleton
 from lightning_realign.report import format_table
 from lightning_realign.rewards import load_reward
 from lightning_realign.types import GeneratedMotions
 
-NAMES = (*FORMS, *MDM_FORMS, "motiondiffuse")
+NAMES = (*FORMS, *MDM_FORMS, "motiondiffuse", "remodiffuse", "mardm", "momask")
 COLUMNS = ("generator", "loads", "gradient", "reward unguided", "guided", "risen", "ms/step", "guided", "ratio")
-# Consistency models have at most four steps.
+# Consistency models have at most four steps, and each of MARDM's is repeated in every one of 18 rounds.
 FEW_STEPS = 4
+MARDM_ROUNDS = 18
+# Motions that are drawn for each of MoMask's, which has no denoising to guide.
+CANDIDATES = 4
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,7 +62,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), help="generators to run")
     parser.add_argument("--skeleton", choices=("humanml3d", "kit"), default="humanml3d")
-    parser.add_argument("--steps", type=int, default=20, help="sampling steps, of consistency models 4")
+    parser.add_argument("--steps", type=int, default=20, help="sampling steps; of consistency models and MARDM 4")
     parser.add_argument("--batch", type=int, default=4, help="motions at a time")
     parser.add_argument("--frames", type=int, default=120, help="frames of a motion")
     parser.add_argument("--mu", type=float, default=100.0, help="strength of the guidance")
@@ -60,13 +71,21 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(
-    generator: Generator, reward: DualAlignmentReward | None, mu: float, batch: int, frames: int
+    generator: Generator | DrawingGenerator, reward: DualAlignmentReward | None, mu: float, batch: int, frames: int
 ) -> GeneratedMotions:
-    """Motions of `batch` captions, guided at the predicted x_0 where there is a reward."""
-    guidance = GuidanceConfig(mu=mu if reward is not None else 0.0, scale="constant", location="x0")
-    sampler = RewardGuidedSampler(generator, config=guidance, reward=reward)
-    texts = [f"a person does thing number {number}" for number in range(batch)]
-    return sampler.sample(texts, torch.full((batch,), frames))
+    """Motions of `batch` captions, guided at the predicted x_0 where there is a reward; of MoMask, the best of four."""
+    texts, lengths = [f"a person does thing number {number}" for number in range(batch)], torch.full((batch,), frames)
+    strength = mu if reward is not None else 0.0
+    if not isinstance(generator, DrawingGenerator):
+        guidance = GuidanceConfig(mu=strength, scale="constant", location="x0")
+        return RewardGuidedSampler(generator, config=guidance, reward=reward).sample(texts, lengths)
+    if generator.denoising_steps:
+        guidance = GuidanceConfig(mu=strength, location="x0")
+        return DrawingSampler(generator, config=guidance, reward=reward).sample(texts, lengths)
+    plain = DrawingSampler(generator)
+    if reward is None:
+        return plain.sample(texts, lengths)
+    return BestOfN(plain, reward, CANDIDATES).sample(texts, lengths).motions
 
 
 def final_rewards(reward: DualAlignmentReward, made: GeneratedMotions) -> Tensor:
@@ -86,7 +105,7 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, o
     generator = load_generator(
         family,
         write_generator(name, folder / name, options.skeleton),
-        steps=FEW_STEPS if family.startswith("motionlcm") else options.steps,
+        steps=FEW_STEPS if family.startswith(("motionlcm", "mardm")) else options.steps,
         statistics=statistics,
         encode=text_of(name),
     )
@@ -99,16 +118,19 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, o
         seconds.append(time.perf_counter() - start)
     seen = made[1].rewards
     plain, guided = (final_rewards(reward, one) for one in made)
-    per_step = [1000 * second / (generator.recipe.steps * options.batch) for second in seconds]
+    steps = FEW_STEPS if family.startswith("motionlcm") else options.steps
+    steps = MARDM_ROUNDS * FEW_STEPS if family == "mardm" else steps
+    per_step = [1000 * second / (steps * options.batch) for second in seconds]
     changed = (made[0].features - made[1].features).abs().amax()
     sound = bool(seen.isfinite().all()) and math.isfinite(changed) and float(changed) > 0
+    denoises = not isinstance(generator, DrawingGenerator) or generator.denoising_steps > 0
     return dict(
         zip(
             ("generator", "loads", "gradient", "unguided", "guided", "risen", "ms", "guided_ms", "ratio"),
             (
                 name,
                 "yes",
-                "finite" if sound else "NOT SOUND",
+                ("finite" if sound else "NOT SOUND") if denoises else "none",
                 plain.mean().item(),
                 guided.mean().item(),
                 f"{int((guided > plain).sum())} of {options.batch}",

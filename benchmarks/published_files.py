@@ -18,6 +18,9 @@ from lightning_realign.models.mdm import MotionDenoiser
 from lightning_realign.models.motiondiffuse import MotionDiffuseDenoiser
 from lightning_realign.motion import load_skeleton
 from lightning_realign.types import TextFeatures
+from tests.generators.published_mardm import write_mardm
+from tests.generators.published_momask import write_momask
+from tests.generators.published_remodiffuse import write_remodiffuse
 
 T5_SIZES, CLIP_SIZES, BERT_SIZES = (1024, 768), (512, 512), (768, 768)
 CLIP_TOKENS = 77
@@ -131,6 +134,12 @@ def write_generator(name: str, folder: Path, skeleton: str = "humanml3d") -> Pat
         return write_latent(name, folder, features)
     if name in MDM_FORMS:
         return write_mdm(name, folder, features)
+    if name == "momask":
+        return write_momask(folder, "full" if skeleton == "humanml3d" else "full_kit")
+    if name == "mardm":
+        return write_mardm(folder, size="full")
+    if name == "remodiffuse":
+        return write_remodiffuse(folder, features, width=512, frames=196, layers=4)
     return write_motiondiffuse(folder, features)
 
 
@@ -140,4 +149,4 @@ def text_of(name: str) -> Callable[[Sequence[str]], TextFeatures]:
         return random_text((TEXT_SIZE, TEXT_SIZE))
     if name == "mdm_bert":
         return random_text(BERT_SIZES)
-    return random_text(CLIP_SIZES, CLIP_TOKENS if name == "motiondiffuse" else None)
+    return random_text(CLIP_SIZES, CLIP_TOKENS if name in ("motiondiffuse", "remodiffuse") else None)

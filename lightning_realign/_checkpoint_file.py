@@ -34,7 +34,7 @@ class CheckpointFile:
         if not isinstance(spec, dict):
             raise CheckpointError(
                 f"{where}: has no {SPEC_KEY!r} entry, so it is no checkpoint of this project: "
-                "give one written by its 'fit' command"
+                "give one written by its 'fit' command, or name the family of a published file (family, reward_family)"
             )
         if spec.get("kind") not in kinds:
             wanted = " or ".join(map(repr, kinds))

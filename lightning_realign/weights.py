@@ -16,23 +16,32 @@ from lightning_realign.errors import CheckpointError
 
 # What torch.load raises for files that are cut off, overwritten, or no checkpoints at all.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-_CONVERT = "convert it with `python -m lightning_realign convert`, and give the .safetensors file"
+_CONVERT = "convert it with `python -m lightning_realign convert {path} --out {out}`, and give that file"
+_OWN, _PUBLISHED = "check the path, or train one with 'train.py fit'", "docs/backbones.md says where it comes from"
 # Names that a report spells out; the rest is counted.
 _NAMED = 3
 
 
-def read_plain(path: Path, remedy: str = "give a checkpoint written by this project") -> Any:
+def read_plain(
+    path: Path, remedy: str = "give a checkpoint written by this project", missing: str = _OWN, again: str = "train"
+) -> Any:
     """Read a file of plain values and tensors; nothing in it is ever executed.
 
     Args:
         path: the file.
         remedy: what to do about a file that holds more than that.
+        missing: what to do where there is none.
+        again: how another copy is had.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds more.
     """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder, and a checkpoint file is needed: give the file in it")
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file: check the path, or train one with 'train.py fit'")
+        raise CheckpointError(f"{path}: no such checkpoint file: {missing}")
+    if _is_web_page(path):
+        raise CheckpointError(f"{path}: is a web page saved under this name, no checkpoint: {again} it again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -44,8 +53,15 @@ def read_plain(path: Path, remedy: str = "give a checkpoint written by this proj
         ) from error
     except _DAMAGED as error:
         raise CheckpointError(
-            f"{path}: is damaged or no checkpoint ({type(error).__name__}): copy or train it again"
+            f"{path}: is damaged or no checkpoint ({type(error).__name__}): copy or {again} it again"
         ) from error
+
+
+def _is_web_page(path: Path) -> bool:
+    """Whether a file begins as HTML does; file hosts send such a page in place of a large file."""
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    return start.startswith((b"<!doctype", b"<html"))
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -82,7 +98,9 @@ def read_content(path: Path) -> Any:
     Raises:
         CheckpointError: it is missing, damaged, or holds Python objects.
     """
-    return read_safetensors(path) if path.suffix == ".safetensors" else read_plain(path, _CONVERT)
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    return read_plain(path, _CONVERT.format(path=path, out=path.with_suffix(".safetensors")), _PUBLISHED, "download")
 
 
 def read_weights(path: Path, *entries: str) -> dict[str, Tensor]:

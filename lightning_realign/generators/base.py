@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from lightning_realign.models import LatentSpace
 
 
-# Contacts are 0 or 1 and vary by 0.1 to 0.5; evaluators and MotionDiffuse divide their deviations by 25.
-SMALLEST_CONTACT_STD = 0.05
+# Contacts are 0 or 1 and vary by 0.1 to 0.5; evaluators and MotionDiffuse divide their deviations by 25, MoMask by 5.
+SMALLEST_CONTACT_STD = 0.1
 _CONTACTS = 4
 
 
@@ -37,7 +37,7 @@ class Recipe:
         timesteps: the scheduler indices of the steps, noisiest first, where its own spacing is not meant.
 
     Raises:
-        ConfigError: a scale that is not a finite number.
+        ConfigError: a scale that is not a finite number, or no steps.
     """
 
     scheduler: SchedulerName = "ddim"
@@ -48,6 +48,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if not math.isfinite(self.cfg_scale):
             raise ConfigError(f"generator cfg_scale={self.cfg_scale} is not finite; give a number, 1 for no guidance")
+        if self.steps < 1:
+            raise ConfigError(f"sampling steps={self.steps}: give 1 or more")
 
 
 @dataclass(frozen=True)

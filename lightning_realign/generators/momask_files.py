@@ -91,9 +91,7 @@ def _loaded(part: _Part, folder: Path, make: Callable[[TokenTransformerArchitect
 def _home(folder: Path, part: _Part) -> Path:
     """The folder of a part."""
     if not folder.is_dir():
-        raise CheckpointError(
-            f"{folder}: is no folder: give checkpoints/t2m or checkpoints/kit of MoMask's published archive"
-        )
+        raise CheckpointError(f"{folder}: is no folder: give the folder t2m or kit of MoMask's published archive")
     found = sorted(place for place in folder.glob(f"{part.prefix}*") if (place / "model").is_dir())
     if len(found) != 1:
         names = ", ".join(place.name for place in found) or "none"
@@ -135,7 +133,7 @@ def _codec(home: Path) -> tuple[ResidualVQVAE, str]:
     first, book = weights.get("encoder.model.0.weight"), weights.get("quantizer.layers.0.codebook")
     if first is None or book is None or first.dim() != 3 or book.dim() != 2:
         raise CheckpointError(f"{path}: holds no residual VQ-VAE; give MoMask's {_CODEC.prefix}* folder")
-    skeleton = skeleton_of_size(first.shape[1], path, "give checkpoints/t2m or checkpoints/kit of MoMask's archive")
+    skeleton = skeleton_of_size(first.shape[1], path, "give the folder t2m or kit of MoMask's archive")
     growth = _whole(options, "dilation_growth_rate", 3, home)
     with sizes_of_weights(path):
         sizes = CodecArchitecture(

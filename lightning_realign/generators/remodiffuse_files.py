@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.published import sizes_of_weights
 from lightning_realign.weights import load_strictly, read_weights, state_under
+
+logger = logging.getLogger(__name__)
 
 # By skeleton: the database, and the data set's folder with the statistics.
 DATABASES = {"humanml3d": "t2m_text_train.npz", "kit": "kit_text_train.npz"}
@@ -68,12 +71,14 @@ def read_database(checkpoint: Path, denoiser: ReMoDiffuseDenoiser, skeleton: Ske
         FeatureSpecError: it is of another model.
     """
     name = DATABASES[skeleton.name]
-    path = next(_places(checkpoint, Path("database"), name), None)
-    if path is None:
+    found = list(dict.fromkeys(_places(checkpoint, Path("database"), name)))
+    if len(found) > 1:
+        logger.warning("%s is read, and not %s: of two databases the nearer to the checkpoint is", *found[:2])
+    if not found:
         raise DataError(
             f"{checkpoint}: its retrieval database is missing: put the published {name} into {checkpoint.parent}, or "
             "make one there with `python -m lightning_realign database`"
         )
     sizes = denoiser.architecture
     form = DatabaseForm(sizes.text_size, sizes.width, sizes.max_frames, denoiser.num_features)
-    return RetrievalDatabase(path, form)
+    return RetrievalDatabase(found[0], form)

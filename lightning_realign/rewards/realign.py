@@ -72,7 +72,13 @@ def read_realign(path: Path, statistics: Path | None, step_aware: bool | None) -
             "file its published name"
         )
     network = _network(weights, skeleton.num_features, training.step_aware, path)
-    normaliser = read_dataset_normaliser(path.parent if statistics is None else statistics, network.num_features)
+    folder = path.parent if statistics is None else statistics
+    if statistics is None and not (folder / "Mean.npy").is_file():
+        raise ConfigError(
+            f"{path}: holds no statistics of its motions: set reward_statistics to the folder of the data set's "
+            "Mean.npy and Std.npy"
+        )
+    normaliser = read_dataset_normaliser(folder, network.num_features)
     return RewardBundle(
         network,
         RewardSpace("motion", normaliser),

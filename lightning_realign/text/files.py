@@ -45,9 +45,10 @@ def hub_folder(name: str, repository: str, revision: str) -> Path:
         if any(folder.rglob("*.safetensors")):
             return folder
         what = f"has no .safetensors file in {folder}"
+    wanted = " ".join(f"'*{suffix}'" for suffix in _DECISIVE)
     raise CheckpointError(
         f"text encoder {name!r} {what} and cannot be downloaded; where there is a network, run "
-        f"`hf download {repository} --revision {revision}`, then copy the cache and set HF_HOME"
+        f"`hf download {repository} --revision {revision} --include {wanted}`, then copy the cache and set HF_HOME"
     )
 
 

@@ -40,11 +40,11 @@ def transformer(size: str) -> MaskedCodeTransformer:
     return network
 
 
-def write_mardm(folder: Path, name: str = "MARDM_SiT_XL", features: int = 67) -> Path:
+def write_mardm(folder: Path, name: str = "MARDM_SiT_XL", features: int = 67, size: str = "small") -> Path:
     """`checkpoints/t2m` in `folder`: the model's folder, which is returned, the autoencoder's, and the statistics."""
-    model = transformer("small")
+    model = transformer(size)
     # A random decoder's numbers are no motion; small ones, about the mean of statistics, are nearly one.
-    codec = autoencoder("small", features)
+    codec = autoencoder(size, features)
     ae_file = "latest.tar" if features == 67 else "net_best_fid.tar"
     for home in (folder / name / "model", folder / "AE" / "model"):
         home.mkdir(parents=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fixed_weights import fixed_input, fixed_state, fixed_tensor
 
 from lightning_realign.generators import LoadOptions
 from lightning_realign.generators.remodiffuse import ReMoDiffuseGenerator, load
 from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
 from lightning_realign.models.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
 from lightning_realign.types import TextFeatures
+from tests.fixed_weights import fixed_input, fixed_state, fixed_tensor
 
 TEXTS, ENDS, FRAMES, WIDTH = ["a person walks", "somebody jumps"], (9, 31), 24, 64
 ROWS = [24, 9, 17, 12, 20, 5]
@@ -49,13 +49,16 @@ def arrays(features: int = 263, width: int = WIDTH, frames: int = FRAMES) -> dic
     }
 
 
-def write_remodiffuse(root: Path, features: int = 263, width: int = WIDTH, frames: int = FRAMES, **changes) -> Path:
+def write_remodiffuse(
+    root: Path, features: int = 263, width: int = WIDTH, frames: int = FRAMES, layers: int = 2, **changes
+) -> Path:
     """A small model in the form of the public tree, logs/ and data/. Returns the checkpoint."""
     name, database = ("human_ml3d", "t2m_text_train") if features != 251 else ("kit_ml", "kit_text_train")
     for folder in ("logs/remodiffuse", "data/database", f"data/datasets/{name}"):
         (root / folder).mkdir(parents=True)
     weights = {
-        f"model.{key}": value for key, value in network(features, width=width, max_frames=frames).state_dict().items()
+        f"model.{key}": value
+        for key, value in network(features, width=width, max_frames=frames, layers=layers).state_dict().items()
     }
     weights |= {"model.clip.ln_final.weight": torch.ones(512), "model.clip.positional_embedding": torch.zeros(77, 512)}
     meta = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from fixed_weights import fixed_input, golden, relative_error
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
@@ -17,6 +16,7 @@ from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.guidance.stepping import Walk
 from lightning_realign.models.mdm import MotionDenoiser
 from lightning_realign.types import TextFeatures
+from tests.fixed_weights import fixed_input, golden, relative_error
 from tests.generators.public_mdm import FORMS, FULL, SMALL, load, network, public_file, text_of
 
 GOLDEN: Any = golden(Path(__file__).parent / "golden" / "mdm.json")

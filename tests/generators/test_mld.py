@@ -123,7 +123,7 @@ def test_python_objects_are_refused_then_converted(folder, tmp_path):
     trap = tmp_path / "ran"
     path = write_published(tmp_path / "mld.ckpt", "mld", hyper_parameters={"datamodule": Payload(trap)}, epoch=1999)
     converted = tmp_path / "mld.safetensors"
-    with pytest.raises(CheckpointError, match="convert it with `python -m lightning_realign convert`"):
+    with pytest.raises(CheckpointError, match="convert it with `python -m lightning_realign convert"):
         load_mld(path, options(folder))
     report = convert(path, converted)
     path.unlink()

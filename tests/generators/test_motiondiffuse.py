@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixed_weights import fixed_input, fixed_state, golden, relative_error
 from guided_toys import FunctionReward
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
@@ -20,6 +19,7 @@ from lightning_realign.guidance.stepping import Walk
 from lightning_realign.models.motiondiffuse import MotionDiffuseArchitecture, MotionDiffuseDenoiser, MotionDiffuseText
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures, zero_padding
+from tests.fixed_weights import fixed_input, fixed_state, golden, relative_error
 
 GOLDEN = golden(Path(__file__).parent / "golden" / "motiondiffuse.json")
 LENGTHS, ENDS, FRAMES = torch.tensor([24, 17]), (9, 31), 24

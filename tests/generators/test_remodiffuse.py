@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixed_weights import fixed_input, golden, relative_error
 from guided_toys import FunctionReward
 
 from lightning_realign.diffusion import NoiseSchedule
@@ -19,6 +18,7 @@ from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make
 from lightning_realign.inference.pipeline import CountingGenerator
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import zero_padding
+from tests.fixed_weights import fixed_input, golden, relative_error
 from tests.generators.published_remodiffuse import FRAMES, TEXTS, arrays, generator_of, network, options, raw_statistics
 
 GOLDEN = golden(Path(__file__).parent / "golden" / "remodiffuse.json")

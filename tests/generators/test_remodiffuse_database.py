@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixed_weights import golden
 
 from lightning_realign.__main__ import main
 from lightning_realign.data.formats import write_lines_atomic
@@ -19,6 +18,7 @@ from lightning_realign.generators.remodiffuse import load
 from lightning_realign.generators.remodiffuse_build import make_database
 from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
 from lightning_realign.types import TextFeatures
+from tests.fixed_weights import golden
 from tests.generators.published_remodiffuse import (
     FORM,
     ROWS,
