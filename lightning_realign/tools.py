@@ -80,7 +80,7 @@ def generate(
     mu: float = 0.0,
     eta: float = 0.0,
     scale: Literal["score", "posterior", "constant"] = "score",
-    location: Literal["x_t", "x_prev", "x0"] = "x_t",
+    location: Literal["x_t", "x_prev", "x0", "x0_through"] = "x_t",
     start: float = 1.0,
     stop: float = 0.0,
     every: int = 1,
@@ -89,6 +89,11 @@ def generate(
     scheduler: Literal["ddim", "ddpm", "lcm"] | None = None,
     ddim_eta: float = 0.0,
     candidates: int = 1,
+    travel: int = 0,
+    travel_start: float = 1.0,
+    travel_stop: float = 0.0,
+    particles: int = 1,
+    temperature: float = 1.0,
     cfg_scale: float | None = None,
     seed: int = 1234,
     index: Path | None = None,
@@ -119,6 +124,11 @@ def generate(
         scheduler: `ddim`, `ddpm` or `lcm`.
         ddim_eta: Stochasticity of DDIM, 0 to 1.
         candidates: Motions drawn for each that is kept, the one the reward ranks first; above 1 it needs a reward.
+        travel: How often each step of the travel window is undone with fresh noise and done again.
+        travel_start: Beginning of that window, as start.
+        travel_stop: Its end, likewise.
+        particles: Particles for each motion, resampled by the reward on the way; above 1 it needs a reward.
+        temperature: Of the reward where it weighs particles; the lower, the stronger.
         cfg_scale: Scale of classifier-free guidance.
         seed: The same prompt and seed give the same motion.
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
@@ -149,6 +159,11 @@ def generate(
         scheduler=scheduler,
         ddim_eta=ddim_eta,
         candidates=candidates,
+        travel=travel,
+        travel_start=travel_start,
+        travel_stop=travel_stop,
+        particles=particles,
+        temperature=temperature,
         cfg_scale=cfg_scale,
         seed=seed,
         index=index,

@@ -5,9 +5,11 @@ from lightning_realign.guidance.best_of import BestOfN
 from lightning_realign.guidance.config import GuidanceConfig, Location, Scale
 from lightning_realign.guidance.drawing import DrawingSampler
 from lightning_realign.guidance.noise import prompt_id, prompt_ids
+from lightning_realign.guidance.particles import ParticleConfig, ParticleSteering
 from lightning_realign.guidance.reward import DualAlignmentReward, Reward, reward_gradient
 from lightning_realign.guidance.sampler import RewardGuidedSampler, SampledStates
 from lightning_realign.guidance.stepping import make_walk
+from lightning_realign.guidance.weighted import WeightedRewards
 
 __all__ = [
     "BestOfN",
@@ -15,11 +17,14 @@ __all__ = [
     "DualAlignmentReward",
     "GuidanceConfig",
     "Location",
+    "ParticleConfig",
+    "ParticleSteering",
     "Reward",
     "RewardGuidedSampler",
     "SampledStates",
     "Scale",
     "SchedulerName",
+    "WeightedRewards",
     "make_walk",
     "prompt_id",
     "prompt_ids",

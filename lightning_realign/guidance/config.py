@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from lightning_realign.errors import ConfigError
 
 Scale = Literal["score", "posterior", "constant"]
-Location = Literal["x_t", "x_prev", "x0"]
+Location = Literal["x_t", "x_prev", "x0", "x0_through"]
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,14 @@ class GuidanceConfig:
         scale: `score`: eps <- eps - sqrt(1 - alpha_bar_t) g, then the scheduler's own step. `posterior`:
             x_{t-1} <- step + sigma_t^2 g. `constant`: x_{t-1} <- step + g (paper and public code; no small-step limit).
         location: the tensor at which g is taken, whose signal level is also the reward's step token: `x_t` (paper),
-            `x_prev` (x_{t-1}; public code), `x0` (predicted x_0, not through the denoiser, at level 0).
+            `x_prev` (x_{t-1}; public code), `x0` (predicted x_0, not through the denoiser, at level 0), `x0_through`
+            (x_t, of the reward of the x_0 predicted from it, through the denoiser: arXiv 2209.14687; level 0 too).
         start, stop: the guided window as fractions of the trajectory still ahead: 1 is pure noise, 0 the end.
         every: guide every k-th step of the window, beginning with its first.
         max_norm: largest L2 norm of one sample's g; a longer g is shortened to it. None: no limit.
+        travel: how often each step of the travel window is undone with fresh noise and done again (time travel,
+            FreeDoM, arXiv 2303.09833, and RePaint, arXiv 2201.09865), guided or not; it costs so many more steps.
+        travel_start, travel_stop: that window, as start and stop.
 
     Raises:
         ConfigError: a setting out of range.
@@ -43,6 +47,9 @@ class GuidanceConfig:
     stop: float = 0.0
     every: int = 1
     max_norm: float | None = None
+    travel: int = 0
+    travel_start: float = 1.0
+    travel_stop: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("mu", "eta"):
@@ -53,16 +60,16 @@ class GuidanceConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"guidance {name}={value!r} is unknown; use one of {', '.join(allowed)}")
-        if not 0.0 <= self.stop < self.start <= 1.0:
-            raise ConfigError(f"guidance window start={self.start}, stop={self.stop}: need 0 <= stop < start <= 1")
-        if self.every < 1:
-            raise ConfigError(f"guidance every={self.every}: need an integer of at least 1")
+        check_window("guidance", self.start, self.stop, self.every)
+        check_window("guidance travel", self.travel_start, self.travel_stop)
+        if self.travel < 0:
+            raise ConfigError(f"guidance travel={self.travel}: need an integer of at least 0")
         if self.max_norm is not None and not self.max_norm > 0:
             raise ConfigError(f"guidance max_norm={self.max_norm}: need a positive number, or null for no limit")
 
     @property
     def active(self) -> bool:
-        """Whether any reward enters at all; if not, sampling is exactly the generator's own."""
+        """Whether any reward enters at all; if not, and travel is 0, sampling is exactly the generator's own."""
         return self.mu != 0 or self.eta != 0
 
     def guided_steps(self, steps: int) -> tuple[bool, ...]:
@@ -71,6 +78,33 @@ class GuidanceConfig:
         >>> GuidanceConfig(mu=1.0, start=0.5, every=2).guided_steps(8)
         (False, False, False, False, True, False, True, False)
         """
-        inside = [i for i in range(steps) if self.active and self.stop < (steps - i) / steps <= self.start]
-        chosen = set(inside[:: self.every])
-        return tuple(i in chosen for i in range(steps))
+        if not self.active:
+            return (False,) * steps
+        return steps_inside(steps, self.start, self.stop, self.every)
+
+    def travels(self, steps: int) -> tuple[int, ...]:
+        """For each of `steps` sampler steps, how often it is undone and done again.
+
+        >>> GuidanceConfig(travel=2, travel_start=0.75, travel_stop=0.25).travels(4)
+        (0, 2, 2, 0)
+        """
+        return tuple(self.travel * inside for inside in steps_inside(steps, self.travel_start, self.travel_stop))
+
+
+def check_window(what: str, start: float, stop: float, every: int = 1) -> None:
+    """Refuse a window of the trajectory that is none.
+
+    Raises:
+        ConfigError: start or stop is out of order or range, or every below 1.
+    """
+    if not 0.0 <= stop < start <= 1.0:
+        raise ConfigError(f"{what} window start={start}, stop={stop}: need 0 <= stop < start <= 1")
+    if every < 1:
+        raise ConfigError(f"{what} every={every}: need an integer of at least 1")
+
+
+def steps_inside(steps: int, start: float, stop: float, every: int = 1) -> tuple[bool, ...]:
+    """For each of `steps` steps, whether it is an every-th one of a window, see `GuidanceConfig`."""
+    inside = [i for i in range(steps) if stop < (steps - i) / steps <= start]
+    chosen = set(inside[::every])
+    return tuple(i in chosen for i in range(steps))

@@ -10,9 +10,8 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import DrawingGenerator, LatentGuide
 from lightning_realign.guidance.config import GuidanceConfig
-from lightning_realign.guidance.noise import prompt_ids, sample_generator
+from lightning_realign.guidance.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.guidance.reward import Reward, limit_norm, require_differentiation, reward_gradient
-from lightning_realign.guidance.sampler import check_batch
 from lightning_realign.types import GeneratedMotions, zero_padding
 
 
@@ -43,6 +42,10 @@ class DrawingSampler:
         self.seed = seed
         self.config = config if config is not None else GuidanceConfig()
         self.reward = reward
+        if self.config.travel:
+            raise ConfigError(
+                f"guidance travel={self.config.travel}: this generator draws motions by itself; set travel to 0"
+            )
         if self.config.active:
             _check_guidance(generator, self.config, reward)
         self._guided = self.config.guided_steps(generator.denoising_steps)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_realign.errors import ConfigError
 from lightning_realign.hashing import stable_key
 
 
@@ -33,6 +34,19 @@ def sample_generator(seed: int, sample_id: str, replication: int = 0) -> torch.G
     generator = torch.Generator(device="cpu")
     generator.manual_seed(stable_key(json.dumps([int(seed), sample_id, int(replication)])))
     return generator
+
+
+def check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None) -> list[int]:
+    """The lengths as integers, once every input is of one size."""
+    frames = [int(length) for length in lengths.tolist()]
+    if not frames or len(texts) != len(frames) or (ids is not None and len(ids) != len(frames)):
+        given = "none" if ids is None else str(len(ids))
+        raise ConfigError(
+            f"sampler got {len(texts)} texts, {len(frames)} lengths, {given} ids; give one of each per motion"
+        )
+    if min(frames) < 1:
+        raise ConfigError(f"sampler lengths: {min(frames)} frames asked for; give at least 1")
+    return frames
 
 
 class SampleNoise:

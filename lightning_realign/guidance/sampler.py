@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_realign.diffusion.schedule import SchedulerName
-from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.generators.base import Generator, LoadOptions, convert_normalisation
+from lightning_realign.errors import ConfigError
+from lightning_realign.generators.base import Generator, LoadOptions
+from lightning_realign.guidance.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.guidance.config import GuidanceConfig
-from lightning_realign.guidance.noise import SampleNoise, prompt_ids
+from lightning_realign.guidance.noise import SampleNoise, check_batch, prompt_ids
 from lightning_realign.guidance.reward import (
     Reward,
     limit_norm,
     require_differentiation,
     reward_gradient,
 )
-from lightning_realign.guidance.stepping import make_walk
-from lightning_realign.motion import skeleton_label
-from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.guidance.stepping import BaseWalk, make_walk
 from lightning_realign.types import GeneratedMotions
-
-logger = logging.getLogger(__name__)
-
-# A larger ratio of scales changes the noise level of a state noticeably.
-SAME_SCALE = 1.1
-
-StateReward = Callable[[Tensor, float], Tensor]
 
 StepCallback = Callable[[int, Tensor], None]
 """Called after each step with its timestep and the rewards [B] (NaN where the step was not guided)."""
@@ -49,11 +41,51 @@ class SampledStates:
     rewards: Tensor
 
 
+@dataclass(frozen=True)
+class SampledBatch:
+    """What the steps of a batch need to know.
+
+    condition: what the generator knows of the captions. lengths: [B]. reward: of its states; None without guidance.
+    """
+
+    condition: Any
+    lengths: Tensor
+    reward: StateReward | None
+
+
+@dataclass(frozen=True)
+class Look:
+    """States before a step and what the network says of them.
+
+    x, output: [B, ...]. gradient, rewards: [B, ...] and [B] of the location `x0_through`; None at any other.
+    """
+
+    x: Tensor
+    output: Tensor
+    gradient: Tensor | None = None
+    rewards: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Moved:
+    """States after a step.
+
+    state: [B, ...]. rewards: [B] at the tensor that was differentiated, NaN where the step was not guided. log_ratio:
+    [B] log-density of the transition under the generator's own law minus that under the guided one, from which it was
+    drawn: 0 without guidance, NaN where the step adds no noise.
+    """
+
+    state: Tensor
+    rewards: Tensor
+    log_ratio: Tensor
+
+
 class RewardGuidedSampler:
     """One sampler and one guidance for every generator.
 
     The noise of a sample comes from (seed, sample id, replication) alone, so the same prompt and seed give the same
-    motion in any batch, order or rank. Without reward (mu = eta = 0) it is the generator's own sampling, bit for bit.
+    motion in any batch, order or rank. Without reward (mu = eta = 0) and time travel it is the generator's own
+    sampling, bit for bit.
 
     Args:
         generator: the generator, in eval mode.
@@ -86,6 +118,7 @@ class RewardGuidedSampler:
         recipe = LoadOptions(scheduler, steps).recipe(generator.recipe)
         self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
         self._guided = self.config.guided_steps(recipe.steps)
+        self._travels = self.config.travels(recipe.steps)
         self._check()
 
     def _check(self) -> None:
@@ -96,12 +129,7 @@ class RewardGuidedSampler:
             raise ConfigError(
                 f"guidance mu={config.mu}, eta={config.eta} needs a reward model; give one, or set both to 0"
             )
-        if self.reward.skeleton != self.generator.skeleton:
-            raise FeatureSpecError(
-                f"reward model of skeleton {skeleton_label(self.reward.skeleton)!r} cannot guide a generator of "
-                f"skeleton {skeleton_label(self.generator.skeleton)!r}; use checkpoints of one skeleton"
-            )
-        self._check_scales(self.reward)
+        check_reward(self.generator, self.reward, noisy=config.location in ("x_t", "x_prev"))
         if not any(self._guided):
             raise ConfigError(
                 f"guidance window start={config.start}, stop={config.stop} holds none of the "
@@ -109,35 +137,8 @@ class RewardGuidedSampler:
             )
         if config.scale == "posterior" and not any(self._walk.sigma):
             raise ConfigError(
-                "guidance scale='posterior' multiplies by sigma_t^2, which is 0 in this sampler (DDIM with eta 0); "
-                "use scale='score', or scheduler='ddpm', or ddim_eta above 0"
-            )
-
-    def _check_scales(self, reward: Reward) -> None:
-        """Refuse a reward of another VAE's latents, and warn where noise does not convert as clean states do."""
-        own, wanted = self.generator.latents, reward.latents
-        if wanted is not None:
-            if own is None or own.fingerprint() != wanted.fingerprint():
-                found = "works on motions" if own is None else f"has the VAE {own.fingerprint()}"
-                raise FeatureSpecError(
-                    f"reward model reads latents of the VAE {wanted.fingerprint()}, but the generator {found}; train "
-                    "the reward on the generator's VAE, or use one of space motion"
-                )
-            self._compare_scales(own.statistics, wanted.statistics, "latents")
-        elif own is None:
-            self._compare_scales(self.generator.normaliser, reward.normaliser, "motions")
-
-    def _compare_scales(self, own: Normaliser, other: Normaliser, what: str) -> None:
-        ratio = own.std / other.std.to(own.std)
-        least, most = ratio.min().item(), ratio.max().item()
-        if self.config.location != "x0" and not 1 / SAME_SCALE < least <= most < SAME_SCALE:
-            logger.warning(
-                "the generator's %s have %.2f to %.2f times the scale of the reward's: noise does not convert as clean "
-                "ones do, so that a noisy one has another level for the reward; use location x0, or train both in one "
-                "normalisation",
-                what,
-                least,
-                most,
+                "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with eta 0, "
+                "or one step of LCM); use scale='score', or scheduler='ddpm', ddim_eta above 0, or more steps of LCM"
             )
 
     def sample(
@@ -179,76 +180,119 @@ class RewardGuidedSampler:
         callback: StepCallback | None = None,
     ) -> SampledStates:
         """As `sample`, up to the generator's clean states, not yet turned into features."""
+        noise = self.noise(texts, lengths, ids, replication)
+        batch = self.prepare(texts, lengths, references)
+        x, history = noise.draw(), []
+        for index, timestep in enumerate(self._walk.timesteps):
+            moved = self.advance(batch, index, self.look(batch, index, x), noise)
+            x = moved.state
+            history.append(moved.rewards)
+            if callback is not None:
+                callback(timestep, moved.rewards)
+        return SampledStates(x, self._walk.timestep_tensor(), torch.stack(history, dim=1))
+
+    @property
+    def walk(self) -> BaseWalk:
+        """The steps."""
+        return self._walk
+
+    @property
+    def guided(self) -> tuple[bool, ...]:
+        """Whether each step is guided."""
+        return self._guided
+
+    def noise(self, texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None, replication: int) -> SampleNoise:
+        """The noise of a batch, once it is known to be one.
+
+        Raises:
+            ConfigError: inputs that do not fit together.
+        """
         frames = check_batch(texts, lengths, ids)
-        generator, walk = self.generator, self._walk
-        noise = SampleNoise(
+        return SampleNoise(
             self.seed,
             ids if ids is not None else prompt_ids(texts, frames),
             replication,
-            [generator.noise_shape(length) for length in frames],
-            device=generator.device,
-            dtype=generator.dtype,
+            [self.generator.noise_shape(length) for length in frames],
+            device=self.generator.device,
+            dtype=self.generator.dtype,
         )
-        lengths = lengths.to(generator.device)
-        reward = self._prepare(texts, references, lengths)
-        x, cond, history = noise.draw(), generator.condition(texts), []
-        for index, timestep in enumerate(walk.timesteps):
-            output = generator.denoise(x, timestep, cond, lengths)
-            fresh = noise.draw() if walk.sigma[index] > 0 else None
-            rewards = x.new_full((len(x),), float("nan"))
-            if reward is not None and self._guided[index]:
-                x, rewards = self._guided_step(index, output, x, fresh, reward)
-            else:
-                x = walk.step(index, output, x, fresh).prev
-            history.append(rewards)
-            if callback is not None:
-                callback(timestep, rewards)
-        return SampledStates(x, walk.timestep_tensor(), torch.stack(history, dim=1))
 
-    def _prepare(self, texts: Sequence[str], references: Tensor | None, lengths: Tensor) -> StateReward | None:
-        """The rewards [B] of the generator's state at a signal level; None without guidance."""
-        if self.reward is None or not self.config.active:
-            return None
-        require_differentiation()
-        generator, normaliser, latents = self.generator, self.reward.normaliser, self.reward.latents
-        reward = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+    def prepare(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> SampledBatch:
+        """All that does not change from step to step.
 
-        def evaluate(state: Tensor, alpha_bar: float) -> Tensor:
-            if latents is None or generator.latents is None:
-                seen = generator.to_motion(state, alpha_bar, lengths, normaliser)
-            else:
-                seen = convert_normalisation(state, alpha_bar, generator.latents.statistics, latents.statistics)
-            return reward(seen, lengths, alpha_bar)
+        Raises:
+            ConfigError: guidance inside torch's inference mode.
+        """
+        lengths, reward = lengths.to(self.generator.device), None
+        if self.reward is not None and self.config.active:
+            require_differentiation()
+            prepared = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+            reward = state_reward(self.generator, self.reward, prepared, lengths)
+        return SampledBatch(self.generator.condition(texts), lengths, reward)
 
-        return evaluate
+    def look(self, batch: SampledBatch, index: int, x: Tensor) -> Look:
+        """Evaluate the network before step `index`, and differentiate through it where the location asks for that.
 
-    def _guided_step(
-        self, index: int, output: Tensor, x: Tensor, noise: Tensor | None, reward: StateReward
-    ) -> tuple[Tensor, Tensor]:
-        """One guided step from x_t: the next state, and the rewards [B]."""
-        walk, config = self._walk, self.config
+        Raises:
+            ConfigError: this is asked for, but the generator's output is not differentiable.
+        """
+        timestep, reward = self._walk.timesteps[index], batch.reward
+        if reward is None or not self._guided[index] or self.config.location != "x0_through":
+            return Look(x, self.generator.denoise(x, timestep, batch.condition, batch.lengths))
+        outputs = []
+
+        def through(state: Tensor) -> Tensor:
+            outputs.append(self.generator.denoise(state, timestep, batch.condition, batch.lengths))
+            if not outputs[0].requires_grad:
+                raise ConfigError(
+                    "guidance location='x0_through': this generator's network cannot be differentiated; use location x0"
+                )
+            return reward(self._walk.predicted(index, outputs[0], state), 1.0)
+
+        gradient, rewards = reward_gradient(through, x)
+        return Look(x, outputs[0].detach(), gradient, rewards)
+
+    def advance(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
+        """Step `index` from the states of `look`, and as often again as time travel says."""
+        moved = self._move(batch, index, look, noise)
+        for _ in range(self._travels[index]):
+            x = self._walk.undo(index, moved.state, noise.draw())
+            again = self._move(batch, index, self.look(batch, index, x), noise)
+            moved = Moved(again.state, again.rewards, moved.log_ratio + again.log_ratio)
+        return moved
+
+    def _move(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
+        fresh = noise.draw() if self._walk.sigma[index] > 0 else None
+        if batch.reward is not None and self._guided[index]:
+            return self._guided_step(index, look, fresh, batch.reward)
+        nothing = look.x.new_full((len(look.x),), float("nan"))
+        return Moved(self._walk.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
+
+    def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
+        """One guided step."""
+        walk, config, x, output = self._walk, self.config, look.x, look.output
         plain = walk.step(index, output, x, noise)
-        at, level = {
-            "x_t": (x, walk.alpha_bar[index]),
-            "x_prev": (plain.prev, walk.alpha_bar_next[index]),
-            "x0": (plain.x0, 1.0),
-        }[config.location]
-        gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
+        if look.gradient is not None and look.rewards is not None:
+            gradient, rewards = look.gradient, look.rewards
+        else:
+            at, level = {
+                "x_t": (x, walk.alpha_bar[index]),
+                "x_prev": (plain.prev, walk.alpha_bar_next[index]),
+                "x0": (plain.x0, 1.0),
+            }[config.location]
+            gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
         gradient = limit_norm(gradient, config.max_norm)
         if config.scale == "score":
-            return walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev, rewards
-        weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
-        return plain.prev + weight * gradient, rewards
+            prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
+        else:
+            weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
+            prev = plain.prev + weight * gradient
+        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, walk.sigma[index]))
 
 
-def check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None) -> list[int]:
-    """The lengths as integers, once every input is of one size."""
-    frames = [int(length) for length in lengths.tolist()]
-    if not frames or len(texts) != len(frames) or (ids is not None and len(ids) != len(frames)):
-        given = "none" if ids is None else str(len(ids))
-        raise ConfigError(
-            f"sampler got {len(texts)} texts, {len(frames)} lengths, {given} ids; give one of each per motion"
-        )
-    if min(frames) < 1:
-        raise ConfigError(f"sampler lengths: {min(frames)} frames asked for; give at least 1")
-    return frames
+def _log_ratio(shift: Tensor, noise: Tensor | None, sigma: float) -> Tensor:
+    """N(x; m, sigma^2) over N(x; m + shift, sigma^2) at x = m + shift + sigma noise, as logs [B]; NaN at sigma = 0."""
+    if noise is None or sigma == 0:
+        return shift.new_full((len(shift),), float("nan"))
+    moved = shift.flatten(1) / sigma
+    return -(noise.flatten(1) * moved).sum(dim=1) - moved.square().sum(dim=1) / 2

@@ -57,6 +57,18 @@ class BaseWalk(ABC):
         factor = {"epsilon": -math.sqrt(1 - signal), "sample": (1 - signal) / math.sqrt(signal)}[self._prediction]
         return output + factor * gradient
 
+    def predicted(self, index: int, output: Tensor, x: Tensor) -> Tensor:
+        """The clean state predicted from x, differentiable in it and in the network's output."""
+        return self.step(index, output, x, torch.zeros_like(x)).x0
+
+    def undo(self, index: int, prev: Tensor, noise: Tensor) -> Tensor:
+        """A state before step `index` from one after it, by the forward process.
+
+        x_t = sqrt(a) x_{t-1} + sqrt(1 - a) noise, with a = alpha_bar_t / alpha_bar_{t-1}.
+        """
+        kept = self.alpha_bar[index] / self.alpha_bar_next[index]
+        return math.sqrt(kept) * prev + math.sqrt(1 - kept) * noise
+
     def timestep_tensor(self) -> Tensor:
         """The scheduler indices as an int64 tensor [S]."""
         return torch.tensor(self.timesteps, dtype=torch.long)

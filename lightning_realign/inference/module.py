@@ -12,7 +12,7 @@ from lightning_realign.callbacks.writer import Prediction
 from lightning_realign.checkpoint import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName
+from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
@@ -56,14 +56,19 @@ class GuidedGeneration(MeasuringModule):
         predict_replications: independent draws of every motion that `predict` returns; 1 names a file by the id alone.
         ddim_eta: stochasticity of DDIM, 0 to 1; above 0 it has the noise that the scale `posterior` needs.
         candidates: motions drawn for each guided one, of which the one with the highest clean reward is kept.
+        travel: how often each step of the travel window is undone with fresh noise and done again.
+        travel_start: beginning of that window, as start.
+        travel_stop: its end, likewise.
+        particles: particles for each guided motion, resampled by the reward on the way; above 1 needs a reward.
+        temperature: of the reward where it weighs particles; the lower, the stronger.
         family: `own`, or which published generator the file holds, see docs/backbones.md.
         reward_family: likewise of the reward.
         statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
         reward_statistics: likewise of the reward.
         text_cache: folder of cached text features; null for the usual one.
         index_cache: folder of cached retrieval indexes; null for the usual one.
-        rows: what `validate` and `test` measure; null for all, `guided` only where mu or eta is not 0 or candidates is
-            above 1.
+        rows: what `validate` and `test` measure; null for all, `guided` only where mu, eta or travel is not 0, or
+            candidates or particles above 1.
         judges: evaluators that `validate` and `test` ask, by the names they have in the table.
 
     Raises:
@@ -93,6 +98,11 @@ class GuidedGeneration(MeasuringModule):
         predict_replications: int = 1,
         ddim_eta: float = 0.0,
         candidates: int = 1,
+        travel: int = 0,
+        travel_start: float = 1.0,
+        travel_stop: float = 0.0,
+        particles: int = 1,
+        temperature: float = 1.0,
         family: str = "own",
         reward_family: RewardFamily = "own",
         statistics: str | None = None,
@@ -102,14 +112,19 @@ class GuidedGeneration(MeasuringModule):
         rows: list[Row] | None = None,
         judges: dict[str, Judge] | None = None,
     ) -> None:
-        guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
+        guidance = GuidanceConfig(
+            mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop
+        )
         plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
-        super().__init__(chosen_rows(rows, guidance.active or candidates > 1), plan, judges or {})
+        super().__init__(
+            chosen_rows(rows, guidance.active or max(candidates, particles) > 1 or travel > 0), plan, judges or {}
+        )
         self.save_hyperparameters(ignore=["judges"])
         # Lightning writes plain values only.
         self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
         self.guidance = guidance
-        require_reward(self.guidance, reward, candidates)
+        require_reward(self.guidance, reward, candidates, particles)
+        self.steering = ParticleConfig(particles, temperature) if particles > 1 else None
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
         self.mu, self.eta, self.seed = mu, eta, seed
@@ -171,6 +186,7 @@ class GuidedGeneration(MeasuringModule):
             text_cache=settings["text_cache"],
             ddim_eta=settings["ddim_eta"],
             candidates=settings["candidates"],
+            steering=self.steering,
             device=self.trainer.strategy.root_device,
         )
 
@@ -199,7 +215,7 @@ class GuidedGeneration(MeasuringModule):
             )
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
-        """The batch's motions, guided where mu, eta or candidates say so; one entry per replication."""
+        """The batch's motions, guided where the settings say so; one entry per replication."""
         matches = self.pipeline.matches(batch.captions)
         return [
             Prediction(

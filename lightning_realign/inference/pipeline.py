@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from lightning_realign.guidance import (
     DrawingSampler,
     DualAlignmentReward,
     GuidanceConfig,
+    ParticleConfig,
+    ParticleSteering,
     RewardGuidedSampler,
     SchedulerName,
 )
@@ -38,15 +40,23 @@ class CountingGenerator:
         generator: the generator.
 
     Attributes:
-        calls: network evaluations per motion so far, over all batches.
+        calls: network evaluations per motion so far, over all batches. A gradient taken back through the network
+            counts as one more: with frozen weights it costs about as much.
+        watch: told of that number whenever it grows; None for nobody.
     """
 
     def __init__(self, generator: Generator | DrawingGenerator) -> None:
         self._generator: Any = generator
         self.calls = 0
+        self.watch: Callable[[int], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._generator, name)
+
+    def _count(self, evaluations: int) -> None:
+        self.calls += evaluations
+        if self.watch is not None:
+            self.watch(self.calls)
 
     def draw(
         self,
@@ -56,15 +66,23 @@ class CountingGenerator:
         guide: LatentGuide | None = None,
     ) -> Tensor:
         """The wrapped generator's `draw`."""
-        self.calls += self._generator.evaluations
+        self._count(self._generator.evaluations)
         features: Tensor = self._generator.draw(texts, lengths, noise, guide)
         return features
 
     def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
         """The wrapped generator's `denoise`."""
-        self.calls += self._generator.evaluations_at(t)
-        output: Tensor = self._generator.denoise(x, t, cond, lengths)
-        return output
+        evaluations = self._generator.evaluations_at(t)
+        self._count(evaluations)
+        output: Any = self._generator.denoise(x, t, cond, lengths)
+        if output.requires_grad:
+
+            def count(gradient: Tensor) -> None:
+                self._count(evaluations)
+
+            output.register_hook(count)
+        predicted: Tensor = output
+        return predicted
 
 
 class GuidedPipeline:
@@ -84,6 +102,7 @@ class GuidedPipeline:
         ddim_eta: stochasticity of DDIM.
         candidates: N, motions that are drawn for each guided one, of which the one with the highest clean reward is
             kept; 1 for none but it.
+        steering: particles that stand for each guided motion; None for one, the motion itself.
         device: where to compute.
 
     Attributes:
@@ -112,9 +131,10 @@ class GuidedPipeline:
         text_cache: Path | str | None = None,
         ddim_eta: float = 0.0,
         candidates: int = 1,
+        steering: ParticleConfig | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        require_reward(guidance, reward, candidates)
+        require_reward(guidance, reward, candidates, 1 if steering is None else steering.particles)
         loaded = load_generator(
             family,
             generator,
@@ -139,7 +159,8 @@ class GuidedPipeline:
         self.skeleton: Skeleton = _skeleton(loaded.skeleton, generator)
         self.index: RewardIndex | None = None
         self._plain = self._sampler(loaded, GuidanceConfig(), seed, ddim_eta)
-        self._guided = self._sampler(loaded, guidance, seed, ddim_eta)
+        self.steering = steering
+        self._guided = self._steered(self._sampler(loaded, guidance, seed, ddim_eta))
         self._best = None if candidates == 1 or self.reward is None else BestOfN(self._guided, self.reward, candidates)
 
     def _sampler(
@@ -151,6 +172,16 @@ class GuidedPipeline:
         if ddim_eta != 0:
             raise ConfigError(f"sampler ddim_eta={ddim_eta}: this generator does not sample with DDIM; leave it out")
         return DrawingSampler(self.generator, seed, guidance, reward)
+
+    def _steered(self, sampler: Sampler) -> Sampler:
+        if self.steering is None or self.reward is None:
+            return sampler
+        if not isinstance(sampler, RewardGuidedSampler):
+            raise ConfigError(
+                f"particles is {self.steering.particles}: this generator draws motions by itself, and has nothing to "
+                "steer; set particles to 1, and candidates above 1 to keep the best of so many motions"
+            )
+        return ParticleSteering(sampler, self.reward, self.steering)
 
     def prepare_text(self, captions: Sequence[str]) -> None:
         """Encode captions ahead of sampling, so that they are in the cache."""
@@ -211,12 +242,11 @@ class GuidedPipeline:
         Raises:
             ConfigError: eta is not 0 and there is no index.
         """
-        if self.guidance.eta == 0 or self.reward is None:
+        eta = self.guidance.eta if self.steering is None else self.guidance.eta or self.steering.eta
+        if eta == 0 or self.reward is None:
             return None
         if self.index is None:
-            raise ConfigError(
-                f"eta is {self.guidance.eta}: eta needs the training set's index; give the index, or set eta to 0"
-            )
+            raise ConfigError(f"eta is {eta}: eta needs the training set's index; give the index, or set eta to 0")
         return self.index.query(self.reward.text_latents(captions))
 
 
@@ -227,12 +257,22 @@ def _skeleton(reference: str, path: Path | str) -> Skeleton:
         raise CheckpointError(f"{path}: field 'skeleton': {error}") from None
 
 
-def require_reward(guidance: GuidanceConfig, reward: Path | str | None, candidates: int = 1) -> None:
+def require_reward(
+    guidance: GuidanceConfig, reward: Path | str | None, candidates: int = 1, particles: int = 1
+) -> None:
     """Refuse guidance without a reward.
 
     Raises:
-        ConfigError: mu or eta is not 0, or there are several candidates, and there is no reward; or no candidate.
+        ConfigError: mu or eta is not 0, or there are several candidates or particles, and there is no reward; or none
+            of either.
     """
+    if particles < 1:
+        raise ConfigError(f"particles is {particles}; set it to 1 or more")
+    if particles > 1 and reward is None:
+        raise ConfigError(
+            f"reward is not set, but particles is {particles}: give the checkpoint of a reward model, which weighs "
+            "them, or set particles to 1"
+        )
     if candidates < 1:
         raise ConfigError(f"candidates is {candidates}; set it to 1 or more")
     if candidates > 1 and reward is None:

@@ -9,10 +9,11 @@ from itertools import chain, product
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from lightning_realign.callbacks.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import GuidanceConfig, Location, Scale, SchedulerName, prompt_ids
+from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName, prompt_ids
 from lightning_realign.guidance.retrieval import RewardIndex, find_index, reward_fingerprint
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
 from lightning_realign.motion import Skeleton
@@ -80,6 +81,11 @@ def generate(
     scheduler: SchedulerName | None = None,
     ddim_eta: float = 0.0,
     candidates: int = 1,
+    travel: int = 0,
+    travel_start: float = 1.0,
+    travel_stop: float = 0.0,
+    particles: int = 1,
+    temperature: float = 1.0,
     family: str = "own",
     reward_family: RewardFamily = "own",
     statistics: Path | None = None,
@@ -114,6 +120,11 @@ def generate(
         scheduler: `ddim`, `ddpm` or `lcm`.
         ddim_eta: stochasticity of DDIM.
         candidates: motions drawn for each that is kept, the one with the highest clean reward; above 1 needs a reward.
+        travel: how often each step of the travel window is undone with fresh noise and done again.
+        travel_start: beginning of that window, as start.
+        travel_stop: its end, likewise.
+        particles: particles for each guided motion, resampled by the reward on the way; above 1 needs a reward.
+        temperature: of the reward where it weighs particles; the lower, the stronger.
         family: `own`, or which published generator the file holds.
         reward_family: likewise of the reward.
         statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
@@ -130,8 +141,8 @@ def generate(
     texts = check_prompts(prompt)
     if samples < 1:
         raise ConfigError(f"samples is {samples}; set it to 1 or more")
-    guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm)
-    require_reward(guidance, reward, candidates)
+    guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop)
+    require_reward(guidance, reward, candidates, particles)
     pipeline = GuidedPipeline(
         ckpt,
         reward,
@@ -146,6 +157,7 @@ def generate(
         cfg_scale=cfg_scale,
         ddim_eta=ddim_eta,
         candidates=candidates,
+        steering=ParticleConfig(particles, temperature) if particles > 1 else None,
         device=_chosen_device(device),
     )
     if eta != 0 and pipeline.reward is not None:
@@ -168,23 +180,26 @@ def _write_all(
     ids = prompt_ids(texts, [frames] * len(texts))
     names = tuple(f"{_slug(text)}-{identity[:8]}" for text, identity in zip(texts, ids, strict=True))
     blown_up = 0
-    for first, replication in product(range(0, len(texts), _BATCH), range(samples)):
-        part = slice(first, first + _BATCH)
-        matches = pipeline.matches(texts[part])
-        prediction = Prediction(
-            pipeline.sample(texts[part], torch.full((len(texts[part]),), frames), ids[part], replication),
-            names[part],
-            tuple(texts[part]),
-            pipeline.skeleton,
-            *settings,
-            replication,
-            samples,
-            () if matches is None else matches.ids,
-            () if matches is None else tuple(matches.rewards.tolist()),
-        )
-        blown_up += count_blown_up(prediction)
-        for written, path in zip(files[part], write_predictions(prediction, out), strict=True):
-            written.append(path)
+    with tqdm(total=len(texts) * samples, desc="motions", unit="motion", leave=False) as bar:
+        pipeline.generator.watch = lambda calls: bar.set_postfix(evaluations=calls)
+        for first, replication in product(range(0, len(texts), _BATCH), range(samples)):
+            part = slice(first, first + _BATCH)
+            matches = pipeline.matches(texts[part])
+            prediction = Prediction(
+                pipeline.sample(texts[part], torch.full((len(texts[part]),), frames), ids[part], replication),
+                names[part],
+                tuple(texts[part]),
+                pipeline.skeleton,
+                *settings,
+                replication,
+                samples,
+                () if matches is None else matches.ids,
+                () if matches is None else tuple(matches.rewards.tolist()),
+            )
+            blown_up += count_blown_up(prediction)
+            for written, path in zip(files[part], write_predictions(prediction, out), strict=True):
+                written.append(path)
+            bar.update(len(texts[part]))
     warn_of_blown_up(blown_up, len(texts) * samples)
     return list(chain.from_iterable(files))
 

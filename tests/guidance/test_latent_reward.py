@@ -75,7 +75,7 @@ def test_latents_are_read_in_the_reward_s_own_scale(alpha_bar):
     reward = latent_reward(wanted)
     guided = sampler(reward)
     z = torch.randn(3, 2, 8)
-    evaluate = guided._prepare(TEXTS, None, LENGTHS)
+    evaluate = guided.prepare(TEXTS, LENGTHS, None).reward
     found = evaluate(alpha_bar**0.5 * own.statistics.normalise(z), alpha_bar)
     seen = alpha_bar**0.5 * wanted.statistics.normalise(z)
     expected = reward.prepare(TEXTS, mu=3.0, eta=0.0)(seen, LENGTHS, alpha_bar)

@@ -1,0 +1,239 @@
+"""Several particles for each motion, weighed and resampled by the reward on the way (Feynman-Kac steering).
+
+Singhal et al., "A General Framework for Inference-time Scaling and Steering of Diffusion Models" (arXiv 2501.06848);
+with a guided proposal it is the twisted diffusion sampler (Wu et al., arXiv 2306.17775).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.compatibility import StateReward, check_reward, state_reward
+from lightning_realign.guidance.config import check_window, steps_inside
+from lightning_realign.guidance.noise import check_batch, prompt_ids, sample_generator
+from lightning_realign.guidance.particle_weights import Cloud, Potential
+from lightning_realign.guidance.reward import Reward
+from lightning_realign.guidance.sampler import Look, RewardGuidedSampler
+from lightning_realign.types import GeneratedMotions
+
+# Replication numbers of further particles lie beyond those of any run, and of any run's best-of-N candidates.
+_STRIDE = 2**48
+
+Selection = Literal["reward", "weight"]
+PotentialLocation = Literal["x_t", "x0"]
+
+
+@dataclass(frozen=True)
+class ParticleConfig:
+    """How particles are weighed: the law aimed at is p(x) exp(R_0(x)), R = (R_phi + eta R_m) / temperature.
+
+    Attributes:
+        particles: K for each motion.
+        temperature: of the reward; the lower, the stronger.
+        eta: weight of the motion reward beside that of the text.
+        potential: what a particle's weight grows by at a step: `difference` exp(R_t - R_{t+1}), `max` exp of the
+            largest R so far, `sum` exp of the sum of all R so far. The end makes up for all, so that the law aimed at
+            is the same.
+        location: what R_t is taken of: `x0`, the predicted clean state, or `x_t`, with its own step token.
+        start, stop, every: the steps at which particles are weighed and resampled, see `GuidanceConfig`.
+        threshold: a motion's particles are resampled where their effective number, 1 over the sum of the squared
+            weights, is below threshold * K: at 1 always, at 0 never.
+        select: which particle becomes the motion: `reward` that with the highest clean reward, `weight` one drawn by
+            the weights, which follows the law aimed at as K grows.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    particles: int = 4
+    temperature: float = 1.0
+    eta: float = 0.0
+    potential: Potential = "difference"
+    location: PotentialLocation = "x0"
+    start: float = 1.0
+    stop: float = 0.0
+    every: int = 1
+    threshold: float = 0.5
+    select: Selection = "reward"
+
+    def __post_init__(self) -> None:
+        if self.particles < 1:
+            raise ConfigError(f"particles is {self.particles}; set it to 1 or more")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ConfigError(f"particles temperature={self.temperature}: need a positive number")
+        if not math.isfinite(self.eta):
+            raise ConfigError(f"particles eta={self.eta} is not finite; give a number")
+        if not 0.0 <= self.threshold <= 1.0:
+            raise ConfigError(f"particles threshold={self.threshold}: need 0 to 1")
+        closed = (("potential", Potential), ("location", PotentialLocation), ("select", Selection))
+        for name, allowed in closed:
+            value = getattr(self, name)
+            if value not in get_args(allowed):
+                raise ConfigError(f"particles {name}={value!r} is unknown; use one of {', '.join(get_args(allowed))}")
+        check_window("particles", self.start, self.stop, self.every)
+
+
+@dataclass(frozen=True)
+class SteeredStates:
+    """All particles of B motions.
+
+    states: [B, K, ...] clean states. rewards: [B, K] their R_0. weights: [B, K] summing to 1; sum_k weights_k f(x_k)
+    tends to the mean of f under the law aimed at as K grows. chosen: [B] the particle that becomes the motion.
+    effective: [B, S] effective number of particles before resampling, NaN at steps without. history: [B, S] the R_t
+    of the chosen one and those it came from, NaN likewise.
+    """
+
+    states: Tensor
+    rewards: Tensor
+    weights: Tensor
+    chosen: Tensor
+    effective: Tensor
+    history: Tensor
+
+
+class ParticleSteering:
+    """Steers a sampler, guided or not, by weighing and resampling K particles for each motion.
+
+    All that is random is of a motion's own seed, id and replication. Particle 0 has the noise of the sampler itself, so
+    that K = 1 is that, bit for bit. The network is evaluated K times as often.
+
+    With a guided sampler the weights contain the density of the generator's own transition over that of the guided one,
+    so that the law aimed at is the same: guidance only brings the particles there. That ratio exists where the
+    transition is Gaussian and its shift does not depend on its own noise.
+
+    Args:
+        sampler: makes the particles.
+        reward: weighs them; may be another one than the sampler's.
+        config: how.
+
+    Raises:
+        ConfigError: guidance whose density ratio is not known, or no step to weigh at.
+        FeatureSpecError: the reward cannot read what the generator makes.
+    """
+
+    def __init__(self, sampler: RewardGuidedSampler, reward: Reward, config: ParticleConfig) -> None:
+        self.sampler = sampler
+        self.reward = reward
+        self.config = config
+        steps = len(sampler.walk.timesteps)
+        self._weighed = steps_inside(steps, config.start, config.stop, config.every)
+        check_reward(sampler.generator, reward, noisy=config.location == "x_t")
+        if not any(self._weighed):
+            raise ConfigError(
+                f"particles window start={config.start}, stop={config.stop} holds none of the {steps} steps; widen it"
+            )
+        if config.particles > 1:
+            _check_guidance(sampler)
+
+    def sample(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        ids: Sequence[str] | None = None,
+        replication: int = 0,
+        references: Tensor | None = None,
+    ) -> GeneratedMotions:
+        """Generate B motions; the arguments are those of `RewardGuidedSampler.sample`, the rewards those that weigh."""
+        result = self.sample_states(texts, lengths, ids, replication, references)
+        lengths = lengths.to(self.sampler.generator.device)
+        rows = torch.arange(len(lengths), device=result.states.device)
+        with torch.no_grad():
+            features = self.sampler.generator.features(
+                result.states[rows, result.chosen.to(result.states.device)], lengths
+            )
+        return GeneratedMotions(features, lengths, self.sampler.walk.timestep_tensor(), result.history)
+
+    @torch.no_grad()
+    def sample_states(
+        self,
+        texts: Sequence[str],
+        lengths: Tensor,
+        ids: Sequence[str] | None = None,
+        replication: int = 0,
+        references: Tensor | None = None,
+    ) -> SteeredStates:
+        """As `sample`, but all particles, as the generator's clean states."""
+        sampler, count = self.sampler, self.config.particles
+        frames = check_batch(texts, lengths, ids)
+        names = ids if ids is not None else prompt_ids(texts, frames)
+        noises = [sampler.noise(texts, lengths, names, replication + k * _STRIDE) for k in range(count)]
+        # No run has a negative replication, so that resampling never shares a stream with the noise.
+        random = [sample_generator(sampler.seed, name, -1 - replication) for name in names]
+        cloud = Cloud(count, random, self.config.potential, self.config.threshold)
+        batch, reward = sampler.prepare(texts, lengths, references), self._prepare(texts, lengths, references)
+        states = [noise.draw() for noise in noises]
+        for index, weighed in enumerate(self._weighed):
+            looks = [sampler.look(batch, index, state) for state in states]
+            cloud.record(torch.stack([self._reward_at(reward, index, look) for look in looks]) if weighed else None)
+            if weighed:
+                looks = _taken(looks, cloud.resample())
+            moved = [sampler.advance(batch, index, look, noise) for look, noise in zip(looks, noises, strict=True)]
+            states = [after.state for after in moved]
+            cloud.multiply(torch.stack([after.log_ratio for after in moved]))
+        rewards = cloud.finish(torch.stack([reward(state, 1.0) for state in states]))
+        weights = cloud.weights()
+        chosen = rewards.argmax(dim=0) if self.config.select == "reward" else cloud.draw(weights)
+        rows = torch.arange(len(names))
+        history, effective = cloud.history()[:, chosen, rows], cloud.effective()
+        return SteeredStates(torch.stack(states, dim=1), rewards.T, weights.T, chosen, effective.T, history.T)
+
+    def _prepare(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> StateReward:
+        generator, strength = self.sampler.generator, 1 / self.config.temperature
+        prepared = self.reward.prepare(texts, references, mu=strength, eta=strength * self.config.eta)
+        return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
+
+    def _reward_at(self, reward: StateReward, index: int, look: Look) -> Tensor:
+        walk = self.sampler.walk
+        if self.config.location == "x_t":
+            return reward(look.x, walk.alpha_bar[index])
+        return reward(walk.predicted(index, look.output, look.x), 1.0)
+
+
+def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
+    """Each motion's particles from their places [K, B]; None leaves all where they are."""
+    if places is None:
+        return list(looks)
+    places = places.to(looks[0].x.device)
+    rows = torch.arange(places.shape[1], device=places.device)
+
+    def take(parts: Sequence[Tensor | None]) -> list[Tensor] | list[None]:
+        present = [part for part in parts if part is not None]
+        if not present:
+            return [None] * len(parts)
+        return list(torch.stack(present)[places, rows].unbind())
+
+    fields = [take([getattr(look, name) for look in looks]) for name in ("x", "output", "gradient", "rewards")]
+    return [Look(*parts) for parts in zip(*fields, strict=True)]
+
+
+def _check_guidance(sampler: RewardGuidedSampler) -> None:
+    """Refuse guidance whose transitions have no density over the generator's own."""
+    config, walk = sampler.config, sampler.walk
+    if not config.active:
+        return
+    if config.location == "x_prev":
+        raise ConfigError(
+            "particles with guidance location='x_prev': the gradient depends on the step's own noise, so that the "
+            "weights are not known; use location x_t, x0 or x0_through"
+        )
+    guided = [index for index, inside in enumerate(sampler.guided) if inside]
+    silent = [index for index in guided if walk.sigma[index] == 0]
+    if silent == guided:
+        raise ConfigError(
+            "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
+            "ddpm, or ddim_eta above 0, or set mu and eta to 0"
+        )
+    if silent:
+        steps = len(walk.timesteps)
+        stop = math.ceil(10_000 * (steps - silent[0]) / steps) / 10_000
+        raise ConfigError(
+            f"particles with guidance stop={config.stop}: step {silent[0] + 1} of {steps} adds no noise, so that its "
+            f"weights are not known; set guidance stop to {stop}"
+        )
