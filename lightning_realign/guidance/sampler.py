@@ -138,7 +138,7 @@ class RewardGuidedSampler:
         if config.scale == "posterior" and not any(self._walk.sigma):
             raise ConfigError(
                 "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with "
-                "eta 0, or one step of LCM); use scale='score', or scheduler='ddpm', ddim_eta above 0, or more steps of LCM"
+                "eta 0, or one step of LCM); use scale='score', scheduler='ddpm', ddim_eta above 0, or more LCM steps"
             )
 
     def sample(
