@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checko
     (log,) = Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb")
     (record,) = Path("runs/guided/synthetic").rglob("table-test.json")
     rows = json.loads(record.read_text())["rows"]
-    history = offline_history(log)
+    history = finished_history(log, "test/figures/path")
     for row, figures in rows.items():
         for figure, value in figures.items():
             assert history[f"test/{row}/{figure}"] == pytest.approx(value["mean"], rel=1e-5), figure
@@ -147,6 +148,8 @@ def offline_records(path: Path) -> Iterator[bytes]:
             place += left
             continue
         _, size, kind = struct.unpack_from("<IHB", content, place)
+        if place + 7 + size > len(content):  # still being written
+            return
         record += content[place + 7 : place + 7 + size]
         place += 7 + size
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -162,6 +165,14 @@ def offline_history(path: Path) -> dict[str, Any]:
     for content in offline_records(path):
         for item in Record.FromString(content).history.item:
             history[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return history
+
+
+def finished_history(path: Path, last: str, seconds: float = 60.0) -> dict[str, Any]:
+    """That history, once the value that is logged last is there: W&B's own process may write after `finish`."""
+    end = time.monotonic() + seconds
+    while last not in (history := offline_history(path)) and time.monotonic() < end:
+        time.sleep(0.2)
     return history
 
 
