@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_realign.data.synthetic import judge as oracle
 from lightning_realign.errors import ConfigError
 from lightning_realign.inference.cost import Meter
+from lightning_realign.inference.probes import Probe, Task
 from lightning_realign.inference.stores import FigureBoard
 from lightning_realign.metrics.physical_functional import foot_height, foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Skeleton, recover_joints
@@ -73,6 +74,8 @@ def measured(
     skeleton: Skeleton,
     make: Callable[[], tuple[Tensor, int | None]],
     reward: Callable[[Tensor], Tensor | None],
+    probes: Sequence[Probe] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Tensor:
     """Make a batch's motions and add their figures.
 
@@ -85,6 +88,8 @@ def measured(
         make: makes the motions, and tells how often it evaluated the network per motion; None where they were there
             already, and so cost nothing that could be told.
         reward: the rewards [B] of motions; None without a reward model.
+        probes: figures besides.
+        labels: by sample id, for the probes.
 
     Returns:
         The motions [B, T, D], in the data set's own units.
@@ -99,20 +104,25 @@ def measured(
     rewards = reward(features)
     if rewards is not None:
         figures.update(row, "reward", rewards.nan_to_num(WORST_REWARD), batch.ids, draw)
-    for figure, values in _looks(skeleton, features, batch).items():
+    for figure, values in _looks(skeleton, features, batch, probes, labels or {}).items():
         figures.update(row, figure, torch.tensor(list(values.values()), dtype=torch.float64), list(values), draw)
     return features
 
 
-def _looks(skeleton: Skeleton, features: Tensor, batch: MotionTextBatch) -> dict[str, dict[str, float]]:
-    """What the joints of every sample show, figure -> id -> value: the oracle's verdict, and physical quality.
+def _looks(
+    skeleton: Skeleton, features: Tensor, batch: MotionTextBatch, probes: Sequence[Probe], labels: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    """What the joints of every sample show, figure -> id -> value: the oracle's verdict, physical quality, probes.
 
     Strong guidance can blow a motion up, until its joints or their speeds are no numbers. It is then counted, does
     nothing that was asked for, and has no physical quality: those figures are of the others.
     """
     found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, "blown_up": {}, **{name: {} for name in PHYSICAL}}
-    lengths = batch.lengths.tolist()
-    for sample, attributes, motion, length in zip(batch.ids, batch.attributes, features, lengths, strict=True):
+    found |= {name: {} for probe in probes for name in probe.figures}
+    lengths, metres = batch.lengths.tolist(), 0.001 if skeleton.unit == "millimetre" else 1.0
+    tasks = [Task(sample, text, labels.get(sample)) for sample, text in zip(batch.ids, batch.captions, strict=True)]
+    for task, attributes, motion, length in zip(tasks, batch.attributes, features, lengths, strict=True):
+        sample = task.id
         joints = recover_joints(motion[:length].cpu(), skeleton)
         finite, quality = bool(joints.isfinite().all()), dict[str, float]()
         if finite and length >= SHORTEST:
@@ -123,4 +133,7 @@ def _looks(skeleton: Skeleton, features: Tensor, batch: MotionTextBatch) -> dict
             found["oracle_accuracy"][sample] = float(finite and oracle(joints, skeleton, attributes))
         for name, value in quality.items() if finite else ():
             found[name][sample] = value
+        for probe in probes:
+            for name, value in probe.look(joints * metres, skeleton, task).items():
+                found[name][sample] = value
     return found

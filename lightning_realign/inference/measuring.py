@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 import lightning as L
@@ -22,6 +22,7 @@ from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, MULTIMODALITY_
 from lightning_realign.evaluation.table import Interval, table_text, write_table
 from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.inference.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
+from lightning_realign.inference.probes import Probe, probe_figures
 from lightning_realign.inference.provenance import provenance
 from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
 from lightning_realign.inference.wandb_tables import log_tables
@@ -83,13 +84,19 @@ class MeasuringModule(L.LightningModule):
         rows: of the table.
         plan: what is measured.
         judges: evaluators to ask, by the names they have in the table.
+        probes: figures besides our own.
+
+    Raises:
+        ConfigError: a plan out of range, or a judge or figure of a name that cannot stand in a table.
     """
 
-    def __init__(self, rows: tuple[Row, ...], plan: MeasuringPlan, judges: Mapping[str, Judge]) -> None:
+    def __init__(
+        self, rows: tuple[Row, ...], plan: MeasuringPlan, judges: Mapping[str, Judge], probes: Sequence[Probe] = ()
+    ) -> None:
         super().__init__()
         plan.check(type(self).__name__)
-        self.rows, self.plan = rows, plan
-        self.figures = FigureBoard(rows, FIGURES)
+        self.rows, self.plan, self.probes = rows, plan, tuple(probes)
+        self.figures = FigureBoard(rows, FIGURES + probe_figures(probes, FIGURES))
         self.lengths = SampleStore()
         self.judges = JudgePanel(judges, rows)
         self._repeated: set[str] = set()
@@ -145,8 +152,10 @@ class MeasuringModule(L.LightningModule):
         return data_of(self)
 
     def prepare_judges(self, stage: str) -> None:
-        """Let the judges get ready for the split of a stage, and choose the captions of MultiModality."""
+        """Let judges and probes get ready for the split of a stage, and choose the captions of MultiModality."""
         split = split_of(stage)
+        for probe in self.probes:
+            probe.prepare(self.data, split)
         self.judges.prepare(self.data, split, self.trainer.strategy.root_device)
         if self.judges.judges:
             self._repeated = repeated(self.data.ids(split), self.plan.captions, self.plan.seed)
@@ -198,6 +207,8 @@ class MeasuringModule(L.LightningModule):
             self.motion_skeleton(),
             lambda: self.make(row, batch, draw, repeat=False),
             lambda features: self.reward(features, batch),
+            self.probes,
+            self.data.labels,
         )
 
     def _repeat(self, batch: MotionTextBatch) -> None:
@@ -277,6 +288,14 @@ class MeasuringModule(L.LightningModule):
             "shared_with_reward": self.judges.kinships(self.guide(), self.files()["reward"]),
             "provenance": provenance(self.data, split, files),
         }
+
+
+def plain_settings(judges: Mapping[str, Judge], probes: Sequence[Probe]) -> dict[str, Any]:
+    """Judges and probes as the plain values that a receipt and Lightning's hparams.yaml can hold."""
+    return {
+        "judges": {name: asdict(judge) for name, judge in judges.items()},
+        "probes": [f"{type(probe).__module__}.{type(probe).__qualname__}" for probe in probes],
+    }
 
 
 def split_of(stage: str) -> TestSplit:

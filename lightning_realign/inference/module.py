@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
@@ -16,8 +15,9 @@ from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig,
 from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
-from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
+from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
 from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
+from lightning_realign.inference.probes import Probe
 from lightning_realign.motion import Skeleton
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.types import MotionTextBatch
@@ -70,6 +70,7 @@ class GuidedGeneration(MeasuringModule):
         rows: what `validate` and `test` measure; null for all, `guided` only where mu, eta or travel is not 0, or
             candidates or particles above 1.
         judges: evaluators that `validate` and `test` ask, by the names they have in the table.
+        probes: figures that `validate` and `test` measure besides, see `Probe`.
 
     Raises:
         ConfigError: a setting that is out of range or contradicts another one.
@@ -111,17 +112,21 @@ class GuidedGeneration(MeasuringModule):
         index_cache: str | None = None,
         rows: list[Row] | None = None,
         judges: dict[str, Judge] | None = None,
+        probes: list[Probe] | None = None,
     ) -> None:
         guidance = GuidanceConfig(
             mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop
         )
         plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
         super().__init__(
-            chosen_rows(rows, guidance.active or max(candidates, particles) > 1 or travel > 0), plan, judges or {}
+            chosen_rows(rows, guidance.active or max(candidates, particles) > 1 or travel > 0),
+            plan,
+            judges or {},
+            probes or (),
         )
-        self.save_hyperparameters(ignore=["judges"])
+        self.save_hyperparameters(ignore=["judges", "probes"])
         # Lightning writes plain values only.
-        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
+        self.save_hyperparameters(plain_settings(judges or {}, probes or ()))
         self.guidance = guidance
         require_reward(self.guidance, reward, candidates, particles)
         self.steering = ParticleConfig(particles, temperature) if particles > 1 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,7 +15,8 @@ from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row
-from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, split_of
+from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
+from lightning_realign.inference.probes import Probe
 from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards import load_reward
@@ -44,6 +44,7 @@ class SampleScoring(MeasuringModule):
         seed: of the choice of those captions.
         text_cache: folder of cached text features; null for the usual one.
         judges: evaluators that are asked, by the names they have in the table.
+        probes: figures that are measured besides, see `Probe`.
 
     Raises:
         ConfigError: a setting that is out of range.
@@ -63,12 +64,13 @@ class SampleScoring(MeasuringModule):
         seed: int = 1234,
         text_cache: str | None = None,
         judges: dict[str, Judge] | None = None,
+        probes: list[Probe] | None = None,
     ) -> None:
         plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed, reuse=False)
-        super().__init__(("real", "samples"), plan, judges or {})
-        self.save_hyperparameters(ignore=["judges"])
+        super().__init__(("real", "samples"), plan, judges or {}, probes or ())
+        self.save_hyperparameters(ignore=["judges", "probes"])
         # Lightning writes plain values only.
-        self.save_hyperparameters({"judges": {name: asdict(judge) for name, judge in (judges or {}).items()}})
+        self.save_hyperparameters(plain_settings(judges or {}, probes or ()))
         self.folder, self.text_cache = Path(folder), text_cache
         self.reward_path, self.reward_family, self.reward_statistics = reward, reward_family, reward_statistics
         self._reward: DualAlignmentReward | None = None

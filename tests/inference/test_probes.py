@@ -1,0 +1,94 @@
+"""Figures of one's own beside ours: in records and receipts, from Python and from a command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_realign.data import HumanML3DDataModule
+from lightning_realign.errors import ConfigError
+from lightning_realign.evaluation.difference import Side, differences
+from lightning_realign.evaluation.record import read_record
+from lightning_realign.inference import GuidedGeneration
+from lightning_realign.inference.probes import Probe, Task, probe_figures
+from lightning_realign.motion import Skeleton, recover_joints
+from tests.inference.test_generation import SETTINGS, make_trainer
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Travelled(Probe):
+    """Metres that the root travels, for captions of even length only; remembers what it was asked."""
+
+    figures = ("travelled", "never")
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor, self.split, self.tasks = factor, "", list[Task]()
+
+    def prepare(self, data, split) -> None:
+        self.split = split
+
+    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+        self.tasks.append(task)
+        if int(task.id) % 2:
+            return {}
+        return {"travelled": self.factor * (joints[-1, 0] - joints[0, 0]).norm().item()}
+
+
+def test_its_values_stand_in_record_and_receipt(bench, tmp_path):
+    probe = Travelled()
+    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, replications=2, probes=[probe])
+    data = HumanML3DDataModule(bench.data, batch_size=3)
+    make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
+    receipt = json.loads((tmp_path / "table-test.json").read_text())
+    record = read_record(tmp_path)
+    assert probe.split == "test"
+    assert {task.id for task in probe.tasks} == set(record.ids)
+    assert {task.caption for task in probe.tasks} == set(record.captions[0])
+    assert receipt["settings"]["probes"] == [f"{__name__}.Travelled"]
+    for row in ("real", "unguided", "guided"):
+        values = record.figures[row]["travelled"]
+        assert values.isfinite().any(dim=0).tolist() == [int(sample) % 2 == 0 for sample in record.ids]
+        assert receipt["rows"][row]["travelled"]["mean"] == pytest.approx(values.nanmean().item())
+        assert "never" not in receipt["rows"][row]
+    motion = next(iter(data.samples("test", [record.ids[0]])))
+    joints = recover_joints(torch.as_tensor(motion.motion), data.skeleton)
+    expected = (joints[-1, 0] - joints[0, 0]).norm().item()
+    assert record.figures["real"]["travelled"][0, 0].item() == pytest.approx(expected, abs=1e-5)
+    assert "travelled" in differences(Side(record, "unguided"), Side(record, "guided"), fid=False)
+
+
+@pytest.mark.parametrize("names", [("reward",), ("Skating",), ("twice", "twice"), ("a/b",)])
+def test_a_name_that_cannot_stand_in_a_table_is_refused(names):
+    probe = Travelled()
+    probe.figures = names
+    with pytest.raises(ConfigError, match="probes: Travelled has the figure"):
+        probe_figures([probe], ("reward",))
+
+
+def test_a_command_line_names_them_by_class(bench, tmp_path):
+    command = [sys.executable, REPOSITORY / "train.py", "test", "--config", REPOSITORY / "configs/guided/mocap.yaml"]
+    probes = [{"class_path": "tests.inference.test_probes.Travelled", "init_args": {"factor": 2.0}}]
+    settings = {
+        "trainer.default_root_dir": tmp_path,
+        "trainer.enable_progress_bar": "false",
+        "data.init_args.root": bench.data,
+        "model.init_args.generator": bench.generator,
+        "model.init_args.reward": bench.reward,
+        "model.init_args.replications": 1,
+        "model.init_args.steps": 2,
+        "model.init_args.probes": json.dumps(probes),
+    }
+    arguments = [f"--{name}={value}" for name, value in settings.items()]
+    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (receipt,) = tmp_path.glob("**/table-test.json")
+    found = json.loads(receipt.read_text())
+    assert found["settings"]["probes"] == ["tests.inference.test_probes.Travelled"]
+    assert found["rows"]["guided"]["travelled"]["mean"] > 0
