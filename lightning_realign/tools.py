@@ -101,6 +101,8 @@ def generate(
     reward_family: Literal["own", "realign", "tmr"] = "own",
     statistics: Path | None = None,
     reward_statistics: Path | None = None,
+    ensemble: list[Path] | None = None,
+    physical: dict[str, float] | None = None,
     device: str = "auto",
 ) -> None:
     """Generate motions from prompts; needs a generator's checkpoint and no data set.
@@ -136,6 +138,8 @@ def generate(
         reward_family: Likewise of the reward.
         statistics: Folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
         reward_statistics: Likewise of the reward.
+        ensemble: Checkpoints of further rewards; the mean with the reward guides, ranks and weighs.
+        physical: Weights of the physical rewards foot_skating, jerk and penetration; location x0 or x0_through.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
     """
     from lightning_realign.inference.prompt import generate as run
@@ -171,6 +175,8 @@ def generate(
         reward_family=reward_family,
         statistics=statistics,
         reward_statistics=reward_statistics,
+        ensemble=ensemble,
+        physical=physical,
         device=device,
     )
     print("\n".join(str(file) for file in files))
@@ -236,6 +242,22 @@ def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> No
     print(run_toy(out, points, steps, seed).table, end="")
 
 
+def toy_law(
+    out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal["cosine", "linear"] = "cosine"
+) -> None:
+    """Measure over many seeds how near to the exactly guided law each way of guiding in the plane comes.
+
+    Args:
+        out: The receipt (.json) to write; an unfinished one is continued.
+        points: Points of every cloud; clouds of particles have a fifth of them.
+        seeds: Clouds for each way of guiding.
+        schedule: The noise schedule; both end in noise.
+    """
+    from lightning_realign.toy.law import default_plan, run_law
+
+    print(run_law(out, default_plan(points, seeds, schedule), report=print), end="")
+
+
 def report(receipts: list[Path], out: Path) -> None:
     """Print the paper's tables of generation and retrieval for several runs, beside published figures that compare.
 
@@ -285,6 +307,7 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "sweep": (sweep, "file"),
     "export": (export, "files"),
     "toy": (toy, None),
+    "toy-law": (toy_law, None),
     "report": (report, "receipts"),
     "rescore": (rescore, "record"),
     "difference": (difference, "record"),

@@ -9,14 +9,16 @@ from lightning_realign.guidance.particles import ParticleConfig, ParticleSteerin
 from lightning_realign.guidance.reward import DualAlignmentReward, Reward, reward_gradient
 from lightning_realign.guidance.sampler import RewardGuidedSampler, SampledStates
 from lightning_realign.guidance.stepping import make_walk
-from lightning_realign.guidance.weighted import WeightedRewards
+from lightning_realign.guidance.weighted import FixedReward, MeanReward, WeightedRewards
 
 __all__ = [
     "BestOfN",
     "DrawingSampler",
     "DualAlignmentReward",
+    "FixedReward",
     "GuidanceConfig",
     "Location",
+    "MeanReward",
     "ParticleConfig",
     "ParticleSteering",
     "Reward",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.physical import PHYSICAL_REWARDS
 
 Scale = Literal["score", "posterior", "constant"]
 Location = Literal["x_t", "x_prev", "x0", "x0_through"]
@@ -34,6 +36,8 @@ class GuidanceConfig:
         travel: how often each step of the travel window is undone with fresh noise and done again (time travel,
             FreeDoM, arXiv 2303.09833, and RePaint, arXiv 2201.09865), guided or not; it costs so many more steps.
         travel_start, travel_stop: that window, as start and stop.
+        physical: weights w_i by name of the physical rewards that are added: R + sum_i w_i P_i, whatever mu is. They
+            read clean motions, so that the location must be `x0` or `x0_through`. See `guidance.physical`.
 
     Raises:
         ConfigError: a setting out of range.
@@ -50,6 +54,7 @@ class GuidanceConfig:
     travel: int = 0
     travel_start: float = 1.0
     travel_stop: float = 0.0
+    physical: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("mu", "eta"):
@@ -66,10 +71,39 @@ class GuidanceConfig:
             raise ConfigError(f"guidance travel={self.travel}: need an integer of at least 0")
         if self.max_norm is not None and not self.max_norm > 0:
             raise ConfigError(f"guidance max_norm={self.max_norm}: need a positive number, or null for no limit")
+        self._check_physical()
+
+    def _check_physical(self) -> None:
+        for name, weight in self.physical.items():
+            if name not in PHYSICAL_REWARDS:
+                raise ConfigError(f"guidance physical has {name!r}; use one or more of {', '.join(PHYSICAL_REWARDS)}")
+            if not math.isfinite(weight):
+                raise ConfigError(f"guidance physical.{name}={weight} is not finite; give a number")
+        if any(self.physical.values()) and self.location not in ("x0", "x0_through"):
+            raise ConfigError(
+                f"guidance physical={self.strengths} with location={self.location!r}: physical rewards read clean "
+                "motions; use location x0 or x0_through"
+            )
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The weights of the physical rewards that are not 0."""
+        return {name: weight for name, weight in self.physical.items() if weight != 0}
+
+    @property
+    def asks(self) -> str:
+        """Its weights, for messages."""
+        physical = f", physical={self.strengths}" if self.strengths else ""
+        return f"mu={self.mu}, eta={self.eta}{physical}"
 
     @property
     def active(self) -> bool:
         """Whether any reward enters at all; if not, and travel is 0, sampling is exactly the generator's own."""
+        return self.learned or bool(self.strengths)
+
+    @property
+    def learned(self) -> bool:
+        """Whether a learned reward enters."""
         return self.mu != 0 or self.eta != 0
 
     def guided_steps(self, steps: int) -> tuple[bool, ...]:

@@ -25,7 +25,7 @@ class DrawingSampler:
         generator: the generator.
         seed: seed of all noise.
         config: strength and window of the guidance.
-        reward: the reward; None only where config.mu and config.eta are 0.
+        reward: the reward, with the physical ones of config; None only where config is not active.
 
     Raises:
         ConfigError: guidance that the generator cannot have.
@@ -102,14 +102,14 @@ class DrawingSampler:
 
 
 def _check_guidance(generator: DrawingGenerator, config: GuidanceConfig, reward: Reward | None) -> None:
-    asked = f"guidance mu={config.mu}, eta={config.eta}"
+    asked = f"guidance {config.asks}"
     if not generator.denoising_steps:
         raise ConfigError(
-            f"{asked}: this generator has no denoising to guide; set both to 0, and candidates above 1 to keep the "
-            "best of so many motions"
+            f"{asked}: this generator has no denoising to guide; set all of it to 0, and candidates above 1 to keep "
+            "the best of so many motions"
         )
     if reward is None:
-        raise ConfigError(f"{asked} needs a reward model; give one, or set both to 0")
+        raise ConfigError(f"{asked} needs a reward model; give one, or set all of it to 0")
     if (config.scale, config.location) != ("score", "x0"):
         raise ConfigError(
             f"guidance scale={config.scale!r}, location={config.location!r}: this generator is guided at the clean "

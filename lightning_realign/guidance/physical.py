@@ -7,7 +7,7 @@ and smooth where those count.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -106,6 +106,14 @@ class Penetration(JointReward):
     def of_joints(self, joints: Tensor, lengths: Tensor) -> Tensor:
         """See `JointReward.of_joints`."""
         return -_mean((-joints[..., 1].amin(dim=-1)).clamp_min(0), lengths)
+
+
+PHYSICAL_REWARDS: Mapping[str, type[FootSkating] | type[Jerkiness] | type[Penetration]] = {
+    "foot_skating": FootSkating,
+    "jerk": Jerkiness,
+    "penetration": Penetration,
+}
+"""Those that a configuration can name, as the figures that they improve."""
 
 
 def _mean(values: Tensor, counts: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ class RewardGuidedSampler:
         scheduler: `ddim`, `ddpm`, or `lcm`.
         seed: seed of all noise.
         config: strength and kind of the guidance.
-        reward: the reward; None only where config.mu and config.eta are 0.
+        reward: the reward, with the physical ones of config; None only where config is not active.
         ddim_eta: stochasticity of DDIM.
 
     Raises:
@@ -126,9 +126,7 @@ class RewardGuidedSampler:
         if not config.active:
             return
         if self.reward is None:
-            raise ConfigError(
-                f"guidance mu={config.mu}, eta={config.eta} needs a reward model; give one, or set both to 0"
-            )
+            raise ConfigError(f"guidance {config.asks} needs a reward model; give one, or set all of it to 0")
         check_reward(self.generator, self.reward, noisy=config.location in ("x_t", "x_prev"))
         if not any(self._guided):
             raise ConfigError(

@@ -28,8 +28,8 @@ class ScoredReward(Reward, CleanReward, Protocol):
 class WeightedRewards:
     """R = sum_i w_i R_i, itself a reward.
 
-    mu multiplies the whole sum. Retrieved motions x^c are latents of one reward model, so only one member, `reference`,
-    has a motion term: R = sum_i w_i mu R_i + w_reference eta R_m.
+    mu multiplies the whole sum, `FixedReward` excepted. Retrieved motions x^c are latents of one reward model, so only
+    one member, `reference`, has a motion term: R = sum_i w_i mu R_i + w_reference eta R_m.
 
     Args:
         rewards: the members, all of motions of one skeleton, or all of latents of one VAE.
@@ -120,6 +120,55 @@ class WeightedRewards:
             for weight, reward in zip(self.weights, self.rewards, strict=True)
         )
         return sum(others, start=first)
+
+
+class MeanReward(WeightedRewards):
+    """The mean of n rewards: R = mu mean_i R_i + eta R_m, so that mu and eta mean what they mean for one.
+
+    Args:
+        rewards: as of `WeightedRewards`; the first one reads x^c.
+    """
+
+    def __init__(self, rewards: Sequence[ScoredReward]) -> None:
+        super().__init__(rewards)
+
+    def prepare(self, captions: Sequence[str], references: Tensor | None, *, mu: float, eta: float) -> BatchReward:
+        """See `WeightedRewards.prepare`."""
+        return super().prepare(captions, references, mu=mu, eta=eta * len(self.rewards))
+
+
+class FixedReward:
+    """A reward that mu does not multiply: as a member of `WeightedRewards` it enters with its weight alone.
+
+    Args:
+        reward: the reward; it reads no x^c.
+    """
+
+    def __init__(self, reward: ScoredReward) -> None:
+        self.reward = reward
+
+    @property
+    def skeleton(self) -> str:
+        """The reward's own."""
+        return self.reward.skeleton
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """The reward's own."""
+        return self.reward.normaliser
+
+    @property
+    def latents(self) -> LatentSpace | None:
+        """The reward's own."""
+        return self.reward.latents
+
+    def prepare(self, captions: Sequence[str], references: Tensor | None, *, mu: float, eta: float) -> BatchReward:
+        """The reward as it is, whatever mu and eta are."""
+        return self.reward.prepare(captions, None, mu=1.0, eta=0.0)
+
+    def score(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
+        """The reward's own."""
+        return self.reward.score(features, lengths, captions)
 
 
 def _statistics(reward: Reward) -> Normaliser:

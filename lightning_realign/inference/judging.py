@@ -67,10 +67,8 @@ class Judge:
         return evaluator
 
 
-def kinship(evaluator: Evaluator, reward: RewardBundle | None) -> tuple[str, ...]:
+def kinship(evaluator: Evaluator, reward: RewardBundle) -> tuple[str, ...]:
     """What a judge shares with the reward that guides: its architecture, its data; empty for a stranger."""
-    if reward is None:
-        return ()
     shared = {
         "architecture": evaluator.architecture == "tmr",
         # Of published weights the data's fingerprint is unknown, and empty.
@@ -193,14 +191,14 @@ class JudgePanel(nn.Module):
         found = {name: self._board(name).compute(ids, self._train.get(name), repeated, shared) for name in self.judges}
         return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
 
-    def kinships(self, reward: RewardBundle | None, path: str | None) -> dict[str, list[str]]:
-        """What each judge shares with the reward of a checkpoint, see `kinship`; `weights` if it is that reward."""
-        shared = {name: list(kinship(evaluator, reward)) for name, evaluator in self._evaluators.items()}
-        if path is not None:
-            digest = checkpoint_sha256(Path(path))
-            for name, judge in self.judges.items():
-                if checkpoint_sha256(Path(judge.path)) == digest:
-                    shared[name].insert(0, "weights")
+    def kinships(self, rewards: Mapping[str, RewardBundle]) -> dict[str, list[str]]:
+        """What each judge shares with rewards, given by checkpoint, see `kinship`; `weights` if it is one of them."""
+        digests = {checkpoint_sha256(Path(path)) for path in rewards}
+        shared: dict[str, list[str]] = {}
+        for name, evaluator in self._evaluators.items():
+            same = bool(digests) and checkpoint_sha256(Path(self.judges[name].path)) in digests
+            found = [one for reward in rewards.values() for one in kinship(evaluator, reward)]
+            shared[name] = list(dict.fromkeys(["weights"] * same + found))
         return shared
 
     def fingerprints(self) -> dict[str, str]:

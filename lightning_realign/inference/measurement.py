@@ -55,8 +55,8 @@ def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
         raise ConfigError(f"GuidedGeneration.rows is {rows}; list one or more of {', '.join(allowed)}")
     if "guided" in rows and not guided:
         raise ConfigError(
-            f"GuidedGeneration.rows is {rows}, but mu and eta are 0; set mu, eta or travel, or candidates or "
-            "particles above 1, or drop 'guided'"
+            f"GuidedGeneration.rows is {rows}, but mu and eta are 0; set mu, eta, physical or travel, or "
+            "candidates or particles above 1, or drop 'guided'"
         )
     return tuple(row for row in allowed if row in rows)
 

@@ -128,8 +128,8 @@ class MeasuringModule(L.LightningModule):
         """Checkpoints that the run uses besides its judges', by role."""
 
     @abstractmethod
-    def guide(self) -> RewardBundle | None:
-        """The reward that judges are compared with."""
+    def guides(self) -> dict[str, RewardBundle]:
+        """The rewards that judges are compared with, by checkpoint."""
 
     @abstractmethod
     def guided(self) -> bool | None:
@@ -285,7 +285,7 @@ class MeasuringModule(L.LightningModule):
             "diversity_pairs": DIVERSITY_PAIRS,
             **own,
             "judge_fingerprints": self.judges.fingerprints(),
-            "shared_with_reward": self.judges.kinships(self.guide(), self.files()["reward"]),
+            "shared_with_reward": self.judges.kinships(self.guides()),
             "provenance": provenance(self.data, split, files),
         }
 

@@ -16,8 +16,9 @@ from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
 from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
-from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
+from lightning_realign.inference.pipeline import GuidedPipeline
 from lightning_realign.inference.probes import Probe
+from lightning_realign.inference.rewarding import require_reward, reward_paths
 from lightning_realign.motion import Skeleton
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.types import MotionTextBatch
@@ -37,6 +38,10 @@ class GuidedGeneration(MeasuringModule):
     Args:
         generator: checkpoint of the generator.
         reward: checkpoint of the reward model; needed where mu or eta is not 0, and for the figure `reward`.
+        ensemble: checkpoints of further rewards; the mean with `reward` guides, ranks candidates and weighs particles.
+            `reward` alone reads x^c and makes the figure `reward`.
+        physical: weights of the physical rewards `foot_skating`, `jerk` and `penetration`, added to the guidance
+            whatever mu is; they need location `x0` or `x0_through`, and no reward model.
         mu: weight of the text reward.
         eta: weight of the reward towards the retrieved training motion x^c.
         scale: how the gradient enters the step, see `GuidanceConfig`.
@@ -67,8 +72,8 @@ class GuidedGeneration(MeasuringModule):
         reward_statistics: likewise of the reward.
         text_cache: folder of cached text features; null for the usual one.
         index_cache: folder of cached retrieval indexes; null for the usual one.
-        rows: what `validate` and `test` measure; null for all, `guided` only where mu, eta or travel is not 0, or
-            candidates or particles above 1.
+        rows: what `validate` and `test` measure; null for all, `guided` only where mu, eta, travel or a weight of
+            `physical` is not 0, or candidates or particles above 1.
         judges: evaluators that `validate` and `test` ask, by the names they have in the table.
         probes: figures that `validate` and `test` measure besides, see `Probe`.
 
@@ -110,12 +115,14 @@ class GuidedGeneration(MeasuringModule):
         reward_statistics: str | None = None,
         text_cache: str | None = None,
         index_cache: str | None = None,
+        ensemble: list[str] | None = None,
+        physical: dict[str, float] | None = None,
         rows: list[Row] | None = None,
         judges: dict[str, Judge] | None = None,
         probes: list[Probe] | None = None,
     ) -> None:
         guidance = GuidanceConfig(
-            mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop
+            mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop, physical or {}
         )
         plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
         super().__init__(
@@ -129,6 +136,7 @@ class GuidedGeneration(MeasuringModule):
         self.save_hyperparameters(plain_settings(judges or {}, probes or ()))
         self.guidance = guidance
         require_reward(self.guidance, reward, candidates, particles)
+        reward_paths(reward, ensemble)
         self.steering = ParticleConfig(particles, temperature) if particles > 1 else None
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
@@ -180,6 +188,7 @@ class GuidedGeneration(MeasuringModule):
             settings["generator"],
             settings["reward"],
             self.guidance,
+            ensemble=settings["ensemble"],
             family=settings["family"],
             reward_family=settings["reward_family"],
             statistics=settings["statistics"],
@@ -260,12 +269,15 @@ class GuidedGeneration(MeasuringModule):
         return self.pipeline.skeleton
 
     def files(self) -> dict[str, str | None]:
-        """The checkpoints of generator and reward."""
-        return {"generator": self.hparams["generator"], "reward": self.hparams["reward"]}
+        """The checkpoints of generator and rewards."""
+        further = {f"ensemble.{place}": path for place, path in enumerate(self.hparams["ensemble"] or ())}
+        return {"generator": self.hparams["generator"], "reward": self.hparams["reward"], **further}
 
-    def guide(self) -> RewardBundle | None:
-        """The reward that guides."""
-        return None if self.pipeline.reward is None else self.pipeline.reward.bundle
+    def guides(self) -> dict[str, RewardBundle]:
+        """The learned rewards."""
+        paths = reward_paths(self.hparams["reward"], self.hparams["ensemble"])
+        bundles = (member.bundle for member in self.pipeline.rewards.members)
+        return dict(zip(map(str, paths), bundles, strict=True))
 
     def guided(self) -> bool:
         """Whether a row is guided."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import DrawingGenerator, Generator, load_generator
 from lightning_realign.generators.base import LatentGuide
 from lightning_realign.guidance import (
@@ -24,9 +24,9 @@ from lightning_realign.guidance import (
 )
 from lightning_realign.guidance.best_of import Sampler
 from lightning_realign.guidance.retrieval import Matches, RewardIndex
-from lightning_realign.motion import Skeleton, skeleton_label, skeleton_of_reference
+from lightning_realign.inference.rewarding import build_reward, require_reward, reward_paths
+from lightning_realign.motion import Skeleton, skeleton_of_reference
 from lightning_realign.rewards import Family as RewardFamily
-from lightning_realign.rewards import load_reward
 from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
@@ -90,10 +90,12 @@ class GuidedPipeline:
 
     Args:
         generator: the generator's checkpoint.
-        reward: the reward's checkpoint; None only without guidance.
+        reward: the reward's checkpoint; None only where nothing learned guides. It reads x^c and scores motions.
         guidance: strength and kind of the guidance.
+        ensemble: checkpoints of further rewards; their mean with the first guides, ranks candidates and weighs
+            particles.
         family: kind of the generator's file, see `load_generator`.
-        reward_family: kind of the reward's file, see `load_reward`.
+        reward_family: kind of the rewards' files, see `load_reward`.
         statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
         reward_statistics: likewise of the reward, see `load_reward`.
         steps, scheduler, cfg_scale: of the sampler; None for the generator's own.
@@ -106,12 +108,14 @@ class GuidedPipeline:
         device: where to compute.
 
     Attributes:
+        rewards: all rewards.
+        reward: the learned one that reads x^c and scores motions; None for none.
         index: the training split's embeddings, from which x^c is retrieved; to be set where eta is not 0.
 
     Raises:
         ConfigError: guidance without a reward, or settings that contradict each other.
         CheckpointError: a checkpoint that cannot be used.
-        FeatureSpecError: generator and reward are of different skeletons.
+        FeatureSpecError: generator and reward are of different skeletons, or rewards cannot be added up.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class GuidedPipeline:
         reward: Path | str | None,
         guidance: GuidanceConfig,
         *,
+        ensemble: Sequence[Path | str] | None = None,
         family: str = "own",
         reward_family: RewardFamily = "own",
         statistics: Path | str | None = None,
@@ -135,6 +140,7 @@ class GuidedPipeline:
         device: torch.device | str = "cpu",
     ) -> None:
         require_reward(guidance, reward, candidates, 1 if steering is None else steering.particles)
+        rewards = reward_paths(reward, ensemble)
         loaded = load_generator(
             family,
             generator,
@@ -147,26 +153,28 @@ class GuidedPipeline:
         )
         self.generator = CountingGenerator(loaded)
         self.guidance = guidance
-        self.reward: DualAlignmentReward | None = None
-        if reward is not None:
-            bundle = load_reward(reward, reward_family, reward_statistics)
-            self.reward = DualAlignmentReward(bundle.to(device), cache_dir=text_cache)
-            if self.reward.skeleton != loaded.skeleton:
-                raise FeatureSpecError(
-                    f"{reward}: reward model of skeleton {skeleton_label(self.reward.skeleton)!r} beside a generator "
-                    f"of skeleton {skeleton_label(loaded.skeleton)!r} ({generator}); use checkpoints of one skeleton"
-                )
         self.skeleton: Skeleton = _skeleton(loaded.skeleton, generator)
+        self.rewards = build_reward(
+            rewards,
+            guidance,
+            self.skeleton,
+            family=reward_family,
+            statistics=reward_statistics,
+            text_cache=text_cache,
+            device=device,
+        )
+        self.reward: DualAlignmentReward | None = self.rewards.members[0] if self.rewards.members else None
         self.index: RewardIndex | None = None
         self._plain = self._sampler(loaded, GuidanceConfig(), seed, ddim_eta)
         self.steering = steering
         self._guided = self._steered(self._sampler(loaded, guidance, seed, ddim_eta))
-        self._best = None if candidates == 1 or self.reward is None else BestOfN(self._guided, self.reward, candidates)
+        ranks = self.rewards.learned
+        self._best = None if candidates == 1 or ranks is None else BestOfN(self._guided, ranks, candidates)
 
     def _sampler(
         self, loaded: Generator | DrawingGenerator, guidance: GuidanceConfig, seed: int, ddim_eta: float
     ) -> Sampler:
-        reward = self.reward if guidance.active else None
+        reward = self.rewards.guiding if guidance.active else None
         if not isinstance(loaded, DrawingGenerator):
             return RewardGuidedSampler(self.generator, seed=seed, config=guidance, reward=reward, ddim_eta=ddim_eta)
         if ddim_eta != 0:
@@ -174,22 +182,22 @@ class GuidedPipeline:
         return DrawingSampler(self.generator, seed, guidance, reward)
 
     def _steered(self, sampler: Sampler) -> Sampler:
-        if self.steering is None or self.reward is None:
+        if self.steering is None or self.rewards.learned is None:
             return sampler
         if not isinstance(sampler, RewardGuidedSampler):
             raise ConfigError(
                 f"particles is {self.steering.particles}: this generator draws motions by itself, and has nothing to "
                 "steer; set particles to 1, and candidates above 1 to keep the best of so many motions"
             )
-        return ParticleSteering(sampler, self.reward, self.steering)
+        return ParticleSteering(sampler, self.rewards.learned, self.steering)
 
     def prepare_text(self, captions: Sequence[str]) -> None:
         """Encode captions ahead of sampling, so that they are in the cache."""
         for first in range(0, len(captions), _TEXT_BATCH):
             batch = captions[first : first + _TEXT_BATCH]
             self.generator.condition(batch)
-            if self.reward is not None:
-                self.reward.text_latents(batch)
+            for member in self.rewards.members:
+                member.text_latents(batch)
 
     def sample(
         self, captions: Sequence[str], lengths: Tensor, ids: Sequence[str], replication: int = 0, guided: bool = True
@@ -255,33 +263,3 @@ def _skeleton(reference: str, path: Path | str) -> Skeleton:
         return skeleton_of_reference(reference)
     except ConfigError as error:
         raise CheckpointError(f"{path}: field 'skeleton': {error}") from None
-
-
-def require_reward(
-    guidance: GuidanceConfig, reward: Path | str | None, candidates: int = 1, particles: int = 1
-) -> None:
-    """Refuse guidance without a reward.
-
-    Raises:
-        ConfigError: mu or eta is not 0, or there are several candidates or particles, and there is no reward; or none
-            of either.
-    """
-    if particles < 1:
-        raise ConfigError(f"particles is {particles}; set it to 1 or more")
-    if particles > 1 and reward is None:
-        raise ConfigError(
-            f"reward is not set, but particles is {particles}: give the checkpoint of a reward model, which weighs "
-            "them, or set particles to 1"
-        )
-    if candidates < 1:
-        raise ConfigError(f"candidates is {candidates}; set it to 1 or more")
-    if candidates > 1 and reward is None:
-        raise ConfigError(
-            f"reward is not set, but candidates is {candidates}: give the checkpoint of a reward model, "
-            "which tells the best of them, or set candidates to 1"
-        )
-    if guidance.active and reward is None:
-        raise ConfigError(
-            f"reward is not set, but mu={guidance.mu} and eta={guidance.eta}: give the checkpoint of a reward model, "
-            "or set mu and eta to 0"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, product
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from lightning_realign.callbacks.writer import Prediction, count_blown_up, warn_
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName, prompt_ids
 from lightning_realign.guidance.retrieval import RewardIndex, find_index, reward_fingerprint
-from lightning_realign.inference.pipeline import GuidedPipeline, require_reward
+from lightning_realign.inference.pipeline import GuidedPipeline
+from lightning_realign.inference.rewarding import require_reward
 from lightning_realign.motion import Skeleton
 from lightning_realign.rewards import Family as RewardFamily
 
@@ -90,6 +91,8 @@ def generate(
     reward_family: RewardFamily = "own",
     statistics: Path | None = None,
     reward_statistics: Path | None = None,
+    ensemble: Sequence[Path] | None = None,
+    physical: Mapping[str, float] | None = None,
     device: str = "auto",
 ) -> list[Path]:
     """Generate motions from prompts and write one `.npz` for each, as `callbacks.writer.write_predictions` does.
@@ -129,6 +132,8 @@ def generate(
         reward_family: likewise of the reward.
         statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
         reward_statistics: likewise of the reward.
+        ensemble: checkpoints of further rewards; the mean with `reward` guides, ranks candidates and weighs particles.
+        physical: weights of physical rewards by name, see `GuidanceConfig`.
         device: where to compute; `auto` is the GPU where there is one that CUDA knows, else the CPU.
 
     Returns:
@@ -141,12 +146,15 @@ def generate(
     texts = check_prompts(prompt)
     if samples < 1:
         raise ConfigError(f"samples is {samples}; set it to 1 or more")
-    guidance = GuidanceConfig(mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop)
+    guidance = GuidanceConfig(
+        mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop, physical or {}
+    )
     require_reward(guidance, reward, candidates, particles)
     pipeline = GuidedPipeline(
         ckpt,
         reward,
         guidance,
+        ensemble=ensemble,
         family=family,
         reward_family=reward_family,
         statistics=statistics,

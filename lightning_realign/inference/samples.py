@@ -125,9 +125,9 @@ class SampleScoring(MeasuringModule):
         """The reward's checkpoint."""
         return {"reward": self.reward_path}
 
-    def guide(self) -> RewardBundle | None:
+    def guides(self) -> dict[str, RewardBundle]:
         """The reward model, if one was named: whether it has guided the method is not known here."""
-        return None if self._reward is None else self._reward.bundle
+        return {} if self._reward is None else {str(self.reward_path): self._reward.bundle}
 
     def guided(self) -> None:
         """Not known here."""
