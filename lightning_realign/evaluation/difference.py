@@ -12,14 +12,9 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.record import Record, at_draw
 from lightning_realign.evaluation.scoring import POOL, REAL, groups_of
-from lightning_realign.metrics.generation_functional import (
-    frechet_distance,
-    gaussian_of,
-    pool_ranks,
-    pools_of,
-)
+from lightning_realign.metrics.generation_functional import embedding_distance, pool_ranks, pools_of
 
-# FID takes tenths of a second where the other figures take microseconds.
+# FID takes milliseconds where the other figures take microseconds.
 FID_HALVES = 100
 _TAIL = 0.025
 
@@ -40,8 +35,9 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes 0, by more than the rounding errors of a bound that is 0."""
+        rounding = 1e-12 * max(abs(self.before), abs(self.after))
+        return self.low > rounding or self.high < -rounding
 
 
 @dataclass(frozen=True)
@@ -77,14 +73,14 @@ def differences(
     if resamples < 100:
         raise ConfigError(f"resamples is {resamples}; set it to 100 or more")
     _require_alike(before, after)
-    first, second = _per_sample(before), _per_sample(after)
+    first, second = per_sample(before), per_sample(after)
     random = torch.Generator().manual_seed(seed)
     count = len(before.record.ids)
     drawn = torch.randint(count, (resamples, count), generator=random)
     result: dict[str, Difference] = {}
     for name in (name for name in first if name in second):
         one, other = first[name], second[name]
-        result[name] = _difference(one, other, drawn)
+        result[name] = paired_difference(one, other, drawn)
     if fid:
         for name in before.record.judges:
             if REAL in before.record.judges[name].motion and name in after.record.judges and count >= 4:
@@ -92,8 +88,14 @@ def differences(
     return result
 
 
-def _difference(before: Tensor, after: Tensor, drawn: Tensor) -> Difference:
-    """Of per-sample values [N], left out where either side has none."""
+def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Difference:
+    """Of per-sample values [N], left out where either side has none (NaN).
+
+    Args:
+        before: values to compare with.
+        after: values of interest.
+        drawn: [resamples, N] the samples of each resample.
+    """
     both = ~(before.isnan() | after.isnan())
     changes = torch.where(both, after - before, 0.0)
     weights = both.to(changes.dtype)
@@ -108,7 +110,7 @@ def _interval(values: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def _per_sample(side: Side) -> dict[str, Tensor]:
+def per_sample(side: Side) -> dict[str, Tensor]:
     """Values [N] of every figure that is a mean over samples, averaged over the replications."""
     record, row = side.record, side.row
     found = {name: values.nanmean(dim=0) for name, values in record.figures[row].items() if not _is_cost(name)}
@@ -153,7 +155,7 @@ def _fid_difference(before: Side, after: Side, judge: str, random: torch.Generat
     def distance(side: Side, replication: int, rows: Tensor) -> float:
         real = at_draw(before.record.judges[judge].motion[REAL], replication)
         _, motion = _pair(side, judge, replication)
-        return frechet_distance(gaussian_of(motion[rows]), gaussian_of(real[rows])).item()
+        return embedding_distance(motion[rows], real[rows]).item()
 
     count, draws = len(before.record.ids), before.record.replications
     everyone = torch.arange(count)

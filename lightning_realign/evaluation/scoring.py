@@ -148,6 +148,14 @@ def _distances(judge: Embeddings, row: str) -> list[float]:
         found = judge.motion[row]
         draws = range(max(len(found), len(targets)))
         return [frechet_distance(gaussian_of(at_draw(found, d)), at_draw(targets, d)).item() for d in draws]
-    size = real.shape[1]
-    parts = [] if judge.train is None else [part for part in torch.split(judge.train, size) if len(part) == size]
-    return [frechet_distance(gaussian_of(part), targets[0]).item() for part in parts]
+    return [] if judge.train is None else floor_distances(judge.train, real[0])
+
+
+def floor_distances(train: Tensor, real: Tensor) -> list[float]:
+    """The floor of FID: disjoint parts of the training split [M, W], each of N motions, against the real ones [N, W].
+
+    Empty where the training split holds fewer than N.
+    """
+    target = gaussian_of(real)
+    parts = [part for part in torch.split(train, len(real)) if len(part) == len(real)]
+    return [frechet_distance(gaussian_of(part), target).item() for part in parts]

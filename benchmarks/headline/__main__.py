@@ -1,0 +1,97 @@
+"""The headline study, from motion capture to tables.
+
+    python -m benchmarks.headline --source DIR                      # everything; what is done is not done again
+    python -m benchmarks.headline --source DIR --list               # the units and their state
+    python -m benchmarks.headline --source DIR --list --dry-run     # with the exact command of each
+    python -m benchmarks.headline --source DIR --only test_mld      # a unit and all that it needs
+
+DIR holds joints/, texts/, train.txt, val.txt, test.txt, labels.csv and metadata.json (docs/real_data.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.headline.measurements import plan
+from benchmarks.headline.plan import CONFIGS, DEFAULT_OUT, Study
+from benchmarks.headline.runner import run_units
+from benchmarks.headline.splits import unseen_ids
+from benchmarks.headline.units import PlannedUnit, in_order, missing
+from lightning_realign.errors import ConfigError, RealignError
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.headline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--source", required=True, type=Path, help="folder of the joint positions and captions")
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder of everything that is made")
+    parser.add_argument("--chosen", type=Path, default=CONFIGS / "chosen.yaml", help="what was chosen on validation")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these units, and all that they need")
+    parser.add_argument("--list", action="store_true", help="show the units and their state, and run nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show the commands of what would run, and run nothing")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at a time, of one thread each")
+    return parser.parse_args(arguments)
+
+
+def told(units: Sequence[PlannedUnit], out: Path, commands: bool, finished: bool) -> list[str]:
+    """A line per unit with its state, and one with its command.
+
+    Args:
+        units: in order.
+        out: the study's folder.
+        commands: whether to add the commands.
+        finished: whether to tell of units that are done, too.
+    """
+    why = missing(units, out)
+    lines = []
+    for unit in units:
+        if unit.name in why or finished:
+            lines.append(f"{unit.name}: {why.get(unit.name, 'done')}")
+            lines += [f"    {unit.line(out)}"] if commands else []
+    return [*lines, f"{len(why)} of {len(units)} units to run"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study.
+
+    Returns:
+        The exit code: 1 where a unit failed, 2 where the user has to correct something.
+    """
+    given = parse(arguments)
+    try:
+        return _run(given)
+    except RealignError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _run(given: argparse.Namespace) -> int:
+    if not CONFIGS.is_dir() or not Path("train.py").is_file():
+        raise ConfigError(f"{CONFIGS} or train.py is not here; run this in the repository's folder")
+    units = in_order(plan(given.source, given.out, given.chosen), given.only)
+    if given.list or given.dry_run:
+        print("\n".join(told(units, given.out, given.dry_run, given.list)))
+        return 0
+    Study(given.source, given.out).write_own()
+    failures = run_units(units, given.out, given.jobs, report=lambda line: print(line, flush=True))
+    # Only here, since it imports all that draws and counts.
+    from benchmarks.headline.tables import write_tables
+
+    data = given.out / "data"
+    unseen = unseen_ids(data) if data.is_dir() else []
+    write_tables(given.out, unseen=unseen, planned=[unit.name for unit in units])
+    for failure in failures:
+        print(f"{failure.unit}: {failure.reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""What was chosen on the validation split, read from one small file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lightning_realign.data.formats import read_text
+from lightning_realign.errors import ConfigError
+
+GENERATORS = ("mld", "mdm")
+SETTINGS = {
+    "checkpoint": str,
+    "reward": str,
+    "cfg_scale": float,
+    "steps": int,
+    "mu": float,
+    "eta": float,
+    "scale": str,
+    "location": str,
+}
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Settings of a generator and its guidance by generator; deviations of single rows by row."""
+
+    generators: Mapping[str, Settings]
+    rows: Mapping[str, Settings]
+
+
+def read_chosen(path: Path) -> Chosen:
+    """The choices.
+
+    Raises:
+        ConfigError: the file is no YAML mapping, or a generator lacks a setting, has another one, or a wrong type.
+    """
+    try:
+        content = yaml.safe_load(read_text(path, "chosen settings"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict) or set(content) != {*GENERATORS, "rows"}:
+        raise ConfigError(f"{path}: write the entries {', '.join(GENERATORS)} and rows, and no others")
+    rows = content["rows"] or {}
+    if not isinstance(rows, dict) or not all(isinstance(settings, dict) for settings in rows.values()):
+        raise ConfigError(f"{path}: rows is {rows!r}; write `rows: {{NAME: {{SETTING: VALUE}}}}`")
+    return Chosen({name: _settings(path, name, content[name]) for name in GENERATORS}, rows)
+
+
+def _settings(path: Path, generator: str, entry: Any) -> Settings:
+    if not isinstance(entry, dict) or set(entry) != set(SETTINGS):
+        raise ConfigError(f"{path}: {generator} is {entry!r}; give it {', '.join(SETTINGS)}, and no others")
+    for name, kind in SETTINGS.items():
+        value = entry[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number if kind is float else isinstance(value, kind) and not isinstance(value, bool)):
+            raise ConfigError(f"{path}: {generator}.{name} is {value!r}; give a {kind.__name__}")
+    return entry

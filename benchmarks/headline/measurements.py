@@ -1,0 +1,241 @@
+"""The units that measure: sweeps on the validation split, and test runs with the settings chosen there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.headline.chosen import Chosen, Settings, read_chosen
+from benchmarks.headline.plan import (
+    CONFIGS,
+    OMEGAS,
+    SWEEPS,
+    Study,
+    data_units,
+    evaluator_units,
+    generator_units,
+    pairs_units,
+    retrieval_units,
+    reward_units,
+)
+from benchmarks.headline.units import FOLDER, PlannedUnit
+from lightning_realign.errors import ConfigError
+
+REPLICATIONS, ABLATION_REPLICATIONS = 20, 5
+ALL_ROWS = ("real", "reconstruction", "unguided", "guided")
+GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
+SELECTORS = ("select_guo", "select_tmr")
+# What configs/test.yaml and configs/pairs.yaml name: judges, and the reward whose x^c is what may have been copied.
+JUDGES = ("judge_guo", "judge_tmr")
+MEASURED_BY, PAIRS_MEASURED_BY = (*JUDGES, "reward"), ("pairs_guo", "pairs_reward")
+BASES = {"mld": "guided/mocap", "mdm": "guided/mdm_mocap"}
+# 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
+INVERSE_TEMPERATURE = 10.0
+EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
+FAST_STEPS = (50, 10, 4)
+# Sweep file -> unit, and the trainings behind it.
+SWEPT = {
+    "mocap_cfg": ("val_mld_cfg", ("mld", "reward")),
+    "mocap_mdm_cfg": ("val_mdm_cfg", ("mdm", "reward")),
+    "mocap_mu_eta": ("val_mld_mu_eta", ("mld", "reward")),
+    "mocap_mdm_mu_eta": ("val_mdm_mu_eta", ("mdm", "reward")),
+    "mocap_mu_omega": ("val_mld_mu_omega", ("mld", "reward", *(f"reward_omega_{omega}" for omega in OMEGAS))),
+    "mocap_exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
+    "mocap_paper": ("val_mld_paper_mu", ("mld", "reward")),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An ablation: what differs from the chosen settings, and the rows that are measured."""
+
+    settings: Settings = field(default_factory=dict)
+    rows: tuple[str, ...] = GUIDED
+
+
+def plan(source: Path, out: Path, chosen: Path = CONFIGS / "chosen.yaml") -> list[PlannedUnit]:
+    """All units.
+
+    Args:
+        source: folder of the joint positions, captions and split lists.
+        out: the study's folder.
+        chosen: what was chosen on the validation split.
+
+    Raises:
+        ConfigError: the choices cannot be used.
+    """
+    study, choices = Study(source, out), read_chosen(chosen)
+    return [
+        *data_units(study),
+        *generator_units(study),
+        *evaluator_units(study),
+        *reward_units(study),
+        *pairs_units(study),
+        *retrieval_units(study),
+        *validation_units(study, choices),
+        *test_units(study, choices),
+    ]
+
+
+def validation_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
+    """The sweeps, every kept checkpoint of the latent generator, and the chosen settings beside unguided motions."""
+    units = []
+    for file, (name, needs) in SWEPT.items():
+        path = SWEEPS / f"{file}.yaml"
+        command = ("python", "-m", "lightning_realign", "sweep", str(study.own(path)), "--out", FOLDER)
+        units.append(PlannedUnit(name, command, ("data", *needs, *SELECTORS), (path,), "folder"))
+    mld = chosen.generators["mld"]
+    for epoch in KEPT_EPOCHS:
+        settings = {**mld, "checkpoint": f"epoch{epoch - 1:03d}.ckpt", "mu": 0.0, "eta": 0.0}
+        units.append(_guided(study, f"val_mld_epoch_{epoch}", "mld", settings, ("real", "unguided"), None, "val"))
+    units += [_guided(study, f"val_{name}", name, chosen.generators[name], ALL_ROWS, None, "val") for name in BASES]
+    # Candidates for the chosen setting: one replication of so small a split tells too little.
+    for row, variant in variants(mld).items():
+        settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
+        name = f"val_mld_{row}"
+        units.append(_guided(study, name, "mld", settings, variant.rows, ABLATION_REPLICATIONS, "val"))
+    return units
+
+
+def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
+    """The main rows of both generators, the ablations, x^c itself, the second split, and the trajectory.
+
+    Raises:
+        ConfigError: a choice for a row that does not exist.
+    """
+    mld = chosen.generators["mld"]
+    found = variants(mld)
+    if unknown := sorted(set(chosen.rows) - set(found)):
+        raise ConfigError(f"chosen settings: rows has {unknown[0]!r}; choose among {', '.join(found)}")
+    units = [_guided(study, f"test_{name}", name, chosen.generators[name], ALL_ROWS, REPLICATIONS) for name in BASES]
+    for row, variant in found.items():
+        settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
+        units.append(_guided(study, f"test_mld_{row}", "mld", settings, variant.rows, ABLATION_REPLICATIONS))
+    pairs = _guided(study, "test_pairs", "pairs_mld", {**mld, "reward": "pairs_reward"}, ALL_ROWS, 5, pairs=True)
+    return [*units, *_nearest(study, str(mld["reward"])), pairs, _trajectory(study, mld)]
+
+
+def variants(mld: Settings) -> dict[str, Variant]:
+    """The ablations of the latent generator by row, from its chosen settings."""
+    eta = float(mld["eta"] or mld["mu"])
+    exact = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
+    paper = {"scale": "constant", "mu": 2.0, "eta": 2.0}
+    alone = {"mu": 0.0, "eta": 0.0}
+    return {
+        "text": Variant({"eta": 0.0}),
+        "motion": Variant({"mu": 0.0, "eta": eta}),
+        "dual": Variant({"eta": eta}),
+        "notoken": Variant({"reward": "reward_notoken"}),
+        **{f"omega_{omega}": Variant({"reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
+        "decoded": Variant({"reward": "reward_decoded"}),
+        "latent": Variant({"reward": "reward_latent"}),
+        "exact": Variant(exact),
+        "exact_decoded": Variant({**exact, "reward": "reward_decoded"}),
+        "exact_latent": Variant({**exact, "reward": "reward_latent"}),
+        "paper": Variant({**paper, "location": "x_prev"}),
+        "paper_x_t": Variant({**paper, "location": "x_t"}),
+        "best": Variant({**alone, "candidates": 4}),
+        "best_guided": Variant({"candidates": 4}),
+        # Particles that were copied part again only by the noise of the steps.
+        "steer": Variant({**alone, "particles": 3, "temperature": 0.03, "ddim_eta": 1.0}, UNGUIDED_TOO),
+        "ensemble": Variant({"ensemble": ["reward_s2", "reward_s3"]}),
+        "skating": Variant({"physical": {"foot_skating": 10.0}}),
+        # At the end of the trajectory repeated steps narrow the law (docs/guidance.md).
+        "travel": Variant({"travel": 1, "travel_stop": 0.3}),
+        "through": Variant({"location": "x0_through"}),
+        "cfg1": Variant({"cfg_scale": 1.0}, UNGUIDED_TOO),
+        **{f"steps_{steps}": Variant({"steps": steps}, UNGUIDED_TOO) for steps in FAST_STEPS},
+        "early": Variant({"checkpoint": EARLY}, UNGUIDED_TOO),
+    }
+
+
+def _guided(
+    study: Study,
+    name: str,
+    generator: str,
+    settings: Settings,
+    rows: Sequence[str],
+    replications: int | None,
+    stage: str = "test",
+    pairs: bool = False,
+) -> PlannedUnit:
+    """A run of GuidedGeneration; replications None: what the validation configuration says."""
+    given = dict(settings)
+    rewards = [str(given.pop("reward")), *map(str, given.pop("ensemble", ()))]
+    options: dict[str, Any] = {
+        "generator": study.file(generator, str(given.pop("checkpoint"))),
+        "reward": study.file(rewards[0]),
+        **({"ensemble": [study.file(reward) for reward in rewards[1:]]} if rewards[1:] else {}),
+        **given,
+        "rows": list(rows),
+    }
+    if replications is not None:
+        options["replications"] = replications
+    if replications is not None and replications < REPLICATIONS:
+        # Thirty motions of each of a hundred captions would cost more than the replications themselves.
+        options["multimodality_captions"] = 0
+    over = "pairs" if pairs else "test" if stage == "test" else "val"
+    data = "pairs_data" if pairs else "data"
+    evaluators = PAIRS_MEASURED_BY if pairs else MEASURED_BY if stage == "test" else SELECTORS
+    command = study.run(
+        "test" if stage == "test" else "validate",
+        BASES.get(generator, BASES["mld"]),
+        *_overrides(options),
+        data=data,
+        over=over,
+    )
+    needs = dict.fromkeys((data, generator, *rewards, *evaluators))
+    return PlannedUnit(name, command, tuple(needs), (CONFIGS / f"{over}.yaml",))
+
+
+def _overrides(options: Mapping[str, Any]) -> list[str]:
+    """Options of the model on the command line; what is no plain value is JSON, which the parser reads too."""
+    texts = {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in options.items()}
+    return [f"--model.init_args.{name}={text}" for name, text in texts.items()]
+
+
+def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
+    """x^c as the output: first its motions, then their row."""
+    data, draws = str(study.out / "data"), str(ABLATION_REPLICATIONS)
+    make = ("python", "-m", "benchmarks.headline.nearest", "--data", data, "--reward", study.file(reward))
+    options = {
+        "folder": study.file("nearest", "motions"),
+        "method": "nearest",
+        "reward": study.file(reward),
+        "replications": ABLATION_REPLICATIONS,
+    }
+    command = study.run("test", "guided/samples", *_overrides(options), over="test")
+    return [
+        PlannedUnit("nearest", (*make, "--replications", draws, "--out", f"{FOLDER}/motions"), ("data", reward)),
+        PlannedUnit(
+            "test_mld_nearest",
+            command,
+            tuple(dict.fromkeys(("data", "nearest", reward, *MEASURED_BY))),
+            (CONFIGS / "test.yaml",),
+        ),
+    ]
+
+
+def _trajectory(study: Study, mld: Settings) -> PlannedUnit:
+    """Rewards and judges along the trajectory, unguided and guided."""
+    reward = str(mld["reward"])
+    judges = [f"{kind}:{study.file(f'judge_{kind}')}" for kind in ("guo", "tmr")]
+    options = {
+        "--generator": [study.file("mld", str(mld["checkpoint"]))],
+        "--reward": [study.file(reward)],
+        "--judges": judges,
+        "--data": [str(study.out / "data")],
+        "--split": ["test"],
+        "--mu": [str(mld["mu"])],
+        "--scale": [str(mld["scale"])],
+        "--location": [str(mld["location"])],
+        "--steps": [str(mld["steps"])],
+        "--cfg": [str(mld["cfg_scale"])],
+        "--out": [FOLDER],
+    }
+    words = [word for name, values in options.items() for word in (name, *values)]
+    command = ("python", "-m", "benchmarks.headline.trajectory", *words)
+    return PlannedUnit("trajectory_mld", command, ("data", "mld", reward, *JUDGES))
