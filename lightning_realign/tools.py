@@ -242,13 +242,11 @@ def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> No
     print(run_toy(out, points, steps, seed).table, end="")
 
 
-def toy_law(
-    out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal["cosine", "linear"] = "cosine"
-) -> None:
+def toy_law(out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal["cosine", "linear"] = "cosine") -> None:
     """Measure over many seeds how near to the exactly guided law each way of guiding in the plane comes.
 
     Args:
-        out: The receipt (.json) to write; an unfinished one is continued.
+        out: The receipt (.json) to write, and beside it the table (.md); an unfinished one is continued.
         points: Points of every cloud; clouds of particles have a fifth of them.
         seeds: Clouds for each way of guiding.
         schedule: The noise schedule; both end in noise.

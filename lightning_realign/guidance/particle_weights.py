@@ -14,24 +14,26 @@ Potential = Literal["difference", "max", "sum"]
 _HUGE = 1e30
 
 
-def systematic(weights: Tensor, offset: float) -> Tensor:
+def systematic(weights: Tensor, offset: Tensor | float) -> Tensor:
     """Systematic resampling: for K evenly spaced points the particles in whose share of [0, 1) they lie.
 
     Particle k is taken floor(K w_k) or that and one times, and K w_k times on average over the offset.
 
     Args:
-        weights: [K], summing to 1.
-        offset: in [0, 1).
+        weights: [..., K], summing to 1.
+        offset: [...] or a number, in [0, 1).
 
     Returns:
-        [K] indices, rising.
+        [..., K] indices, rising.
 
     >>> systematic(torch.tensor([0.5, 0.0, 0.25, 0.25]), 0.5).tolist()
     [0, 0, 2, 3]
     """
-    count = len(weights)
-    points = (torch.arange(count, dtype=weights.dtype) + offset) / count
-    return torch.searchsorted(weights.cumsum(0), points, right=True).clamp_max(count - 1)
+    count = weights.shape[-1]
+    points = (
+        torch.arange(count, dtype=weights.dtype) + torch.as_tensor(offset, dtype=weights.dtype)[..., None]
+    ) / count
+    return torch.searchsorted(weights.cumsum(-1), points, right=True).clamp_max(count - 1)
 
 
 class Cloud:
@@ -54,17 +56,21 @@ class Cloud:
         # What the rewards of a particle and its ancestors have brought to its weight so far, and their maximum or sum.
         self._paid = torch.zeros_like(self._log_weights)
         self._running: Tensor | None = None
-        self._history: list[Tensor] = []
+        # The rewards at each step, and where the particles after it come from; None where they stayed.
+        self._rewards: list[Tensor] = []
+        self._places: list[Tensor | None] = []
         self._effective: list[Tensor] = []
 
     def record(self, rewards: Tensor | None) -> None:
         """Weigh the particles by their rewards [K, B] at a step; None where they are not weighed."""
+        self._places.append(None)
         if rewards is None:
-            self._history.append(torch.full_like(self._log_weights, float("nan")))
-            self._effective.append(self._history[-1][0])
+            nothing = self._log_weights.new_full(self._log_weights.shape[1:], float("nan"))
+            self._rewards.append(nothing.expand_as(self._log_weights))
+            self._effective.append(nothing)
             return
         values = _finite(rewards)
-        self._history.append(values)
+        self._rewards.append(values)
         if self._potential == "difference":
             gain = values - self._paid
         else:
@@ -97,9 +103,19 @@ class Cloud:
         """Effective number of particles at each step before resampling, [S, B]; NaN where not weighed."""
         return torch.stack(self._effective)
 
-    def history(self) -> Tensor:
-        """Rewards of every particle and its ancestors, [S, K, B]; NaN where not weighed."""
-        return torch.stack(self._history)
+    def history(self, ends: Tensor | None = None) -> Tensor:
+        """Rewards of particles at the end and of those they came from, [S, P, B]; NaN where not weighed.
+
+        Args:
+            ends: [P, B] which; all K by default.
+        """
+        count, motions = self._log_weights.shape
+        at = torch.arange(count)[:, None].expand(count, motions) if ends is None else ends
+        found = []
+        for rewards, places in zip(reversed(self._rewards), reversed(self._places), strict=True):
+            at = at if places is None else places.gather(0, at)
+            found.append(rewards.gather(0, at))
+        return torch.stack(found[::-1])
 
     def resample(self) -> Tensor | None:
         """Resample the motions with too few effective particles; returns their places [K, B], None if all stay."""
@@ -108,23 +124,22 @@ class Cloud:
         if not few:
             return None
         places = torch.arange(count)[:, None].repeat(1, len(self._random))
-        for row in few:
-            places[:, row] = systematic(weights[:, row], self._offset(row))
+        places[:, few] = systematic(weights[:, few].T.contiguous(), self._offsets(few)).T
         self._log_weights[:, few] = 0.0
         self._paid = self._paid.gather(0, places)
         self._running = None if self._running is None else self._running.gather(0, places)
-        self._history = [values.gather(0, places) for values in self._history]
+        self._places[-1] = places
         return places
 
     def draw(self, weights: Tensor) -> Tensor:
         """One particle of each motion [B] with probabilities [K, B]."""
-        shares = weights.cumsum(dim=0)
-        rows = range(len(self._random))
-        drawn = [int(torch.searchsorted(shares[:, row].contiguous(), self._offset(row), right=True)) for row in rows]
-        return torch.tensor(drawn).clamp_max(len(weights) - 1)
+        offsets = self._offsets(range(len(self._random)))
+        drawn = torch.searchsorted(weights.T.contiguous().cumsum(dim=1), offsets[:, None], right=True)
+        return drawn[:, 0].clamp_max(len(weights) - 1)
 
-    def _offset(self, row: int) -> float:
-        return float(torch.rand((), dtype=torch.float64, generator=self._random[row]))
+    def _offsets(self, rows: Sequence[int]) -> Tensor:
+        """A number in [0, 1) for each of these motions."""
+        return torch.cat([torch.rand(1, dtype=torch.float64, generator=self._random[row]) for row in rows])
 
 
 def _finite(values: Tensor) -> Tensor:

@@ -180,8 +180,7 @@ class ParticleSteering:
         rewards = cloud.finish(torch.stack([reward(state, 1.0) for state in states]))
         weights = cloud.weights()
         chosen = rewards.argmax(dim=0) if self.config.select == "reward" else cloud.draw(weights)
-        rows = torch.arange(len(names))
-        history, effective = cloud.history()[:, chosen, rows], cloud.effective()
+        history, effective = cloud.history(chosen[None])[:, 0], cloud.effective()
         return SteeredStates(torch.stack(states, dim=1), rewards.T, weights.T, chosen, effective.T, history.T)
 
     def _prepare(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> StateReward:
@@ -228,7 +227,7 @@ def _check_guidance(sampler: RewardGuidedSampler) -> None:
     if silent == guided:
         raise ConfigError(
             "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
-            "ddpm, or ddim_eta above 0, or set mu and eta to 0"
+            f"ddpm, or ddim_eta above 0, or guide with nothing in place of {config.asks}"
         )
     if silent:
         steps = len(walk.timesteps)

@@ -19,7 +19,7 @@ def _on_grid(x: Sequence[float], y: Sequence[float]) -> bool:
     return len(set(zip(x, y, strict=True))) == len(x) == len(set(x)) * len(set(y))
 
 
-def _draw_grid(axes: Axes, x: Sequence[float], y: Sequence[float], value: Sequence[float]) -> Any:
+def draw_grid(axes: Axes, x: Sequence[float], y: Sequence[float], value: Sequence[float]) -> Any:
     """Cells with their values written in; an absent value (NaN) stays blank."""
     columns, rows = sorted(set(x)), sorted(set(y))
     cells = np.full((len(rows), len(columns)), np.nan)
@@ -56,7 +56,7 @@ def heat_map(
     figure = new_figure(6.4, 4.8)
     axes = figure.add_subplot()
     if _on_grid(x, y):
-        mappable = _draw_grid(axes, x, y, value)
+        mappable = draw_grid(axes, x, y, value)
     else:
         mappable = axes.scatter(x, y, c=value, s=120, cmap="viridis", edgecolors="black")
     figure.colorbar(mappable, ax=axes, label=labels[2])

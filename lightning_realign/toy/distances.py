@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +24,9 @@ def sliced_wasserstein(first: Tensor, second: Tensor, directions: int = 64) -> f
     """
     angles = torch.arange(directions, dtype=first.dtype) * (math.pi / directions)
     axes = torch.stack([angles.cos(), angles.sin()])
-    gaps = (first @ axes).sort(dim=0).values - (second @ axes).sort(dim=0).values
-    return float(gaps.abs().mean())
+    # NumPy sorts rows many times faster than PyTorch sorts columns.
+    ranked = [np.sort((points @ axes).T.contiguous().numpy(), axis=1) for points in (first, second)]
+    return float(np.abs(ranked[0] - ranked[1]).mean())
 
 
 @dataclass(frozen=True)

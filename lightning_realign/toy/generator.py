@@ -13,6 +13,7 @@ from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Recipe
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, SchedulerName
+from lightning_realign.guidance.noise import SampleNoise, check_batch, prompt_ids
 from lightning_realign.guidance.reward import BatchReward
 from lightning_realign.guidance.stepping import Step, Walk
 from lightning_realign.motion.normaliser import Normaliser
@@ -36,7 +37,6 @@ class PlaneGenerator:
 
     skeleton = SKELETON
     device = torch.device("cpu")
-    dtype = torch.float64
     latents = None
     recipe = Recipe()
     evaluations = 1
@@ -44,6 +44,7 @@ class PlaneGenerator:
 
     def __init__(self, problem: Captioned, schedule: NoiseSchedule | None = None, record: bool = False) -> None:
         self.problem = problem
+        self.dtype = problem.law.means.dtype
         self.schedule = schedule if schedule is not None else NoiseSchedule()
         self.seen: list[tuple[float, Tensor]] = []
         self._record = record
@@ -160,6 +161,59 @@ class PrintedSampler(RewardGuidedSampler):
         self._walk = PrintedWalk(generator.scheduler, scheduler, steps)
 
 
+class PointSampler(RewardGuidedSampler):
+    """The project's sampler for clouds of "motions" of one point each, which share one stream of noise.
+
+    A stream for each point, as motions have, would cost more than all else here. The first id names it.
+    """
+
+    def noise(self, texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None, replication: int) -> SampleNoise:
+        """The noise of the cloud; see `RewardGuidedSampler.noise`."""
+        names = ids if ids is not None else prompt_ids(texts, check_batch(texts, lengths, ids))
+        return _CloudNoise(self.seed, names[0], replication, len(names), self.generator.dtype)
+
+
+class _CloudNoise(SampleNoise):
+    """Noise [N, 1, 2] of N points from one stream."""
+
+    def __init__(self, seed: int, name: str, replication: int, count: int, dtype: torch.dtype) -> None:
+        super().__init__(seed, [name], replication, [(count, 2)], device=PlaneGenerator.device, dtype=dtype)
+
+    def draw(self) -> Tensor:
+        """The next noise."""
+        return super().draw().transpose(0, 1)
+
+
+def sample_clouds(
+    generator: PlaneGenerator,
+    ids: Sequence[str],
+    points: int,
+    steps: int,
+    config: GuidanceConfig,
+    reward: PlaneReward | None,
+    *,
+    scheduler: SchedulerName = "ddpm",
+    printed: bool = False,
+    seed: int = 1234,
+) -> Tensor:
+    """Clouds [len(ids), points, 2] drawn with the project's sampler.
+
+    Args:
+        generator: the law.
+        ids: of the clouds; a cloud's noise comes from the seed and its id alone, so that it is the same in any batch.
+        points: in each cloud; at least 1.
+        steps: of the sampler.
+        config: the guidance.
+        reward: None only where the guidance is inactive.
+        scheduler: `ddpm` or `ddim`.
+        printed: take the step of `PrintedWalk`.
+        seed: of all noise; the same one gives the same noise to every option.
+    """
+    kind = PrintedSampler if printed else RewardGuidedSampler
+    sampler = kind(generator, steps, scheduler, seed, config, reward)
+    return sampler.sample_states(["caption"] * len(ids), torch.full((len(ids),), points), ids=ids).states
+
+
 def sample_plane(
     generator: PlaneGenerator,
     points: int,
@@ -171,18 +225,7 @@ def sample_plane(
     printed: bool = False,
     seed: int = 1234,
 ) -> Tensor:
-    """Points [points, 2] drawn with the project's sampler; the same seed gives the same noise to every option.
-
-    Args:
-        generator: the law.
-        points: how many; at least 1.
-        steps: of the sampler.
-        config: the guidance.
-        reward: None only where the guidance is inactive.
-        scheduler: `ddpm` or `ddim`.
-        printed: take the step of `PrintedWalk`.
-        seed: of all noise.
-    """
-    kind = PrintedSampler if printed else RewardGuidedSampler
-    sampler = kind(generator, steps, scheduler, seed, config, reward)
-    return sampler.sample_states(["caption"], torch.tensor([points]), ids=["toy"]).states[0]
+    """One cloud [points, 2]; the arguments are those of `sample_clouds`."""
+    return sample_clouds(
+        generator, ["toy"], points, steps, config, reward, scheduler=scheduler, printed=printed, seed=seed
+    )[0]
