@@ -1,0 +1,247 @@
+"""The main tables: every row of a generator's test run, its paired differences, and what was to be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.headline.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
+from benchmarks.headline.finished import Receipt, Row
+from benchmarks.headline.sheets import Cell, Sheet
+from lightning_realign.evaluation.difference import Difference, Side, differences
+from lightning_realign.evaluation.record import Record
+from lightning_realign.evaluation.scoring import REAL
+from lightning_realign.evaluation.table import Interval
+
+PRECISION = ("R@1", "R@1_caption", "R@1_label", "R@3")
+SEMANTIC = "semantic_accuracy"
+NAMES = {
+    REAL: "Real",
+    "reconstruction": "reconstruction",
+    "nearest": "nearest training motion",
+    "unguided": "unguided",
+    "guided": "guided",
+    MATCHED: "training motions of the same caption",
+}
+_PLAIN = ("reward", "foot_skating", "jerk", "penetration", "blown_up")
+_COSTS = ("seconds", "denoiser_calls")
+_GENERATED = ("unguided", "guided")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A generator's test run.
+
+    name: of its tables. title: of the generator and data. record, receipt: of the run. matches: training motions for
+    its samples, None without. nearest: the row of the nearest training motions, None without.
+    """
+
+    name: str
+    title: str
+    record: Record
+    receipt: Receipt
+    matches: Matches | None = None
+    nearest: Row | None = None
+
+
+def study_rows(study: Study) -> dict[str, Row]:
+    """All rows, in the order of the tables, with the pooled FID of those of the run as `judge/FID_pooled`."""
+    rows: dict[str, Row] = {}
+    for name, figures in study.receipt.rows.items():
+        rows[name] = figures if name == REAL else {**figures, **_pooled(study.record, name)}
+    if study.nearest is not None:
+        rows["nearest"] = study.nearest
+    if study.matches is not None and all(judge.train is not None for judge in study.record.judges.values()):
+        rows[MATCHED] = matched_row(study.record, study.matches)
+    return {name: rows[name] for name in (*NAMES, *rows) if name in rows}
+
+
+def _pooled(record: Record, row: str) -> dict[str, Interval]:
+    found = {
+        name: pooled_distance(judge, row)
+        for name, judge in record.judges.items()
+        if REAL in judge.motion and row in judge.motion and judge.motion[REAL].shape[1] > 1
+    }
+    return {f"{name}/FID_pooled": Interval(value, None, (value,)) for name, value in found.items()}
+
+
+def judge_sheet(study: Study, rows: Mapping[str, Row], judge: str) -> Sheet:
+    """What one judge says of every row; FID raw, pooled, and minus both floors."""
+    floor = rows.get(REAL, {}).get(f"{judge}/FID")
+    matched = rows.get(MATCHED, {})
+    lines: list[tuple[Cell, ...]] = []
+    for name, row in rows.items():
+        own = None if name == REAL else row.get(f"{judge}/FID")
+        pooled = row.get(f"{judge}/FID_pooled")
+        lines.append(
+            (
+                NAMES.get(name, name),
+                *(row.get(f"{judge}/{figure}") for figure in (*PRECISION, "MM-Dist")),
+                own,
+                None if pooled is None else pooled.mean,
+                _minus(own, floor),
+                _minus(own, matched.get(f"{judge}/FID")),
+                _minus(pooled, floor),
+                _minus(pooled, matched.get(f"{judge}/FID_pooled")),
+            )
+        )
+    if floor is not None:
+        lines.append(("parts of the training split (the floor)", *[None] * 5, floor, *[None] * 5))
+    fid = ("FID", "pooled FID", "FID - floor", "FID - matched", "pooled - floor", "pooled - matched")
+    return Sheet(
+        f"{study.name}_{judge}",
+        f"{study.title}: judge {judge}",
+        ("row", *PRECISION, "MM-Dist", *fid),
+        tuple(lines),
+        _fid_notes(study),
+    )
+
+
+def _fid_notes(study: Study) -> tuple[str, ...]:
+    notes = [
+        "Means over replications ± 95% interval. Pooled FID: the motions of all replications together against the real "
+        "ones. Floor: parts of the training split, each of the test split's size, against the real ones. A difference "
+        "below 0 means closer to the test split than other real motions are; training data is of other takes and mixes "
+        "of captions, so the floor is no bound.",
+    ]
+    if study.matches is not None:
+        found = study.matches
+        notes.append(
+            f"Matched: for each test text a random training motion, {len(found.indices)} draws: of the same first "
+            f"caption ({found.by_caption}), else of the same label ({found.by_label}), else of the same content "
+            f"({found.by_content}). It is what a sampler of the training data's own conditional law would get."
+        )
+    return tuple(notes)
+
+
+def _minus(figure: Interval | None, floor: Interval | None) -> float | None:
+    return None if figure is None or floor is None else figure.mean - floor.mean
+
+
+def motion_sheet(study: Study, rows: Mapping[str, Row]) -> Sheet:
+    """What the motions themselves show: what the text asked for, physical quality, distances, cost."""
+    known = dict.fromkeys(name for row in rows.values() for name in row if "/" not in name)
+    probes = [name for name in known if name.startswith(("semantic", "distance"))]
+    figures = [*probes, *(name for name in (*_PLAIN, *_COSTS) if name in known)]
+    errors = ("semantic error", "error / unguided's") if SEMANTIC in known else ()
+    unguided = _error(rows.get("unguided", {}))
+    lines: list[tuple[Cell, ...]] = []
+    for name, row in rows.items():
+        if name == MATCHED:
+            continue
+        error = _error(row)
+        ratio = error / unguided if error is not None and unguided else None
+        values = [row.get(figure) for figure in figures]
+        lines.append((NAMES.get(name, name), _draws(row), *((error, ratio) if errors else ()), *values))
+    headers = ("row", "replications", *errors, *(name.replace("_", " ") for name in figures))
+    note = "Seconds are per motion, of the whole batch's share; foot skating is a fraction of frames, jerk in m/s³."
+    return Sheet(f"{study.name}_motion", f"{study.title}: the motions themselves", headers, tuple(lines), (note,))
+
+
+def _error(row: Row) -> float | None:
+    return 1 - row[SEMANTIC].mean if SEMANTIC in row else None
+
+
+def _draws(row: Row) -> int:
+    """How many draws the row's motions have: given motions have one, in which no figure of theirs varies."""
+    figures = [len(figure.values) for name, figure in row.items() if "/" not in name]
+    return max(figures, default=1)
+
+
+def paired(record: Record, before: str, after: str) -> dict[str, Difference]:
+    """The paired differences of two rows; FID is left out against the real row, whose own is 0 by definition."""
+    return differences(Side(record, before), Side(record, after), fid=REAL not in (before, after))
+
+
+def difference_sheet(study: Study, found: Mapping[str, Difference], before: str, after: str) -> Sheet:
+    """All figures of two rows, with the change and its interval."""
+    rows = tuple(
+        (name, change.before, change.after, change, "yes" if change.clear else "no") for name, change in found.items()
+    )
+    return Sheet(
+        f"{study.name}_{after}_minus_{before}",
+        f"{study.title}: {after} minus {before}, pair by pair",
+        ("figure", before, after, "change", "excludes 0"),
+        rows,
+        ("95% intervals over the test motions, replications averaged first: bootstrap; of FID delete-half jackknife.",),
+    )
+
+
+def subset_sheet(study: Study, ids: Sequence[str]) -> Sheet | None:
+    """Figures of the samples whose captions do not occur in training; None where the run has none of them."""
+    kept = sorted(set(ids) & set(study.record.ids))
+    if not kept:
+        return None
+    sides = {row: Side(study.record, row) for row in (REAL, *_GENERATED) if row in study.record.figures}
+    found: dict[str, Mapping[str, Bounds]] = {row: subset_figures(side, kept) for row, side in sides.items()}
+    if all(row in sides for row in _GENERATED):
+        found["guided - unguided"] = subset_figures(sides["guided"], kept, sides["unguided"])
+    names = dict.fromkeys(name for figures in found.values() for name in figures)
+    rows = tuple((name, *(figures.get(name) for figures in found.values())) for name in names)
+    note = (
+        f"{len(kept)} of {len(study.record.ids)} test motions. R-Precision keeps the pools of the whole split; [95% "
+        "bootstrap interval over the motions]."
+    )
+    title = f"{study.title}: captions that do not occur in training"
+    return Sheet(f"{study.name}_unseen", title, ("figure", *found), rows, (note,))
+
+
+def criteria_sheet(study: Study, rows: Mapping[str, Row], changes: Mapping[str, Difference]) -> Sheet | None:
+    """What the study set out to show, and whether it does; None without both generated rows."""
+    if not all(row in rows for row in (REAL, *_GENERATED)):
+        return None
+    lines: list[tuple[Cell, ...]] = []
+    for judge in study.record.judges:
+        lines += _judge_criteria(rows, changes, judge)
+    real, before, after = (rows[row] for row in (REAL, *_GENERATED))
+    errors = _error(before), _error(after)
+    if errors[0] and errors[1] is not None:
+        ratio = errors[1] / errors[0]
+        lines.append(("semantic error: at most half", _error(real), *errors, ratio, _verdict(ratio <= 0.5)))
+    if "foot_skating" in before and before["foot_skating"].mean > 0:
+        values = [row["foot_skating"].mean for row in (real, before, after)]
+        ratio = values[2] / values[1]
+        lines.append(("foot skating: at most 1.05 times", *values, ratio, _verdict(ratio <= 1.05)))
+    headers = ("criterion", "Real", *_GENERATED, "guided / unguided", "reached")
+    return Sheet(f"{study.name}_criteria", f"{study.title}: what was to be shown", headers, tuple(lines))
+
+
+def _judge_criteria(rows: Mapping[str, Row], changes: Mapping[str, Difference], judge: str) -> list[tuple[Cell, ...]]:
+    lines: list[tuple[Cell, ...]] = []
+    real, before, after = (rows[row] for row in (REAL, *_GENERATED))
+    for figure in ("R@1", "R@1_caption"):
+        name = f"{judge}/{figure}"
+        if name in changes and name in real:
+            values = [row[name].mean for row in (real, before, after)]
+            reached = changes[name].clear and changes[name].low > 0 and values[2] >= values[0]
+            lines.append(
+                (f"{name}: above unguided (interval), at least Real's", *values, changes[name], _verdict(reached))
+            )
+    name = f"{judge}/MM-Dist"
+    if name in changes and name in real:
+        values = [row[name].mean for row in (real, before, after)]
+        lines.append(
+            (
+                f"{name}: below unguided",
+                *values,
+                changes[name],
+                _verdict(changes[name].clear and changes[name].high < 0),
+            )
+        )
+    floors = {
+        "floor": (real.get(f"{judge}/FID"),) * 2,
+        "matched": tuple(rows.get(MATCHED, {}).get(f"{judge}/{figure}") for figure in ("FID", "FID_pooled")),
+    }
+    for floor, values_of in floors.items():
+        for figure, least in zip(("FID", "FID_pooled"), values_of, strict=True):
+            above = [_minus(row.get(f"{judge}/{figure}"), least) for row in (before, after)]
+            if above[0] is None or above[1] is None:
+                continue
+            ratio = above[1] / above[0] if above[0] > 0 else None
+            verdict = "unguided is at the floor" if ratio is None else _verdict(ratio <= 1 - 0.588)
+            lines.append((f"{judge}/{figure} minus {floor}: at most 0.412 times", None, *above, ratio, verdict))
+    return lines
+
+
+def _verdict(reached: bool) -> str:
+    return "yes" if reached else "no"

@@ -1,0 +1,80 @@
+"""Slim receipts of the study's units, small enough to be kept with the code: all figures, and no embedding."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.headline.finished import Receipt, Row, Unit, latest, receipt_of
+from lightning_realign.data.formats import file_sha256, write_text_atomic
+
+_DIGITS = 6
+_FILES = ("table-test.json", "table-val.json", "samples-test.safetensors", "samples-val.safetensors", "metrics.json")
+
+
+def slim_receipt(unit: Unit, out: Path, extra: Mapping[str, Row] | None = None) -> dict[str, Any]:
+    """What a unit was, what it cost, what it measured, and the hashes of the files that tell more.
+
+    Args:
+        unit: a finished one.
+        out: the study's folder; paths in it are told relative to it.
+        extra: figures computed afterwards, by row.
+    """
+    found: dict[str, Any] = {"unit": dict(unit.details)}
+    files = [path for name in _FILES if (path := latest(unit.folder, name)) is not None]
+    found["sha256"] = {str(path.relative_to(unit.folder)): file_sha256(path) for path in files}
+    receipt = receipt_of(unit) or receipt_of(unit, "val")
+    if receipt is not None:
+        found |= _measured(receipt, extra or {})
+    return {name: _relative(value, out) for name, value in found.items()}
+
+
+def _measured(receipt: Receipt, extra: Mapping[str, Row]) -> dict[str, Any]:
+    rows = {row: {**receipt.rows.get(row, {}), **extra.get(row, {})} for row in dict.fromkeys((*receipt.rows, *extra))}
+    return {
+        "settings": receipt.settings,
+        "rows": {
+            row: {
+                name: {
+                    "mean": _short(value.mean),
+                    "ci95": _short(value.half_width),
+                    "values": [_short(entry) for entry in value.values],
+                }
+                for name, value in figures.items()
+            }
+            for row, figures in rows.items()
+        },
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")
+
+
+def _relative(value: Any, out: Path) -> Any:
+    """The value with the study's folder cut from the paths in its texts, and the home of all others."""
+    if isinstance(value, Mapping):
+        return {key: _relative(entry, out) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_relative(entry, out) for entry in value]
+    if isinstance(value, str):
+        for folder in (str(out.resolve()), str(out)):
+            value = value.replace(folder, "OUT")
+        return Path(value).name if Path(value).is_absolute() else value
+    return value
+
+
+def write_receipts(units: Mapping[str, Unit], out: Path, into: Path, extra: Mapping[str, Mapping[str, Row]]) -> None:
+    """Write `<unit>.json` of every unit.
+
+    Args:
+        units: finished ones, by name.
+        out: the study's folder.
+        into: the receipts' folder.
+        extra: unit -> row -> figures computed afterwards.
+    """
+    for name, unit in units.items():
+        content = slim_receipt(unit, out, extra.get(name))
+        write_text_atomic(into / f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
