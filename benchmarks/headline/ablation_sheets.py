@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.headline.analysis import first_replications
 from benchmarks.headline.finished import Receipt
-from benchmarks.headline.main_sheets import SEMANTIC
+from benchmarks.headline.main_sheets import VERDICTS
 from benchmarks.headline.sheets import Cell, Sheet
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.difference import Difference, Side, differences
@@ -18,7 +18,7 @@ from lightning_realign.evaluation.record import Record
 WEAKER = re.compile(r"cfg1|early|steps_\d+")
 _OWN_ROWS = ("guided", "unguided", "samples")
 _JUDGED = ("R@1", "R@1_caption", "R@1_label", "MM-Dist", "FID")
-_OTHERS = (SEMANTIC, "reward", "foot_skating", "jerk")
+_OTHERS = (*VERDICTS, "reward", "foot_skating", "jerk")
 _COSTS = ("seconds", "denoiser_calls")
 
 

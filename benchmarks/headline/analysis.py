@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.headline.content import content_of
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.difference import Side, per_sample
@@ -125,7 +126,7 @@ def match(record: Record, training: Training, draws: int = MATCHED_DRAWS, seed: 
     pools = _pools(training)
     chosen: list[tuple[str, str]] = []
     for sample, caption, label in zip(record.ids, record.captions[0], record.labels, strict=True):
-        keys = [("caption", caption), *(() if label is None else (("label", label), ("content", _content(label))))]
+        keys = [("caption", caption), *(() if label is None else (("label", label), ("content", content_of(label))))]
         key = next((key for key in keys if key in pools), None)
         if key is None:
             raise DataError(f"sample {sample!r} has no training motion of its caption, label or content")
@@ -143,10 +144,6 @@ def match(record: Record, training: Training, draws: int = MATCHED_DRAWS, seed: 
     return Matches(indices, *counts)
 
 
-def _content(label: str) -> str:
-    return label.split(" / ")[0]
-
-
 def _pools(training: Training) -> dict[tuple[str, str], list[int]]:
     """The training motions of every caption, label and content."""
     pools: dict[tuple[str, str], list[int]] = {}
@@ -154,7 +151,7 @@ def _pools(training: Training) -> dict[tuple[str, str], list[int]]:
         pools.setdefault(("caption", caption), []).append(place)
         if label is not None:
             pools.setdefault(("label", label), []).append(place)
-            pools.setdefault(("content", _content(label)), []).append(place)
+            pools.setdefault(("content", content_of(label)), []).append(place)
     return pools
 
 

@@ -12,7 +12,8 @@ import yaml
 from lightning_realign.data.formats import read_text
 from lightning_realign.errors import ConfigError
 
-GENERATORS = ("mld", "mdm")
+# On motion capture, and on the synthetic set.
+GENERATORS = ("mld", "mdm", "synthetic")
 SETTINGS = {
     "checkpoint": str,
     "reward": str,

@@ -141,6 +141,11 @@ RULES: Mapping[str, Rule] = {
 """By content. The others have none: their motions differ too much, or their captions leave open what would be asked."""
 
 
+def content_of(label: str) -> str:
+    """The content of a data set's label, which is written `content / style`."""
+    return label.split(" / ")[0]
+
+
 def read_action(joints: Array, skeleton: Skeleton) -> Action | None:
     """What a motion does.
 

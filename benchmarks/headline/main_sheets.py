@@ -14,7 +14,8 @@ from lightning_realign.evaluation.scoring import REAL
 from lightning_realign.evaluation.table import Interval
 
 PRECISION = ("R@1", "R@1_caption", "R@1_label", "R@3")
-SEMANTIC = "semantic_accuracy"
+# Whether a motion does what was asked, told without learned parts: by content labels, or by the synthetic oracle.
+VERDICTS = ("semantic_accuracy", "oracle_accuracy")
 NAMES = {
     REAL: "Real",
     "reconstruction": "reconstruction",
@@ -26,6 +27,10 @@ NAMES = {
 _PLAIN = ("reward", "foot_skating", "jerk", "penetration", "blown_up")
 _COSTS = ("seconds", "denoiser_calls")
 _GENERATED = ("unguided", "guided")
+_POOLED = (
+    "Fewer motions make FID larger. The floor's parts have as many as one replication, so that pooled FID minus it is "
+    "too small; the matched motions are pooled likewise."
+)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ def _fid_notes(study: Study) -> tuple[str, ...]:
         "ones. Floor: parts of the training split, each of the test split's size, against the real ones. A difference "
         "below 0 means closer to the test split than other real motions are; training data is of other takes and mixes "
         "of captions, so the floor is no bound.",
+        _POOLED,
     ]
     if study.matches is not None:
         found = study.matches
@@ -121,9 +127,9 @@ def _minus(figure: Interval | None, floor: Interval | None) -> float | None:
 def motion_sheet(study: Study, rows: Mapping[str, Row]) -> Sheet:
     """What the motions themselves show: what the text asked for, physical quality, distances, cost."""
     known = dict.fromkeys(name for row in rows.values() for name in row if "/" not in name)
-    probes = [name for name in known if name.startswith(("semantic", "distance"))]
+    probes = [name for name in known if name.startswith(("semantic", "oracle", "distance"))]
     figures = [*probes, *(name for name in (*_PLAIN, *_COSTS) if name in known)]
-    errors = ("semantic error", "error / unguided's") if SEMANTIC in known else ()
+    errors = ("semantic error", "error / unguided's") if known.keys() & set(VERDICTS) else ()
     unguided = _error(rows.get("unguided", {}))
     lines: list[tuple[Cell, ...]] = []
     for name, row in rows.items():
@@ -139,7 +145,7 @@ def motion_sheet(study: Study, rows: Mapping[str, Row]) -> Sheet:
 
 
 def _error(row: Row) -> float | None:
-    return 1 - row[SEMANTIC].mean if SEMANTIC in row else None
+    return next((1 - row[name].mean for name in VERDICTS if name in row), None)
 
 
 def _draws(row: Row) -> int:
@@ -203,7 +209,7 @@ def criteria_sheet(study: Study, rows: Mapping[str, Row], changes: Mapping[str, 
         ratio = values[2] / values[1]
         lines.append(("foot skating: at most 1.05 times", *values, ratio, _verdict(ratio <= 1.05)))
     headers = ("criterion", "Real", *_GENERATED, "guided / unguided", "reached")
-    return Sheet(f"{study.name}_criteria", f"{study.title}: what was to be shown", headers, tuple(lines))
+    return Sheet(f"{study.name}_criteria", f"{study.title}: what was to be shown", headers, tuple(lines), (_POOLED,))
 
 
 def _judge_criteria(rows: Mapping[str, Row], changes: Mapping[str, Difference], judge: str) -> list[tuple[Cell, ...]]:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.headline.chosen import Chosen, Settings, read_chosen
+from benchmarks.headline.guided_runs import (
+    ABLATION_REPLICATIONS,
+    ALL_ROWS,
+    EXACT,
+    REPLICATIONS,
+    TRAVEL,
+    UNGUIDED_TOO,
+    Variant,
+    guided_options,
+    overrides,
+    rewards_of,
+)
 from benchmarks.headline.plan import (
     CONFIGS,
     OMEGAS,
@@ -21,19 +30,15 @@ from benchmarks.headline.plan import (
     retrieval_units,
     reward_units,
 )
+from benchmarks.headline.synthetic import synthetic_units
 from benchmarks.headline.units import FOLDER, PlannedUnit
 from lightning_realign.errors import ConfigError
 
-REPLICATIONS, ABLATION_REPLICATIONS = 20, 5
-ALL_ROWS = ("real", "reconstruction", "unguided", "guided")
-GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
 SELECTORS = ("select_guo", "select_tmr")
 # What configs/test.yaml and configs/pairs.yaml name: judges, and the reward whose x^c is what may have been copied.
 JUDGES = ("judge_guo", "judge_tmr")
 MEASURED_BY, PAIRS_MEASURED_BY = (*JUDGES, "reward"), ("pairs_guo", "pairs_reward")
 BASES = {"mld": "guided/mocap", "mdm": "guided/mdm_mocap"}
-# 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
-INVERSE_TEMPERATURE = 10.0
 EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
 FAST_STEPS = (50, 10, 4)
 # Sweep file -> unit, and the trainings behind it.
@@ -46,14 +51,6 @@ SWEPT = {
     "mocap_exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
     "mocap_paper": ("val_mld_paper_mu", ("mld", "reward")),
 }
-
-
-@dataclass(frozen=True)
-class Variant:
-    """An ablation: what differs from the chosen settings, and the rows that are measured."""
-
-    settings: Settings = field(default_factory=dict)
-    rows: tuple[str, ...] = GUIDED
 
 
 def plan(source: Path, out: Path, chosen: Path = CONFIGS / "chosen.yaml") -> list[PlannedUnit]:
@@ -77,6 +74,7 @@ def plan(source: Path, out: Path, chosen: Path = CONFIGS / "chosen.yaml") -> lis
         *retrieval_units(study),
         *validation_units(study, choices),
         *test_units(study, choices),
+        *synthetic_units(study, choices.generators["synthetic"]),
     ]
 
 
@@ -121,7 +119,6 @@ def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
 def variants(mld: Settings) -> dict[str, Variant]:
     """The ablations of the latent generator by row, from its chosen settings."""
     eta = float(mld["eta"] or mld["mu"])
-    exact = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
     paper = {"scale": "constant", "mu": 2.0, "eta": 2.0}
     alone = {"mu": 0.0, "eta": 0.0}
     return {
@@ -132,9 +129,9 @@ def variants(mld: Settings) -> dict[str, Variant]:
         **{f"omega_{omega}": Variant({"reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
         "decoded": Variant({"reward": "reward_decoded"}),
         "latent": Variant({"reward": "reward_latent"}),
-        "exact": Variant(exact),
-        "exact_decoded": Variant({**exact, "reward": "reward_decoded"}),
-        "exact_latent": Variant({**exact, "reward": "reward_latent"}),
+        "exact": Variant(EXACT),
+        "exact_decoded": Variant({**EXACT, "reward": "reward_decoded"}),
+        "exact_latent": Variant({**EXACT, "reward": "reward_latent"}),
         "paper": Variant({**paper, "location": "x_prev"}),
         "paper_x_t": Variant({**paper, "location": "x_t"}),
         "best": Variant({**alone, "candidates": 4}),
@@ -143,8 +140,7 @@ def variants(mld: Settings) -> dict[str, Variant]:
         "steer": Variant({**alone, "particles": 3, "temperature": 0.03, "ddim_eta": 1.0}, UNGUIDED_TOO),
         "ensemble": Variant({"ensemble": ["reward_s2", "reward_s3"]}),
         "skating": Variant({"physical": {"foot_skating": 10.0}}),
-        # At the end of the trajectory repeated steps narrow the law (docs/guidance.md).
-        "travel": Variant({"travel": 1, "travel_stop": 0.3}),
+        "travel": Variant(TRAVEL),
         "through": Variant({"location": "x0_through"}),
         "cfg1": Variant({"cfg_scale": 1.0}, UNGUIDED_TOO),
         **{f"steps_{steps}": Variant({"steps": steps}, UNGUIDED_TOO) for steps in FAST_STEPS},
@@ -163,38 +159,18 @@ def _guided(
     pairs: bool = False,
 ) -> PlannedUnit:
     """A run of GuidedGeneration; replications None: what the validation configuration says."""
-    given = dict(settings)
-    rewards = [str(given.pop("reward")), *map(str, given.pop("ensemble", ()))]
-    options: dict[str, Any] = {
-        "generator": study.file(generator, str(given.pop("checkpoint"))),
-        "reward": study.file(rewards[0]),
-        **({"ensemble": [study.file(reward) for reward in rewards[1:]]} if rewards[1:] else {}),
-        **given,
-        "rows": list(rows),
-    }
-    if replications is not None:
-        options["replications"] = replications
-    if replications is not None and replications < REPLICATIONS:
-        # Thirty motions of each of a hundred captions would cost more than the replications themselves.
-        options["multimodality_captions"] = 0
     over = "pairs" if pairs else "test" if stage == "test" else "val"
     data = "pairs_data" if pairs else "data"
     evaluators = PAIRS_MEASURED_BY if pairs else MEASURED_BY if stage == "test" else SELECTORS
     command = study.run(
         "test" if stage == "test" else "validate",
         BASES.get(generator, BASES["mld"]),
-        *_overrides(options),
+        *guided_options(study, generator, settings, rows, replications),
         data=data,
         over=over,
     )
-    needs = dict.fromkeys((data, generator, *rewards, *evaluators))
+    needs = dict.fromkeys((data, generator, *rewards_of(settings), *evaluators))
     return PlannedUnit(name, command, tuple(needs), (CONFIGS / f"{over}.yaml",))
-
-
-def _overrides(options: Mapping[str, Any]) -> list[str]:
-    """Options of the model on the command line; what is no plain value is JSON, which the parser reads too."""
-    texts = {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in options.items()}
-    return [f"--model.init_args.{name}={text}" for name, text in texts.items()]
 
 
 def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
@@ -207,7 +183,7 @@ def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
         "reward": study.file(reward),
         "replications": ABLATION_REPLICATIONS,
     }
-    command = study.run("test", "guided/samples", *_overrides(options), over="test")
+    command = study.run("test", "guided/samples", *overrides(options), over="test")
     return [
         PlannedUnit("nearest", (*make, "--replications", draws, "--out", f"{FOLDER}/motions"), ("data", reward)),
         PlannedUnit(

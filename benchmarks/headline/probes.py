@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmarks.headline.content import RULES, read_action
+from benchmarks.headline.content import RULES, content_of, read_action
 from benchmarks.headline.copying import Array, Gallery, pose_vectors
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
@@ -47,7 +47,7 @@ class ContentRules(Probe):
         Raises:
             ConfigError: the label has a rule, but the skeleton no joints of the names that it needs.
         """
-        rule = RULES.get((task.label or "").split(" / ")[0])
+        rule = RULES.get(content_of(task.label or ""))
         if rule is None:
             return {}
         action = read_action(joints.double().numpy(), skeleton)

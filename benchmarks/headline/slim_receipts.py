@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from benchmarks.headline.finished import Receipt, Row, Unit, latest, receipt_of
 from lightning_realign.data.formats import file_sha256, write_text_atomic
 
 _DIGITS = 6
+# An absolute path, in a command too; the last part is its name.
+_ABSOLUTE = re.compile(r"(?<![\w./:~])/(?:[^\s/'\",:;=]+/)*([^\s/'\",:;=]+)/?")
 _FILES = ("table-test.json", "table-val.json", "samples-test.safetensors", "samples-val.safetensors", "metrics.json")
 
 
@@ -54,15 +57,15 @@ def _short(value: float | None) -> float | None:
 
 
 def _relative(value: Any, out: Path) -> Any:
-    """The value with the study's folder cut from the paths in its texts, and the home of all others."""
+    """The value with the study's folder cut from the paths in its texts, and of all others but their names."""
     if isinstance(value, Mapping):
-        return {key: _relative(entry, out) for key, entry in value.items()}
+        return {_relative(key, out): _relative(entry, out) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_relative(entry, out) for entry in value]
     if isinstance(value, str):
         for folder in (str(out.resolve()), str(out)):
             value = value.replace(folder, "OUT")
-        return Path(value).name if Path(value).is_absolute() else value
+        return _ABSOLUTE.sub(r"\1", value)
     return value
 
 

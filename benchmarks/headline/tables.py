@@ -14,7 +14,7 @@ from benchmarks.headline.ablation_sheets import WEAKER, Ablation, ablation_sheet
 from benchmarks.headline.analysis import Matches, Training, match, read_training
 from benchmarks.headline.finished import Receipt, Row, Unit, finished_units, latest, receipt_of, record_of
 from benchmarks.headline.main_sheets import (
-    SEMANTIC,
+    VERDICTS,
     Study,
     criteria_sheet,
     difference_sheet,
@@ -36,12 +36,17 @@ from lightning_realign.report.chart import draw_receipts
 from lightning_realign.report.receipts import read_receipts
 
 PAIRS = "pairs"
-TITLES = {"mld": "MLD-like", "mdm": "MDM-like", PAIRS: "MLD-like, (content, style) pairs held out"}
+TITLES = {
+    "mld": "MLD-like",
+    "mdm": "MDM-like",
+    PAIRS: "MLD-like, (content, style) pairs held out",
+    "synthetic": "MLD-like, synthetic set",
+}
 EXPECTED = (
     *(f"test_{name}" for name in TITLES),
     *(f"retrieval_{kind}_s{n}" for kind in ("step", "tmr") for n in "123"),
 )
-CHANGES = ("guo/R@1", "guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", SEMANTIC, "foot_skating")
+CHANGES = ("guo/R@1", "guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", *VERDICTS, "foot_skating")
 _NEAREST = "nearest"
 
 

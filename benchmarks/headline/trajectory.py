@@ -293,12 +293,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, write and print."""
-    print(run(parse(arguments)).text())
+    """The command line."""
+    try:
+        print(run(parse(arguments)).text())
+    except RealignError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RealignError as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -79,8 +79,9 @@ def differences(
     drawn = torch.randint(count, (resamples, count), generator=random)
     result: dict[str, Difference] = {}
     for name in (name for name in first if name in second):
-        one, other = first[name], second[name]
-        result[name] = paired_difference(one, other, drawn)
+        found = paired_difference(first[name], second[name], drawn)
+        if not math.isnan(found.change):
+            result[name] = found
     if fid:
         for name in before.record.judges:
             if REAL in before.record.judges[name].motion and name in after.record.judges and count >= 4:
@@ -89,7 +90,7 @@ def differences(
 
 
 def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Difference:
-    """Of per-sample values [N], left out where either side has none (NaN).
+    """Of per-sample values [N], left out where either side has none (NaN); all NaN where no sample has both.
 
     Args:
         before: values to compare with.
@@ -105,8 +106,10 @@ def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Differenc
 
 
 def _interval(values: Tensor) -> tuple[float, float]:
-    bounds = torch.tensor((_TAIL, 1 - _TAIL), dtype=values.dtype)
-    low, high = values[values.isfinite()].quantile(bounds).tolist()
+    finite = values[values.isfinite()]
+    if not len(finite):
+        return math.nan, math.nan
+    low, high = finite.quantile(torch.tensor((_TAIL, 1 - _TAIL), dtype=values.dtype)).tolist()
     return low, high
 
 

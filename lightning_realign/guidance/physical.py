@@ -7,7 +7,7 @@ and smooth where those count.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -108,7 +108,7 @@ class Penetration(JointReward):
         return -_mean((-joints[..., 1].amin(dim=-1)).clamp_min(0), lengths)
 
 
-PHYSICAL_REWARDS: Mapping[str, type[FootSkating] | type[Jerkiness] | type[Penetration]] = {
+PHYSICAL_REWARDS: Mapping[str, Callable[[Skeleton], JointReward]] = {
     "foot_skating": FootSkating,
     "jerk": Jerkiness,
     "penetration": Penetration,

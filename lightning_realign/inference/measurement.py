@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_realign.data.synthetic import judge as oracle
 from lightning_realign.errors import ConfigError
 from lightning_realign.inference.cost import Meter
-from lightning_realign.inference.probes import Probe, Task
+from lightning_realign.inference.probes import Probe, Task, look_at
 from lightning_realign.inference.stores import FigureBoard
 from lightning_realign.metrics.physical_functional import foot_height, foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Skeleton, recover_joints
@@ -134,6 +134,6 @@ def _looks(
         for name, value in quality.items() if finite else ():
             found[name][sample] = value
         for probe in probes:
-            for name, value in probe.look(joints * metres, skeleton, task).items():
+            for name, value in look_at(probe, joints * metres, skeleton, task).items():
                 found[name][sample] = value
     return found

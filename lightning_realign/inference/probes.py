@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -50,6 +51,22 @@ class Probe(ABC):
         Returns:
             Finite values by name; a figure that does not apply to the motion is left out.
         """
+
+
+def look_at(probe: Probe, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    """What `Probe.look` returns, checked.
+
+    Raises:
+        ConfigError: a figure that the probe does not name, or a value that is not finite.
+    """
+    found = probe.look(joints, skeleton, task)
+    for name, value in found.items():
+        if name not in probe.figures or not math.isfinite(value):
+            raise ConfigError(
+                f"probes: {type(probe).__name__} gives {name}={value} for {task.id}; give finite values of its figures "
+                f"({', '.join(probe.figures)}), and leave out what does not apply"
+            )
+    return found
 
 
 def probe_figures(probes: Sequence[Probe], taken: Sequence[str]) -> tuple[str, ...]:

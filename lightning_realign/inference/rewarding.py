@@ -115,20 +115,15 @@ def require_reward(
         ConfigError: mu or eta is not 0, or there are several candidates or particles, and there is no reward; or none
             of either.
     """
-    if particles < 1:
-        raise ConfigError(f"particles is {particles}; set it to 1 or more")
-    if particles > 1 and reward is None:
-        raise ConfigError(
-            f"reward is not set, but particles is {particles}: give the checkpoint of a reward model, which weighs "
-            "them, or set particles to 1"
-        )
-    if candidates < 1:
-        raise ConfigError(f"candidates is {candidates}; set it to 1 or more")
-    if candidates > 1 and reward is None:
-        raise ConfigError(
-            f"reward is not set, but candidates is {candidates}: give the checkpoint of a reward model, "
-            "which tells the best of them, or set candidates to 1"
-        )
+    several = (("particles", particles, "weighs them"), ("candidates", candidates, "tells the best of them"))
+    for name, count, use in several:
+        if count < 1:
+            raise ConfigError(f"{name} is {count}; set it to 1 or more")
+        if count > 1 and reward is None:
+            raise ConfigError(
+                f"reward is not set, but {name} is {count}: give the checkpoint of a reward model, which {use}, or set "
+                f"{name} to 1"
+            )
     if guidance.learned and reward is None:
         raise ConfigError(
             f"reward is not set, but mu={guidance.mu} and eta={guidance.eta}: give the checkpoint of a reward model, "

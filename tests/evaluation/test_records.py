@@ -134,6 +134,15 @@ def test_a_gain_shows_in_every_figure_with_its_sign():
     assert "seconds" not in found
 
 
+def test_a_figure_that_no_sample_has_on_both_sides_is_left_out():
+    record = a_record()
+    half = torch.arange(SAMPLES) < SAMPLES // 2
+    for row, known in (("unguided", half), ("guided", ~half)):
+        record.figures[row]["one_sided"] = torch.where(known, 1.0, torch.nan).expand(DRAWS, -1)
+    found = differences(Side(record, "unguided"), Side(record, "guided"), fid=False)
+    assert "one_sided" not in found and "reward" in found
+
+
 def test_intervals_are_those_of_the_normal_law():
     """Per-sample changes of deviation 1: the mean of 96 has an interval of half width 1.96 / sqrt(96)."""
     record = a_record()

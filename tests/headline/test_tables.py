@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from benchmarks.headline.analysis import first_replications, pooled_distance
-from benchmarks.headline.finished import Receipt, finished_units, latest
+from benchmarks.headline.finished import Receipt, Unit, finished_units, latest
 from benchmarks.headline.retrieval_levels import Place, read_levels
 from benchmarks.headline.sheets import Sheet
+from benchmarks.headline.slim_receipts import slim_receipt
 from benchmarks.headline.sweep_points import is_chosen, lines, points_of, slices
 from benchmarks.headline.tables import main, write_tables
 from lightning_realign.errors import DataError
@@ -117,16 +118,22 @@ def study(tmp_path_factory) -> Path:
     return out
 
 
-def test_all_tables_and_pictures_of_a_study(study, tmp_path):
-    write_tables(
-        study, tmp_path, unseen=["001", "010", "011"], planned=["test_mld", "test_mdm"], receipts=tmp_path / "r"
-    )
-    text = (tmp_path / "tables.md").read_text()
+@pytest.fixture(scope="module")
+def written(study, tmp_path_factory) -> Path:
+    """Tables, pictures and receipts of the study."""
+    into = tmp_path_factory.mktemp("written")
+    unseen, planned = ["001", "010", "011"], ["test_mld", "test_mdm"]
+    write_tables(study, into, unseen=unseen, planned=planned, receipts=into / "receipts")
+    return into
+
+
+def test_all_tables_and_pictures_of_a_study(written):
+    text = (written / "tables.md").read_text()
     assert "Units not finished, and so left out: test_mdm." in text
     assert "matched floor of mld: its data set" in text
     assert "mld_other against guided: the two runs differ in seed" in text
     assert "3 of 80 test motions" in text
-    with (tmp_path / "mld_guo.csv").open() as file:
+    with (written / "mld_guo.csv").open() as file:
         rows = {line["row"]: line for line in csv.DictReader(file)}
     expected = score(a_record())
     judge = a_record().judges["guo"]
@@ -141,26 +148,25 @@ def test_all_tables_and_pictures_of_a_study(study, tmp_path):
     assert float(rows["guided"]["R@1"]) == expected["guided"]["guo/R@1"].mean
     assert float(rows["guided"]["FID - floor"]) == pytest.approx(expected["guided"]["guo/FID"].mean - floor)
     assert float(rows["guided"]["pooled FID"]) == pytest.approx(pooled_distance(judge, "guided"))
-    with (tmp_path / "mld_motion.csv").open() as file:
+    with (written / "mld_motion.csv").open() as file:
         motion = {line["row"]: line for line in csv.DictReader(file)}
     errors = {row: 1 - expected[row]["semantic_accuracy"].mean for row in ("unguided", "guided")}
     assert float(motion["guided"]["error / unguided's"]) == pytest.approx(errors["guided"] / errors["unguided"])
     assert [motion[row]["replications"] for row in ("Real", "guided")] == ["1", "4"]
-    with (tmp_path / "mld_sweeps.csv").open() as file:
+    with (written / "mld_sweeps.csv").open() as file:
         assert sorted(line["mu"] for line in csv.DictReader(file)) == ["0", "1", "1", "10", "10", "3", "3"]
-    pictures = {path.name for path in tmp_path.glob("*.png")}
+    pictures = {path.name for path in written.glob("*.png")}
     assert pictures == {
         "main.png", "mld_ablations_unguided.png", "mld_ablations_guided.png", "mld_mu_eta_1.png", "mld_hacking.png",
         "retrieval.png",
     }  # fmt: skip
     for name in pictures:
-        with Image.open(tmp_path / name) as image:
+        with Image.open(written / name) as image:
             assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20) or range(100)) > 20
 
 
-def test_receipts_are_slim_and_tell_no_place(study, tmp_path):
-    write_tables(study, tmp_path, receipts=tmp_path / "receipts")
-    path = tmp_path / "receipts" / "test_mld.json"
+def test_receipts_are_slim_and_tell_no_place(study, written):
+    path = written / "receipts" / "test_mld.json"
     content = json.loads(path.read_text())
     assert content["unit"]["command"].endswith("OUT/units/test_mld") and str(study) not in path.read_text()
     assert set(content["sha256"]) == {"logs/version_0/table-test.json", "logs/version_0/samples-test.safetensors"}
@@ -171,9 +177,20 @@ def test_receipts_are_slim_and_tell_no_place(study, tmp_path):
     assert path.stat().st_size < 30_000
 
 
-def test_the_criteria_are_judged(study, tmp_path):
-    write_tables(study, tmp_path)
-    with (tmp_path / "mld_criteria.csv").open() as file:
+def test_no_folder_of_the_machine_stands_in_a_receipt(tmp_path):
+    details = {
+        "command": f"python -m tool --source /home/me/motions --out {tmp_path}/data --x=/a/b.yaml --url=https://c.d/e",
+        "inputs": {f"{tmp_path}/configs/f.yaml": "x", "sweeps/g.yaml": "walk / old"},
+    }
+    found = slim_receipt(Unit("data", tmp_path / "units/data", 1.0, 1.0, "", details), tmp_path)["unit"]
+    assert found == {
+        "command": "python -m tool --source motions --out OUT/data --x=b.yaml --url=https://c.d/e",
+        "inputs": {"OUT/configs/f.yaml": "x", "sweeps/g.yaml": "walk / old"},
+    }
+
+
+def test_the_criteria_are_judged(written):
+    with (written / "mld_criteria.csv").open() as file:
         found = {line["criterion"]: line for line in csv.DictReader(file)}
     assert found["guo/MM-Dist: below unguided"]["reached"] == "yes"
     skating = found["foot skating: at most 1.05 times"]

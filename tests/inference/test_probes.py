@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,11 +13,10 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.difference import Side, differences
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.probes import Probe, Task, probe_figures
-from lightning_realign.motion import Skeleton, recover_joints
+from lightning_realign.inference.probes import Probe, Task, look_at, probe_figures
+from lightning_realign.motion import Skeleton, load_skeleton, recover_joints
+from tests.cli_bench import realign
 from tests.inference.test_generation import SETTINGS, make_trainer
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 class Travelled(Probe):
@@ -72,11 +68,18 @@ def test_a_name_that_cannot_stand_in_a_table_is_refused(names):
         probe_figures([probe], ("reward",))
 
 
-def test_a_command_line_names_them_by_class(bench, tmp_path):
-    command = [sys.executable, REPOSITORY / "train.py", "test", "--config", REPOSITORY / "configs/guided/mocap.yaml"]
+@pytest.mark.parametrize(("name", "factor"), [("other", 1.0), ("travelled", float("nan"))])
+def test_a_figure_that_it_does_not_name_or_that_is_no_number_is_refused(name, factor):
+    probe = Travelled(factor)
+    probe.figures = (name,)
+    with pytest.raises(ConfigError, match=r"probes: Travelled gives travelled=.* for 2; give finite values of its"):
+        look_at(probe, torch.ones(3, 22, 3), load_skeleton("humanml3d"), Task("2", "walks", None))
+
+
+def test_a_command_line_names_them_by_class(bench, checkout):
     probes = [{"class_path": "tests.inference.test_probes.Travelled", "init_args": {"factor": 2.0}}]
     settings = {
-        "trainer.default_root_dir": tmp_path,
+        "trainer.default_root_dir": checkout / "run",
         "trainer.enable_progress_bar": "false",
         "data.init_args.root": bench.data,
         "model.init_args.generator": bench.generator,
@@ -86,9 +89,8 @@ def test_a_command_line_names_them_by_class(bench, tmp_path):
         "model.init_args.probes": json.dumps(probes),
     }
     arguments = [f"--{name}={value}" for name, value in settings.items()]
-    done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (receipt,) = tmp_path.glob("**/table-test.json")
+    realign("test", "--config", "configs/guided/mocap.yaml", *arguments)
+    (receipt,) = (checkout / "run").glob("**/table-test.json")
     found = json.loads(receipt.read_text())
     assert found["settings"]["probes"] == ["tests.inference.test_probes.Travelled"]
     assert found["rows"]["guided"]["travelled"]["mean"] > 0

@@ -1,0 +1,89 @@
+"""The same on the synthetic set, whose oracle knows what every motion shows: the demo's recipes, and its ablations."""
+
+from __future__ import annotations
+
+from benchmarks.headline.chosen import Settings
+from benchmarks.headline.guided_runs import (
+    ABLATION_REPLICATIONS,
+    ALL_ROWS,
+    EXACT,
+    REPLICATIONS,
+    TRAVEL,
+    UNGUIDED_TOO,
+    Variant,
+    guided_options,
+    rewards_of,
+)
+from benchmarks.headline.plan import CONFIGS, Study, epochs
+from benchmarks.headline.units import FOLDER, PlannedUnit
+
+DATA, GENERATOR, MOTION_REWARD = "synthetic_data", "synthetic_mld", "synthetic_reward_motion"
+JUDGES = ("synthetic_judge_guo", "synthetic_judge_tmr")
+# The data set is a part of its unit, and made whole or not at all.
+ROOT = f"units/{DATA}/data"
+# The demo's guided motions take 1.7 to 1.9 times the seconds of unguided ones: so many at equal compute.
+EQUAL_COMPUTE = 2
+STRONGER = 3
+
+
+def synthetic_units(study: Study, chosen: Settings) -> list[PlannedUnit]:
+    """The data set, the trainings on it, and the test runs.
+
+    Args:
+        study: where it lies.
+        chosen: settings of the generator and its guidance.
+    """
+    make = ("python", "-m", "lightning_realign", "data", "synth", "--out", f"{FOLDER}/data")
+    found = variants(chosen)
+    return [
+        PlannedUnit(DATA, make),
+        *training_units(study),
+        _test(study, "test_synthetic", chosen, ALL_ROWS, REPLICATIONS),
+        *(
+            _test(study, f"test_synthetic_{row}", {**chosen, **variant.settings}, variant.rows, ABLATION_REPLICATIONS)
+            for row, variant in found.items()
+        ),
+    ]
+
+
+def training_units(study: Study) -> list[PlannedUnit]:
+    """The demo's trainings as `make demo` runs them, a reward of its length in feature space, and the judges."""
+    vae = f"--model.init_args.vae={study.file('synthetic_vae')}"
+    return [
+        _fit(study, "synthetic_vae", "demo/vae"),
+        _fit(study, GENERATOR, "demo/diffusion", vae, needs=("synthetic_vae",)),
+        _fit(study, "synthetic_reward", "demo/reward", vae, needs=("synthetic_vae",)),
+        _fit(study, MOTION_REWARD, "reward/synthetic", "--model.init_args.warmup_steps=100", epochs(80)),
+        _fit(study, JUDGES[0], "evaluator/guo_synthetic", epochs(60)),
+        _fit(study, JUDGES[1], "reward/tmr_synthetic", epochs(40)),
+    ]
+
+
+def variants(chosen: Settings) -> dict[str, Variant]:
+    """The ablations by row, from the chosen settings."""
+    alone = {"mu": 0.0, "eta": 0.0}
+    steered = {**alone, "particles": EQUAL_COMPUTE, "temperature": 0.03, "ddim_eta": 1.0}
+    return {
+        "best": Variant({**alone, "candidates": EQUAL_COMPUTE}),
+        "best_guided": Variant({"candidates": 4}),
+        "motion_reward": Variant({"reward": MOTION_REWARD}),
+        "strong": Variant({"mu": STRONGER * float(chosen["mu"])}),
+        "through": Variant({"location": "x0_through"}),
+        "exact": Variant(EXACT),
+        "travel": Variant(TRAVEL),
+        # Particles that were copied part again only by the noise of the steps.
+        "steer": Variant(steered, UNGUIDED_TOO),
+    }
+
+
+def _fit(study: Study, name: str, config: str, *options: str, needs: tuple[str, ...] = ()) -> PlannedUnit:
+    """A training; the demo's configurations have a folder of their own, which the options replace."""
+    command = study.run("fit", config, *options, data=ROOT)
+    return PlannedUnit(name, command, (DATA, *needs), resume="checkpoint")
+
+
+def _test(study: Study, name: str, settings: Settings, rows: tuple[str, ...], replications: int) -> PlannedUnit:
+    options = guided_options(study, GENERATOR, settings, rows, replications)
+    command = study.run("test", "demo/guided", *options, data=ROOT, over="synthetic")
+    needs = dict.fromkeys((DATA, GENERATOR, *rewards_of(settings), *JUDGES))
+    return PlannedUnit(name, command, tuple(needs), (CONFIGS / "synthetic.yaml",))
