@@ -234,18 +234,19 @@ def _judge_criteria(rows: Mapping[str, Row], changes: Mapping[str, Difference], 
                 _verdict(changes[name].clear and changes[name].high < 0),
             )
         )
-    floors = {
-        "floor": (real.get(f"{judge}/FID"),) * 2,
-        "matched": tuple(rows.get(MATCHED, {}).get(f"{judge}/{figure}") for figure in ("FID", "FID_pooled")),
-    }
-    for floor, values_of in floors.items():
-        for figure, least in zip(("FID", "FID_pooled"), values_of, strict=True):
-            above = [_minus(row.get(f"{judge}/{figure}"), least) for row in (before, after)]
-            if above[0] is None or above[1] is None:
-                continue
-            ratio = above[1] / above[0] if above[0] > 0 else None
-            verdict = "unguided is at the floor" if ratio is None else _verdict(ratio <= 1 - 0.588)
-            lines.append((f"{judge}/{figure} minus {floor}: at most 0.412 times", None, *above, ratio, verdict))
+    matched = rows.get(MATCHED, {})
+    # The floor's parts are no pools of replications: what is pooled has another bias, and is not compared with them.
+    floors = (
+        ("FID", "floor", real.get(f"{judge}/FID")),
+        *((figure, "matched", matched.get(f"{judge}/{figure}")) for figure in ("FID", "FID_pooled")),
+    )
+    for figure, floor, least in floors:
+        above = [_minus(row.get(f"{judge}/{figure}"), least) for row in (before, after)]
+        if above[0] is None or above[1] is None:
+            continue
+        ratio = above[1] / above[0] if above[0] > 0 else None
+        verdict = "unguided is at the floor" if ratio is None else _verdict(ratio <= 1 - 0.588)
+        lines.append((f"{judge}/{figure} minus {floor}: at most 0.412 times", None, *above, ratio, verdict))
     return lines
 
 

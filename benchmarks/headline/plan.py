@@ -1,7 +1,7 @@
 """All units of the study, from the data set to the test runs, with the commands of a user.
 
-Seconds of one core on a small machine: a training takes from four minutes to about an hour, a test run of 20
-replications up to half an hour, one of 5 a few minutes, a sweep ten.
+On one core of a small machine a training takes from four to forty minutes, and goes on from its last epoch if
+stopped; a test run of 20 replications takes about half an hour, one of 5 a few minutes, a sweep ten.
 """
 
 from __future__ import annotations
