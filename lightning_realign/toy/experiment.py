@@ -12,10 +12,12 @@ from torch import Tensor
 
 from lightning_realign.guidance import GuidanceConfig, Location, Scale
 from lightning_realign.toy.distances import Grid, sliced_wasserstein
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, RewardKind, sample_plane
+from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
 from lightning_realign.toy.mixture import Captioned, Mixture
 
 _FLOOR_DRAWS = 20
+# Every option has one cloud of this id, and so the same noise.
+CLOUD = ("toy",)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Option:
         """Points [points, 2] by DDPM."""
         reward = None if self.reward is None else PlaneReward(problem, self.reward)
         generator = PlaneGenerator(problem)
-        return sample_plane(generator, points, steps, self.config, reward, printed=self.printed, seed=seed)
+        return sample_clouds(generator, CLOUD, points, steps, self.config, reward, printed=self.printed, seed=seed)[0]
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def strength_paths(problem: Captioned, points: int, strengths: Sequence[float], 
     config = Option("exact").config
     return torch.stack(
         [
-            sample_plane(generator, points, 50, replace(config, mu=mu), reward, scheduler="ddim", seed=seed)
+            sample_clouds(generator, CLOUD, points, 50, replace(config, mu=mu), reward, scheduler="ddim", seed=seed)[0]
             for mu in strengths
         ]
     )
@@ -183,5 +185,6 @@ def record_run(problem: Captioned, guided: bool, points: int, steps: int, seed: 
     """All states of one DDPM run as (alpha_bar, [points, 2]), noisiest first, ending with the clean ones."""
     generator = PlaneGenerator(problem, record=True)
     reward = PlaneReward(problem, "exact") if guided else None
-    final = sample_plane(generator, points, steps, Option("exact" if guided else None).config, reward, seed=seed)
+    config = Option("exact" if guided else None).config
+    final = sample_clouds(generator, CLOUD, points, steps, config, reward, seed=seed)[0]
     return [*((level, state[0]) for level, state in generator.seen), (1.0, final)]

@@ -212,20 +212,3 @@ def sample_clouds(
     kind = PrintedSampler if printed else RewardGuidedSampler
     sampler = kind(generator, steps, scheduler, seed, config, reward)
     return sampler.sample_states(["caption"] * len(ids), torch.full((len(ids),), points), ids=ids).states
-
-
-def sample_plane(
-    generator: PlaneGenerator,
-    points: int,
-    steps: int,
-    config: GuidanceConfig,
-    reward: PlaneReward | None,
-    *,
-    scheduler: SchedulerName = "ddpm",
-    printed: bool = False,
-    seed: int = 1234,
-) -> Tensor:
-    """One cloud [points, 2]; the arguments are those of `sample_clouds`."""
-    return sample_clouds(
-        generator, ["toy"], points, steps, config, reward, scheduler=scheduler, printed=printed, seed=seed
-    )[0]

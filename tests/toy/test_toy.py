@@ -13,7 +13,7 @@ from lightning_realign.guidance import GuidanceConfig, reward_gradient
 from lightning_realign.toy import experiment, figures, run
 from lightning_realign.toy.distances import Grid, sliced_wasserstein
 from lightning_realign.toy.experiment import Option, all_options, target_yardstick, tuned
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, PrintedWalk, sample_plane
+from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, PrintedWalk, sample_clouds
 from lightning_realign.toy.mixture import Captioned, Mixture, ring
 from lightning_realign.toy.run import run_toy
 
@@ -148,7 +148,9 @@ def test_recording_sees_every_state(uneven):
 
 def test_paths_begin_unguided(uneven):
     paths = experiment.strength_paths(uneven, 20, (0.0, 1.0), 4)
-    unguided = sample_plane(PlaneGenerator(uneven), 20, 50, GuidanceConfig(), None, scheduler="ddim", seed=4)
+    unguided = sample_clouds(PlaneGenerator(uneven), ["toy"], 20, 50, GuidanceConfig(), None, scheduler="ddim", seed=4)[
+        0
+    ]
     assert torch.equal(paths[0], unguided)
     assert not torch.allclose(paths[1], paths[0])
 
