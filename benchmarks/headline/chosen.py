@@ -24,6 +24,8 @@ SETTINGS = {
     "scale": str,
     "location": str,
 }
+# What a generator may have besides: the guided window, and the weights of physical rewards.
+OPTIONAL = {"start": float, "stop": float, "physical": dict}
 Settings = Mapping[str, Any]
 
 
@@ -54,10 +56,14 @@ def read_chosen(path: Path) -> Chosen:
 
 
 def _settings(path: Path, generator: str, entry: Any) -> Settings:
-    if not isinstance(entry, dict) or set(entry) != set(SETTINGS):
-        raise ConfigError(f"{path}: {generator} is {entry!r}; give it {', '.join(SETTINGS)}, and no others")
-    for name, kind in SETTINGS.items():
-        value = entry[name]
+    known = SETTINGS | OPTIONAL
+    if not isinstance(entry, dict) or not set(SETTINGS) <= set(entry) <= set(known):
+        raise ConfigError(
+            f"{path}: {generator} is {entry!r}; give it {', '.join(SETTINGS)}, perhaps {', '.join(OPTIONAL)}, and no "
+            "others"
+        )
+    for name, value in entry.items():
+        kind = known[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number if kind is float else isinstance(value, kind) and not isinstance(value, bool)):
             raise ConfigError(f"{path}: {generator}.{name} is {value!r}; give a {kind.__name__}")

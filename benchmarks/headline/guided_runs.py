@@ -16,6 +16,12 @@ GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
 # 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
 INVERSE_TEMPERATURE = 10.0
 EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
+# The learned reward alone, at every step: as published, whatever was chosen.
+PLAIN: Settings = {"start": 1.0, "physical": {}}
+# Where guided predictions overtake unguided ones on the way (RESULTS.md).
+LATE = 0.55
+# Weights of physical rewards of a size that changes motions, for the row that has nothing else.
+PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.003}
 # At the end of the trajectory repeated steps narrow the law (docs/guidance.md).
 TRAVEL: Settings = {"travel": 1, "travel_stop": 0.3}
 

@@ -10,6 +10,9 @@ from benchmarks.headline.guided_runs import (
     ABLATION_REPLICATIONS,
     ALL_ROWS,
     EXACT,
+    LATE,
+    PHYSICAL,
+    PLAIN,
     REPLICATIONS,
     TRAVEL,
     UNGUIDED_TOO,
@@ -50,6 +53,8 @@ SWEPT = {
     "mocap_mu_omega": ("val_mld_mu_omega", ("mld", "reward", *(f"reward_omega_{omega}" for omega in OMEGAS))),
     "mocap_exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
     "mocap_paper": ("val_mld_paper_mu", ("mld", "reward")),
+    "mocap_window": ("val_mld_windows", ("mld", "reward")),
+    "mocap_physical": ("val_mld_physics", ("mld", "reward")),
 }
 
 
@@ -119,29 +124,34 @@ def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
 def variants(mld: Settings) -> dict[str, Variant]:
     """The ablations of the latent generator by row, from its chosen settings."""
     eta = float(mld["eta"] or mld["mu"])
-    paper = {"scale": "constant", "mu": 2.0, "eta": 2.0}
-    alone = {"mu": 0.0, "eta": 0.0}
+    # Physical rewards read clean motions, and candidates and particles are ranked by the learned reward alone.
+    paper = {**PLAIN, "scale": "constant", "mu": 2.0, "eta": 2.0}
+    exact = {**PLAIN, **EXACT}
+    alone = {**PLAIN, "mu": 0.0, "eta": 0.0}
     return {
-        "text": Variant({"eta": 0.0}),
-        "motion": Variant({"mu": 0.0, "eta": eta}),
-        "dual": Variant({"eta": eta}),
-        "notoken": Variant({"reward": "reward_notoken"}),
-        **{f"omega_{omega}": Variant({"reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
-        "decoded": Variant({"reward": "reward_decoded"}),
-        "latent": Variant({"reward": "reward_latent"}),
-        "exact": Variant(EXACT),
-        "exact_decoded": Variant({**EXACT, "reward": "reward_decoded"}),
-        "exact_latent": Variant({**EXACT, "reward": "reward_latent"}),
+        "plain": Variant(PLAIN),
+        "whole": Variant({"start": 1.0}),
+        "late": Variant({**PLAIN, "start": LATE}),
+        "physical": Variant({"mu": 0.0, "eta": 0.0, "physical": mld.get("physical") or PHYSICAL}),
+        "text": Variant({**PLAIN, "eta": 0.0}),
+        "motion": Variant({**PLAIN, "mu": 0.0, "eta": eta}),
+        "dual": Variant({**PLAIN, "eta": eta}),
+        "notoken": Variant({**PLAIN, "reward": "reward_notoken"}),
+        **{f"omega_{omega}": Variant({**PLAIN, "reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
+        "decoded": Variant({**PLAIN, "reward": "reward_decoded"}),
+        "latent": Variant({**PLAIN, "reward": "reward_latent"}),
+        "exact": Variant(exact),
+        "exact_decoded": Variant({**exact, "reward": "reward_decoded"}),
+        "exact_latent": Variant({**exact, "reward": "reward_latent"}),
         "paper": Variant({**paper, "location": "x_prev"}),
         "paper_x_t": Variant({**paper, "location": "x_t"}),
         "best": Variant({**alone, "candidates": 4}),
         "best_guided": Variant({"candidates": 4}),
         # Particles that were copied part again only by the noise of the steps.
         "steer": Variant({**alone, "particles": 3, "temperature": 0.03, "ddim_eta": 1.0}, UNGUIDED_TOO),
-        "ensemble": Variant({"ensemble": ["reward_s2", "reward_s3"]}),
-        "skating": Variant({"physical": {"foot_skating": 10.0}}),
-        "travel": Variant(TRAVEL),
-        "through": Variant({"location": "x0_through"}),
+        "ensemble": Variant({**PLAIN, "ensemble": ["reward_s2", "reward_s3"]}),
+        "travel": Variant({**PLAIN, **TRAVEL}),
+        "through": Variant({**PLAIN, "location": "x0_through"}),
         "cfg1": Variant({"cfg_scale": 1.0}, UNGUIDED_TOO),
         **{f"steps_{steps}": Variant({"steps": steps}, UNGUIDED_TOO) for steps in FAST_STEPS},
         "early": Variant({"checkpoint": EARLY}, UNGUIDED_TOO),
@@ -208,6 +218,7 @@ def _trajectory(study: Study, mld: Settings) -> PlannedUnit:
         "--mu": [str(mld["mu"])],
         "--scale": [str(mld["scale"])],
         "--location": [str(mld["location"])],
+        "--start": [str(mld.get("start", 1.0))],
         "--steps": [str(mld["steps"])],
         "--cfg": [str(mld["cfg_scale"])],
         "--out": [FOLDER],

@@ -15,12 +15,13 @@ from lightning_realign.data.formats import read_text, write_text_atomic
 DEFAULT_OUT = Path("runs/headline")
 CONFIGS, SWEEPS = Path("benchmarks/headline/configs"), Path("sweeps")
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
-SEEDS = (1, 2, 3)
 OMEGAS = ("0", "0.25", "0.75", "1")
 LEVELS = ",".join(str(level) for level in range(0, 1001, 100))
 # Reward models by seed: the step-aware ones, and TMR's, which also judge and choose.
 STEP_AWARE = {1: "reward", 2: "reward_s2", 3: "reward_s3"}
 TMR = {1: "judge_tmr", 2: "select_tmr", 3: "tmr_s3"}
+# Further rewards whose retrieval is measured, of one seed each.
+OTHERS = {**{f"omega_{omega}": f"reward_omega_{omega}" for omega in OMEGAS}, "notoken": "reward_notoken"}
 
 
 @dataclass(frozen=True)
@@ -132,15 +133,19 @@ def pairs_units(study: Study) -> list[PlannedUnit]:
 
 
 def retrieval_units(study: Study) -> list[PlannedUnit]:
-    """Retrieval at all noise levels, step-aware and TMR; the noise is the same for all."""
-    kinds = (("step", "reward/mocap", STEP_AWARE), ("tmr", "reward/tmr_mocap", TMR))
+    """Retrieval at all noise levels, step-aware, TMR and the ablations' rewards; the noise is the same for all."""
+    kinds = [
+        ("step", "reward/mocap", STEP_AWARE),
+        ("tmr", "reward/tmr_mocap", TMR),
+        *((name, "reward/mocap", {1: unit}) for name, unit in OTHERS.items()),
+    ]
     levels = f"--model.init_args.validation_timesteps=[{LEVELS}]"
     return [
         PlannedUnit(
             f"retrieval_{kind}_s{seed}",
-            study.run("test", config, f"--ckpt_path={study.file(models[seed])}", levels),
-            ("data", models[seed]),
+            study.run("test", config, f"--ckpt_path={study.file(model)}", levels),
+            ("data", model),
         )
         for kind, config, models in kinds
-        for seed in SEEDS
+        for seed, model in models.items()
     ]

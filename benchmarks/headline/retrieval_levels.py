@@ -13,20 +13,31 @@ from benchmarks.headline.sheets import Cell, Sheet
 from lightning_realign.data.formats import read_json
 from lightning_realign.evaluation.table import Interval, interval
 
-System = Literal["step", "tmr"]
 Direction = Literal["t2m", "m2t"]
-SYSTEMS: dict[System, str] = {"step": "step-aware", "tmr": "TMR"}
+SYSTEMS = {"step": "step-aware", "tmr": "TMR"}
+# The step-aware reward with other shares of clean motions in its training, and without step token.
+OTHERS = {
+    "omega_0": "omega 0",
+    "omega_0.25": "omega 0.25",
+    "step": "omega 0.5",
+    "omega_0.75": "omega 0.75",
+    "omega_1": "omega 1",
+    "notoken": "no step token",
+}
 DIRECTIONS: dict[Direction, str] = {"t2m": "text to motion", "m2t": "motion to text"}
 KS = (1, 2, 3, 5, 10)
-_UNIT = re.compile(r"retrieval_(step|tmr)_s(\d+)")
+_UNIT = re.compile(r"retrieval_(step|tmr|omega_[\d.]+|notoken)_s(\d+)")
 _KEY = re.compile(r"test/t(\d+)/(?:(\w+)/)?(t2m|m2t)_R@(\d+)")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a figure is of. protocol: empty for the whole gallery. level: t, 0 for clean motions. k: of R@k."""
+    """What a figure is of.
 
-    system: System
+    system: of `SYSTEMS` or `OTHERS`. protocol: empty for the whole gallery. level: t, 0 for clean motions. k: of R@k.
+    """
+
+    system: str
     protocol: str
     direction: Direction
     level: int
@@ -42,9 +53,8 @@ def read_levels(units: Mapping[str, Unit]) -> dict[Place, Interval]:
         for key, value in metrics.items():
             found = _KEY.fullmatch(key)
             if match is not None and found is not None:
-                system: System = "step" if match[1] == "step" else "tmr"
                 direction: Direction = "t2m" if found[3] == "t2m" else "m2t"
-                place = Place(system, found[2] or "", direction, int(found[1]), int(found[4]))
+                place = Place(match[1], found[2] or "", direction, int(found[1]), int(found[4]))
                 values.setdefault(place, []).append(value)
     return {place: interval(found) for place, found in values.items()}
 
@@ -73,7 +83,7 @@ def protocol_name(protocol: str) -> str:
 
 
 def curve(
-    levels: Mapping[Place, Interval], system: System, protocol: str, direction: Direction, k: int = 1
+    levels: Mapping[Place, Interval], system: str, protocol: str, direction: Direction, k: int = 1
 ) -> list[tuple[int, Interval]]:
     """(t, R@k) of one system, by rising t."""
     wanted = (system, protocol, direction, k)
@@ -86,7 +96,7 @@ def curve(
 
 
 def retrieval_sheets(levels: Mapping[Place, Interval]) -> list[Sheet]:
-    """A table per protocol: both systems side by side, a line per direction and level."""
+    """Two tables per protocol, a line per direction and level: both systems side by side; R@1 of all rewards."""
     sheets = []
     for protocol in protocols_of(levels):
         headers = [f"{name} R@{k}" for name in SYSTEMS.values() for k in KS]
@@ -106,7 +116,25 @@ def retrieval_sheets(levels: Mapping[Place, Interval]) -> list[Sheet]:
                 (f"Per cent, mean ± 1.96 s / sqrt(n) over n = {seeds} seeds (or as many as there are).",),
             )
         )
+        sheets += _others_sheet(levels, protocol)
     return sheets
+
+
+def _others_sheet(levels: Mapping[Place, Interval], protocol: str) -> list[Sheet]:
+    """R@1 by omega, and without step token; none where no such reward was measured."""
+    measured = {place.system for place in levels if place.protocol == protocol}
+    shown = [name for name in OTHERS if name in measured]
+    if shown in ([], ["step"]):
+        return []
+    rows: list[tuple[Cell, ...]] = [
+        (DIRECTIONS[direction], str(level), *(levels.get(Place(name, protocol, direction, level, 1)) for name in shown))
+        for direction in get_args(Direction)
+        for level in sorted({place.level for place in levels if place.protocol == protocol})
+    ]
+    title = f"Retrieval by omega, R@1, {protocol_name(protocol)}"
+    headers = ("direction", "t", *(OTHERS[name] for name in shown))
+    note = "Per cent; omega is the share of clean motions in training; 0.5 over its seeds, the others of one."
+    return [Sheet(f"retrieval_omega_{protocol or 'gallery'}", title, headers, tuple(rows), (note,))]
 
 
 def _line(levels: Mapping[Place, Interval], protocol: str, direction: Direction, level: int) -> tuple[Cell, ...]:

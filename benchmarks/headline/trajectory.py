@@ -227,7 +227,7 @@ def run(options: argparse.Namespace) -> Trajectories:
         CheckpointError: a checkpoint that cannot be used.
         DataError: a data set that cannot be used.
     """
-    config = GuidanceConfig(options.mu, scale=options.scale, location=options.location)
+    config = GuidanceConfig(options.mu, scale=options.scale, location=options.location, start=options.start)
     if not config.active or options.replications < 1:
         raise ConfigError(
             f"mu={options.mu}, replications={options.replications}: both rows are compared, so mu must not be 0, and "
@@ -283,6 +283,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mu", required=True, type=float, help="weight of the text reward")
     parser.add_argument("--scale", choices=get_args(Scale), default="constant")
     parser.add_argument("--location", choices=get_args(Location), default="x0")
+    parser.add_argument("--start", type=float, default=1.0, help="guided from this part of the way ahead on")
     parser.add_argument("--steps", type=int, default=20, help="of the sampler")
     parser.add_argument("--cfg", type=float, default=2.5, help="scale of classifier-free guidance")
     parser.add_argument("--replications", type=int, default=3)

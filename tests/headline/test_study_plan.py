@@ -74,7 +74,7 @@ def test_the_first_list_shows_every_command(capsys, monkeypatch, tmp_path):
 def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     content = yaml.safe_load((CONFIGS / "chosen.yaml").read_text())
-    content["mld"].update(mu=7.5, eta=2.5, cfg_scale=3.0, checkpoint="epoch149.ckpt")
+    content["mld"].update(mu=7.5, eta=2.5, cfg_scale=3.0, checkpoint="epoch149.ckpt", start=0.5, physical={"jerk": 0.1})
     content["rows"]["latent"] = {"mu": 12.5}
     path = tmp_path / "chosen.yaml"
     path.write_text(yaml.safe_dump(content))
@@ -85,9 +85,18 @@ def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     assert {"--model.init_args.mu=0.0", "--model.init_args.eta=2.5"} <= set(found["test_mld_motion"])
     assert {"--model.init_args.mu=7.5", "--model.init_args.eta=0.0"} <= set(found["test_mld_text"])
     assert "--model.init_args.mu=12.5" in found["test_mld_latent"]
+    late, physical = "--model.init_args.start=0.5", '--model.init_args.physical={"jerk": 0.1}'
+    for row in ("test_mld", "val_mld", "test_mld_cfg1"):
+        assert {late, physical} <= set(found[row])
+    for row in ("plain", "text", "exact", "best", "latent"):
+        # What is compared with the published procedure guides every step, by the learned reward alone.
+        assert {"--model.init_args.start=1.0", "--model.init_args.physical={}"} <= set(found[f"test_mld_{row}"])
+    assert {"--model.init_args.mu=0.0", physical, late} <= set(found["test_mld_physical"])
+    assert found["trajectory_mld"][found["trajectory_mld"].index("--start") + 1] == "0.5"
     for change, message in (
         ({"mdm": {}}, "mdm is {}"),
         ({"other": 1}, "and no others"),
+        ({"mld": {**content["mld"], "physical": 3.0}}, "mld.physical is 3.0; give a dict"),
         ({"rows": {"nothing": {}}}, "rows has 'nothing'"),
         ({"mld": {**content["mld"], "mu": "strong"}}, "mld.mu is 'strong'"),
     ):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.headline.analysis import first_replications, pooled_distance
 from benchmarks.headline.finished import Receipt, Unit, finished_units, latest
-from benchmarks.headline.retrieval_levels import Place, read_levels
+from benchmarks.headline.retrieval_levels import Place, read_levels, retrieval_sheets
 from benchmarks.headline.sheets import Sheet
 from benchmarks.headline.slim_receipts import slim_receipt
 from benchmarks.headline.sweep_points import is_chosen, lines, points_of, slices
@@ -65,6 +65,19 @@ def test_retrieval_is_averaged_over_seeds(tmp_path):
         Place("step", "", "t2m", 300, 1): interval([20.0, 40.0]),
         Place("step", "pool32", "m2t", 300, 10): interval([60.0, 120.0]),
     }
+
+
+def test_retrieval_of_the_other_rewards_has_a_table_of_its_own(tmp_path):
+    measured = {"step_s1": 70.0, "step_s2": 72.0, "omega_0.25_s1": 60.0, "notoken_s1": 50.0}
+    for name, value in measured.items():
+        metrics = {"test/t300/pool32/t2m_R@1": value}
+        write_unit(tmp_path, f"retrieval_{name}", {"metrics.json": {"stage": "test", "metrics": metrics}})
+        sheets = retrieval_sheets(read_levels(finished_units(tmp_path)))
+        assert len(sheets) == (2 if "step" not in name else 1)
+    both, others = sheets
+    assert both.rows[0][:3] == ("text to motion", "300", interval([70.0, 72.0]))
+    assert others.headers == ("direction", "t", "omega 0.25", "omega 0.5", "no step token")
+    assert others.rows[0] == ("text to motion", "300", interval([60.0]), interval([70.0, 72.0]), interval([50.0]))
 
 
 def test_only_marked_units_count_and_the_newest_version_is_read(tmp_path):
