@@ -282,7 +282,12 @@ def rescore(record: Path, out: Path, pool: int = 32) -> None:
 
 
 def difference(
-    record: Path, other: Path | None = None, row: str = "guided", against: str = "unguided", resamples: int = 2000
+    record: Path,
+    other: Path | None = None,
+    row: str = "guided",
+    against: str = "unguided",
+    resamples: int = 2000,
+    unit: Literal["sample", "caption"] = "sample",
 ) -> None:
     """Compare two rows of one test run, or of two, sample by sample with bootstrap intervals.
 
@@ -292,10 +297,11 @@ def difference(
         row: The row of interest.
         against: The row to compare with.
         resamples: Resamples of the bootstrap.
+        unit: What is drawn: samples, or captions with all their samples.
     """
     from lightning_realign.evaluation.tools import compare_rows
 
-    print(compare_rows(record, other, row, against, resamples), end="")
+    print(compare_rows(record, other, row, against, resamples, unit), end="")
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {

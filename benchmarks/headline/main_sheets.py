@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.headline.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
 from benchmarks.headline.finished import Receipt, Row
 from benchmarks.headline.sheets import Cell, Sheet
-from lightning_realign.evaluation.difference import Difference, Side, differences
+from lightning_realign.evaluation.difference import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import REAL
 from lightning_realign.evaluation.table import Interval
@@ -154,22 +154,28 @@ def _draws(row: Row) -> int:
     return max(figures, default=1)
 
 
-def paired(record: Record, before: str, after: str) -> dict[str, Difference]:
+def paired(record: Record, before: str, after: str, unit: Unit = "sample") -> dict[str, Difference]:
     """The paired differences of two rows; FID is left out against the real row, whose own is 0 by definition."""
-    return differences(Side(record, before), Side(record, after), fid=REAL not in (before, after))
+    return differences(Side(record, before), Side(record, after), fid=REAL not in (before, after), unit=unit)
 
 
 def difference_sheet(study: Study, found: Mapping[str, Difference], before: str, after: str) -> Sheet:
-    """All figures of two rows, with the change and its interval."""
+    """All figures of two rows, with the change and its intervals over test motions and over captions."""
+    captions = paired(study.record, before, after, "caption")
     rows = tuple(
-        (name, change.before, change.after, change, "yes" if change.clear else "no") for name, change in found.items()
+        (name, change.before, change.after, change, "yes" if change.clear else "no", captions[name])
+        for name, change in found.items()
     )
+    count = len(set(study.record.captions[0]))
     return Sheet(
         f"{study.name}_{after}_minus_{before}",
         f"{study.title}: {after} minus {before}, pair by pair",
-        ("figure", before, after, "change", "excludes 0"),
+        ("figure", before, after, "change", "excludes 0", "change, over captions"),
         rows,
-        ("95% intervals over the test motions, replications averaged first: bootstrap; of FID delete-half jackknife.",),
+        (
+            "95% intervals over the test motions, replications averaged first: bootstrap; FID: delete-half jackknife.",
+            f"Over captions: all motions of a caption are drawn together ({count} of {len(study.record.ids)} motions).",
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.data.formats import write_text_atomic
-from lightning_realign.evaluation.difference import Difference, Side, paired_difference, per_sample
+from lightning_realign.evaluation.difference import Difference, Side, paired_difference, per_sample, resample_weights
 from lightning_realign.evaluation.record import Record
 from lightning_realign.report.canvas import COLOURS, new_figure, save_png
 from lightning_realign.report.table import format_table
@@ -77,8 +77,8 @@ class Trajectories:
 
     @cached_property
     def _drawn(self) -> Tensor:
-        count = len(self.record.ids)
-        return torch.randint(count, (RESAMPLES, count), generator=torch.Generator().manual_seed(0))
+        samples = torch.arange(len(self.record.ids))
+        return resample_weights(samples, RESAMPLES, torch.Generator().manual_seed(0))
 
     @cached_property
     def along(self) -> tuple[dict[str, dict[str, Difference]], ...]:

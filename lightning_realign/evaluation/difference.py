@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from lightning_realign.metrics.generation_functional import embedding_distance, 
 # FID takes milliseconds where the other figures take microseconds.
 FID_HALVES = 100
 _TAIL = 0.025
+Unit = Literal["sample", "caption"]
+"""What is drawn with replacement: every sample by itself, or all samples of a caption together."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Side:
 
 
 def differences(
-    before: Side, after: Side, resamples: int = 2000, seed: int = 0, fid: bool = True
+    before: Side, after: Side, resamples: int = 2000, seed: int = 0, fid: bool = True, unit: Unit = "sample"
 ) -> dict[str, Difference]:
-    """All figures that both rows have, with paired bootstrap intervals over the samples.
+    """All figures that both rows have, with paired bootstrap intervals over the samples, or over their captions.
 
     Per sample, a figure is averaged over the replications; R-Precision's per-sample value is whether the caption finds
     its motion in its pool of 32, pools being the same on both sides. The samples are then drawn with replacement, the
@@ -59,24 +62,29 @@ def differences(
     its interval is that of the delete-half jackknife (Shao and Wu, 1989), 1.96 deviations of the difference over random
     halves of the samples, of one replication each in turn, so that it is rather too wide than too narrow.
 
+    Samples of one caption are alike: where captions recur, intervals over samples are of these very captions, and those
+    over captions, which are drawn with all their samples (the cluster bootstrap), of captions like them.
+
     Args:
         before: the row to compare with.
         after: the row of interest.
         resamples: of the samples.
         seed: of their choice.
         fid: whether to compute the FID's difference, the slowest.
+        unit: what is drawn.
 
     Raises:
-        ConfigError: fewer than 100 resamples.
-        DataError: a row that its record lacks, or records of other samples, captions, seeds or judges.
+        ConfigError: fewer than 100 resamples, or another unit.
+        DataError: a row that its record lacks, or records of other samples, captions, seeds or judges, or captions that
+            vary by replication and so cannot be drawn.
     """
     if resamples < 100:
         raise ConfigError(f"resamples is {resamples}; set it to 100 or more")
     _require_alike(before, after)
     first, second = per_sample(before), per_sample(after)
     random = torch.Generator().manual_seed(seed)
-    count = len(before.record.ids)
-    drawn = torch.randint(count, (resamples, count), generator=random)
+    groups = _groups(before.record, unit)
+    drawn = resample_weights(groups, resamples, random)
     result: dict[str, Difference] = {}
     for name in (name for name in first if name in second):
         found = paired_difference(first[name], second[name], drawn)
@@ -84,9 +92,37 @@ def differences(
             result[name] = found
     if fid:
         for name in before.record.judges:
-            if REAL in before.record.judges[name].motion and name in after.record.judges and count >= 4:
-                result[f"{name}/FID"] = _fid_difference(before, after, name, random)
+            if REAL in before.record.judges[name].motion and name in after.record.judges and int(groups.max()) >= 3:
+                result[f"{name}/FID"] = _fid_difference(before, after, name, groups, random)
     return result
+
+
+def _groups(record: Record, unit: Unit) -> Tensor:
+    """The number [N] of each sample's unit, 0 to G - 1."""
+    if unit not in get_args(Unit):
+        raise ConfigError(f"unit is {unit!r}; choose {' or '.join(get_args(Unit))}")
+    if unit == "sample":
+        return torch.arange(len(record.ids))
+    if len(record.captions) > 1:
+        raise DataError(
+            "the captions vary by replication (protocol `published`), so that they cannot be drawn; use unit sample"
+        )
+    places = {caption: place for place, caption in enumerate(dict.fromkeys(record.captions[0]))}
+    return torch.tensor([places[caption] for caption in record.captions[0]])
+
+
+def resample_weights(groups: Tensor, resamples: int, random: torch.Generator) -> Tensor:
+    """How often each of N samples is in each resample [resamples, N], float64.
+
+    Args:
+        groups: [N] number of each sample's group, 0 to G - 1; G groups are drawn with replacement.
+        resamples: how many.
+        random: source of the choice.
+    """
+    count = int(groups.max()) + 1
+    drawn = torch.randint(count, (resamples, count), generator=random)
+    often = torch.zeros(resamples, count, dtype=torch.float64)
+    return often.scatter_add_(1, drawn, torch.ones_like(often))[:, groups]
 
 
 def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Difference:
@@ -95,12 +131,11 @@ def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Differenc
     Args:
         before: values to compare with.
         after: values of interest.
-        drawn: [resamples, N] the samples of each resample.
+        drawn: [resamples, N] how often each sample is in each resample, see `resample_weights`.
     """
     both = ~(before.isnan() | after.isnan())
-    changes = torch.where(both, after - before, 0.0)
-    weights = both.to(changes.dtype)
-    means = changes[drawn].sum(dim=1) / weights[drawn].sum(dim=1)
+    changes = torch.where(both, after - before, 0.0).to(drawn.dtype)
+    means = (drawn @ changes) / (drawn @ both.to(drawn.dtype))
     low, high = _interval(means)
     return Difference(before[both].mean().item(), after[both].mean().item(), low, high)
 
@@ -154,16 +189,17 @@ def _hits(side: Side, judge: str, replication: int) -> dict[str, Tensor]:
     return found
 
 
-def _fid_difference(before: Side, after: Side, judge: str, random: torch.Generator) -> Difference:
+def _fid_difference(before: Side, after: Side, judge: str, groups: Tensor, random: torch.Generator) -> Difference:
     def distance(side: Side, replication: int, rows: Tensor) -> float:
         real = at_draw(before.record.judges[judge].motion[REAL], replication)
         _, motion = _pair(side, judge, replication)
         return embedding_distance(motion[rows], real[rows]).item()
 
-    count, draws = len(before.record.ids), before.record.replications
-    everyone = torch.arange(count)
+    count, draws = int(groups.max()) + 1, before.record.replications
+    everyone = torch.arange(len(groups))
     figures = [math.fsum(distance(side, draw, everyone) for draw in range(draws)) / draws for side in (before, after)]
-    halves = [torch.randperm(count, generator=random)[: count // 2] for _ in range(FID_HALVES)]
+    kept = [torch.randperm(count, generator=random)[: count // 2] for _ in range(FID_HALVES)]
+    halves = [torch.isin(groups, chosen).nonzero()[:, 0] for chosen in kept]
     changes = [
         distance(after, number % draws, half) - distance(before, number % draws, half)
         for number, half in enumerate(halves)

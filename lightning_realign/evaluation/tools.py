@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_realign import __version__
-from lightning_realign.evaluation.difference import Difference, Side, differences
+from lightning_realign.evaluation.difference import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import left_out, score
 from lightning_realign.evaluation.table import table_text, write_table
@@ -35,16 +35,18 @@ def rescore(record: Path, out: Path, pool: int) -> str:
     return table_text(table)
 
 
-def compare_rows(record: Path, other: Path | None, row: str, against: str, resamples: int) -> str:
+def compare_rows(
+    record: Path, other: Path | None, row: str, against: str, resamples: int, unit: Unit = "sample"
+) -> str:
     """The paired differences of `row` in `other` (or in `record`) from `against` in `record`, as text.
 
     Raises:
         DataError: no record, no such row, or runs that cannot be paired.
-        ConfigError: too few resamples.
+        ConfigError: too few resamples, or an unknown unit.
     """
     first = read_record(record)
     second = first if other is None else read_record(other)
-    text = _text(differences(Side(first, against), Side(second, row), resamples), against, row)
+    text = _text(differences(Side(first, against), Side(second, row), resamples, unit=unit), against, row)
     if "samples" in (row, against):
         text += "note: `samples` were made elsewhere, from noise of their own: pairs share caption and length only\n"
     return text

@@ -156,6 +156,40 @@ def test_intervals_are_those_of_the_normal_law():
     assert found["reward"].low == pytest.approx(-1.96 / SAMPLES**0.5, rel=0.08)
 
 
+def of_captions(record, count):
+    captions = tuple(f"caption {place % count}" for place in range(SAMPLES))
+    return replace(record, captions=(captions,))
+
+
+def test_captions_are_drawn_with_all_their_samples():
+    """Samples of one of 24 captions that change alike: the mean has the interval of 24 independent changes."""
+    count = 24
+    record = of_captions(a_record(), count)
+    changes = torch.randn(count, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    changes = ((changes - changes.mean()) / changes.std(unbiased=False)).repeat(SAMPLES // count)
+    moved = {**record.figures, "guided": {"reward": record.figures["unguided"]["reward"] + changes}}
+    sides = Side(record, "unguided"), Side(replace(record, figures=moved, judges={}), "guided")
+    for unit, independent in (("sample", SAMPLES), ("caption", count)):
+        found = differences(*sides, 4000, fid=False, unit=unit)["reward"]
+        assert found.high == pytest.approx(1.96 / independent**0.5, rel=0.08)
+        assert found.low == pytest.approx(-1.96 / independent**0.5, rel=0.08)
+
+
+def test_the_two_units_agree_where_every_sample_has_its_own_caption():
+    record = of_captions(a_record(gain=0.3), SAMPLES)
+    sides = Side(record, "unguided"), Side(record, "guided")
+    assert differences(*sides, 200) == differences(*sides, 200, unit="caption")
+
+
+def test_a_unit_that_cannot_be_drawn_is_refused():
+    record = a_record()
+    with pytest.raises(ConfigError, match="unit is 'label'; choose sample or caption"):
+        differences(Side(record, "unguided"), Side(record, "guided"), unit="label")
+    varying = replace(record, captions=record.captions * DRAWS)
+    with pytest.raises(DataError, match="captions vary by replication"):
+        differences(Side(varying, "unguided"), Side(varying, "guided"), unit="caption")
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
