@@ -79,7 +79,7 @@ def generate(
     reward: Path | None = None,
     mu: float = 0.0,
     eta: float = 0.0,
-    scale: Literal["score", "posterior", "constant"] = "score",
+    scale: Literal["score", "posterior", "constant", "moment"] = "score",
     location: Literal["x_t", "x_prev", "x0", "x0_through"] = "x_t",
     start: float = 1.0,
     stop: float = 0.0,

@@ -54,6 +54,7 @@ SWEPT = {
     "mocap_exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
     "mocap_paper": ("val_mld_paper_mu", ("mld", "reward")),
     "mocap_window": ("val_mld_windows", ("mld", "reward")),
+    "mocap_moment": ("val_mld_moments", ("mld", "reward")),
     "mocap_physical": ("val_mld_physics", ("mld", "reward")),
 }
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.physical import PHYSICAL_REWARDS
 
-Scale = Literal["score", "posterior", "constant"]
+Scale = Literal["score", "posterior", "constant", "moment"]
 Location = Literal["x_t", "x_prev", "x0", "x0_through"]
 
 
@@ -27,6 +27,10 @@ class GuidanceConfig:
         eta: weight of the motion-motion reward with the retrieved x^c.
         scale: `score`: eps <- eps - sqrt(1 - alpha_bar_t) g, then the scheduler's own step. `posterior`:
             x_{t-1} <- step + sigma_t^2 g. `constant`: x_{t-1} <- step + g (paper and public code; no small-step limit).
+            `moment`, at location `x0` alone: x0_hat <- x0_hat + (1 - alpha_bar_t) g, then the scheduler's own step.
+            E[x_0 | x_t, reward] is x0_hat + Var[x_0 | x_t] g to first order, and that variance is 1 - alpha_bar_t for
+            independent data of unit variance, as standardised states are (r_t^2 of Song et al., ICLR 2023): `score` at
+            `x0_through` without its backward pass through the denoiser.
         location: the tensor at which g is taken, whose signal level is also the reward's step token: `x_t` (paper),
             `x_prev` (x_{t-1}; public code), `x0` (predicted x_0, not through the denoiser, at level 0), `x0_through`
             (x_t, of the reward of the x_0 predicted from it, through the denoiser: arXiv 2209.14687; level 0 too).
@@ -65,6 +69,11 @@ class GuidanceConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"guidance {name}={value!r} is unknown; use one of {', '.join(allowed)}")
+        if self.scale == "moment" and self.location != "x0":
+            raise ConfigError(
+                f"guidance scale='moment' with location={self.location!r}: it moves the predicted clean state; use "
+                "location x0, or scale score"
+            )
         check_window("guidance", self.start, self.stop, self.every)
         check_window("guidance travel", self.travel_start, self.travel_stop)
         if self.travel < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -280,7 +281,10 @@ class RewardGuidedSampler:
             }[config.location]
             gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
         gradient = limit_norm(gradient, config.max_norm)
-        if config.scale == "score":
+        if config.scale in ("score", "moment"):
+            if config.scale == "moment":
+                # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
+                gradient = math.sqrt(walk.alpha_bar[index]) * gradient
             prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
         else:
             weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0

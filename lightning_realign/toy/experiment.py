@@ -105,11 +105,13 @@ class Measured:
 def all_options() -> list[Option]:
     """No guidance; reward x scale x location; the printed step. At x0 the three rewards are one, listed once.
 
+    The scale `moment` exists at x0 alone.
     The location x0_through has no rows of its own: it is the reward `predicted` at x_t.
     """
     options: list[Option] = [Option()]
     for kind, scale, location in product(get_args(RewardKind), get_args(Scale), get_args(Location)):
-        if location in ("x_t", "x_prev") or (location == "x0" and kind == "clean"):
+        noisy = location in ("x_t", "x_prev") and scale != "moment"
+        if noisy or (location == "x0" and kind == "clean"):
             options.append(Option(kind, scale, location))
     options.append(Option(None, "constant", printed=True))
     options += [Option(kind, "constant", printed=True) for kind in get_args(RewardKind)]

@@ -107,3 +107,23 @@ def test_a_network_that_cannot_be_differentiated_is_refused():
     sampler = RewardGuidedSampler(Frozen(), 5, config=config, reward=reward)
     with pytest.raises(ConfigError, match="cannot be differentiated; use location x0"):
         sampler.sample(TEXTS, LENGTHS, IDS)
+
+
+@pytest.mark.parametrize(("scheduler", "prediction"), list(itertools.product(("ddim", "ddpm"), ("epsilon", "sample"))))
+def test_moment_is_the_gradient_through_the_denoiser_of_data_of_unit_variance(scheduler, prediction):
+    """There x0_hat is the mean plus sqrt(alpha_bar_t) times the deviation of x_t, so that nothing is approximated."""
+
+    def states(scale, location, std):
+        config = GuidanceConfig(mu=0.5, scale=scale, location=location)
+        generator, reward = GaussianGenerator(std=std, prediction=prediction), FunctionReward(lambda x, _: bowl(x))
+        sampler = RewardGuidedSampler(generator, 10, scheduler, config=config, reward=reward)
+        return sampler.sample_states(TEXTS, LENGTHS, IDS).states
+
+    torch.testing.assert_close(states("moment", "x0", 1.0), states("score", "x0_through", 1.0), rtol=1e-9, atol=1e-9)
+    assert not torch.allclose(states("moment", "x0", 0.5), states("score", "x0_through", 0.5), rtol=1e-2)
+
+
+@pytest.mark.parametrize("location", ["x_t", "x_prev", "x0_through"])
+def test_moment_is_of_the_predicted_clean_state(location):
+    with pytest.raises(ConfigError, match=r"scale='moment' with location.*use location x0"):
+        GuidanceConfig(mu=1.0, scale="moment", location=location)

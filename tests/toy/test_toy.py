@@ -157,7 +157,7 @@ def test_paths_begin_unguided(uneven):
 
 def test_options_are_distinct_and_tuning_leaves_the_exact_ones():
     options = all_options()
-    assert len(set(options)) == len(options) == 1 + 9 + 12 + 4
+    assert len(set(options)) == len(options) == 1 + 9 + 12 + 4 + 1
     distances = [1.0] * len(experiment.STRENGTHS)
     distances[2] = 0.5
     assert tuned(Option("exact"), distances) == Option("exact")
