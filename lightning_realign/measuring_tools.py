@@ -1,0 +1,108 @@
+"""The tools of `python -m lightning_realign` that measure and compare. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+
+def sweep(file: Path, out: Path | None = None) -> None:
+    """Run a W&B sweep file without a server; ends in a table and a picture.
+
+    Args:
+        file: A sweep file such as sweeps/mu_eta.yaml.
+        out: Folder of the results; finished points found there are not run again.
+    """
+    from lightning_realign.sweep import run_sweep
+
+    result = run_sweep(file, out, report=print)
+    if result.exit_code:
+        raise SystemExit(result.exit_code)
+
+
+def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> None:
+    """Measure every way of guiding in the plane, where the exact answer is known.
+
+    Args:
+        out: Folder of toy.png, flow.png, table.md and table.csv.
+        points: Points drawn for each way of guiding.
+        steps: Sampling steps of the table.
+        seed: The same seed gives the same figures.
+    """
+    from lightning_realign.toy.run import run_toy
+
+    print(run_toy(out, points, steps, seed).table, end="")
+
+
+def toy_law(out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal["cosine", "linear"] = "cosine") -> None:
+    """Measure over many seeds how near to the exactly guided law each way of guiding in the plane comes.
+
+    Args:
+        out: The receipt (.json) to write, and beside it the table (.md); an unfinished one is continued.
+        points: Points of every cloud; clouds of particles have a fifth of them.
+        seeds: Clouds for each way of guiding.
+        schedule: The noise schedule; both end in noise.
+    """
+    from lightning_realign.toy.law import default_plan, run_law
+
+    print(run_law(out, default_plan(points, seeds, schedule), report=print), end="")
+
+
+def report(receipts: list[Path], out: Path) -> None:
+    """Print the paper's tables of generation and retrieval for several runs, beside published figures that compare.
+
+    Args:
+        receipts: Files table-*.json or retrieval-*.json of validate and test runs, or the folders that hold them.
+        out: Folder of report.md, report.tex, report.csv, generation.csv, retrieval.csv and report.png.
+    """
+    from lightning_realign.report.summary import write_report
+
+    print(write_report(receipts, out), end="")
+
+
+def rescore(record: Path, out: Path, pool: int = 32) -> None:
+    """Compute the figures of a test run again from its record, without generating anything.
+
+    Args:
+        record: A samples-*.safetensors, or the folder that holds one.
+        out: The receipt (.json) to write.
+        pool: Size of the pools of R-Precision.
+    """
+    from lightning_realign.evaluation.tools import rescore as run
+
+    print(run(record, out, pool), end="")
+
+
+def difference(
+    record: Path,
+    other: Path | None = None,
+    row: str = "guided",
+    against: str = "unguided",
+    resamples: int = 2000,
+    unit: Literal["sample", "caption"] = "sample",
+) -> None:
+    """Compare two rows of one test run, or of two, sample by sample with bootstrap intervals.
+
+    Args:
+        record: A samples-*.safetensors, or the folder that holds one.
+        other: The record of the other run, where `row` is taken from that.
+        row: The row of interest.
+        against: The row to compare with.
+        resamples: Resamples of the bootstrap.
+        unit: What is drawn: samples, or captions with all their samples.
+    """
+    from lightning_realign.evaluation.tools import compare_rows
+
+    print(compare_rows(record, other, row, against, resamples, unit), end="")
+
+
+TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
+    "sweep": (sweep, "file"),
+    "toy": (toy, None),
+    "toy-law": (toy_law, None),
+    "report": (report, "receipts"),
+    "rescore": (rescore, "record"),
+    "difference": (difference, "record"),
+}
+"""Name on the command line -> the tool, and the argument that needs no name."""
