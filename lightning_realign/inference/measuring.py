@@ -22,7 +22,7 @@ from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, MULTIMODALITY_
 from lightning_realign.evaluation.table import Interval, table_text, write_table
 from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.inference.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
-from lightning_realign.inference.probes import Probe, probe_figures
+from lightning_realign.inference.probes import Probe, described, probe_figures
 from lightning_realign.inference.provenance import provenance
 from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
 from lightning_realign.inference.wandb_tables import log_tables
@@ -294,7 +294,7 @@ def plain_settings(judges: Mapping[str, Judge], probes: Sequence[Probe]) -> dict
     """Judges and probes as the plain values that a receipt and Lightning's hparams.yaml can hold."""
     return {
         "judges": {name: asdict(judge) for name, judge in judges.items()},
-        "probes": [f"{type(probe).__module__}.{type(probe).__qualname__}" for probe in probes],
+        "probes": [described(probe) for probe in probes],
     }
 
 

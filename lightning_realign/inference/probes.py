@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from abc import ABC, abstractmethod
@@ -28,7 +29,8 @@ class Task:
 class Probe(ABC):
     """Measures single motions; its figures stand beside foot skating in tables, receipts and records.
 
-    In a configuration: `probes: [{class_path: my_figures.Symmetry, init_args: {...}}]`.
+    In a configuration: `probes: [{class_path: my_figures.Symmetry, init_args: {...}}]`. Arguments that it keeps as
+    attributes of the same names are told in the receipt.
 
     Attributes:
         figures: names of its figures, of lower-case letters, digits and _.
@@ -51,6 +53,14 @@ class Probe(ABC):
         Returns:
             Finite values by name; a figure that does not apply to the motion is left out.
         """
+
+
+def described(probe: Probe) -> str:
+    """Its class, and the plain ones of its arguments, as text."""
+    kept = {name: getattr(probe, name, None) for name in inspect.signature(type(probe)).parameters}
+    told = [f"{name}={value!r}" for name, value in kept.items() if isinstance(value, str | int | float)]
+    name = f"{type(probe).__module__}.{type(probe).__qualname__}"
+    return f"{name}({', '.join(told)})" if told else name
 
 
 def look_at(probe: Probe, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:

@@ -47,7 +47,7 @@ def test_its_values_stand_in_record_and_receipt(bench, tmp_path):
     assert probe.split == "test"
     assert {task.id for task in probe.tasks} == set(record.ids)
     assert {task.caption for task in probe.tasks} == set(record.captions[0])
-    assert receipt["settings"]["probes"] == [f"{__name__}.Travelled"]
+    assert receipt["settings"]["probes"] == [f"{__name__}.Travelled(factor=1.0)"]
     for row in ("real", "unguided", "guided"):
         values = record.figures[row]["travelled"]
         assert values.isfinite().any(dim=0).tolist() == [int(sample) % 2 == 0 for sample in record.ids]
@@ -92,5 +92,5 @@ def test_a_command_line_names_them_by_class(bench, checkout):
     realign("test", "--config", "configs/guided/mocap.yaml", *arguments)
     (receipt,) = (checkout / "run").glob("**/table-test.json")
     found = json.loads(receipt.read_text())
-    assert found["settings"]["probes"] == ["tests.inference.test_probes.Travelled"]
+    assert found["settings"]["probes"] == ["tests.inference.test_probes.Travelled(factor=2.0)"]
     assert found["rows"]["guided"]["travelled"]["mean"] > 0
