@@ -31,6 +31,8 @@ OPTIONS = (
     Option("clean", "constant"),
     Option("predicted"),
     Option("exact", "posterior"),
+    # Of the predicted clean state, like `predicted`, but not through the denoiser.
+    Option("clean", "moment", "x0"),
     Option(),
 )
 # Particles, steps, seeds.
