@@ -16,8 +16,8 @@ GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
 # 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
 INVERSE_TEMPERATURE = 10.0
 EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
-# The learned reward alone, at every step: as published, whatever was chosen.
-PLAIN: Settings = {"start": 1.0, "physical": {}}
+# The published way, whatever was chosen: `constant`, every step, the text reward alone; its mu as the sweeps have it.
+PLAIN: Settings = {"mu": 20.0, "eta": 0.0, "scale": "constant", "location": "x0", "start": 1.0, "physical": {}}
 # Where guided predictions overtake unguided ones on the way (RESULTS.md).
 LATE = 0.55
 # Weights of physical rewards of a size that changes motions, for the row that has nothing else.

@@ -124,17 +124,15 @@ def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
 
 def variants(mld: Settings) -> dict[str, Variant]:
     """The ablations of the latent generator by row, from its chosen settings."""
-    eta = float(mld["eta"] or mld["mu"])
-    # Physical rewards read clean motions, and candidates and particles are ranked by the learned reward alone.
-    paper = {**PLAIN, "scale": "constant", "mu": 2.0, "eta": 2.0}
+    eta = PLAIN["mu"]
+    paper = {**PLAIN, "mu": 2.0, "eta": 2.0}
     exact = {**PLAIN, **EXACT}
     alone = {**PLAIN, "mu": 0.0, "eta": 0.0}
     return {
         "plain": Variant(PLAIN),
-        "whole": Variant({"start": 1.0}),
         "late": Variant({**PLAIN, "start": LATE}),
+        "moment": Variant({**PLAIN, "scale": "moment"}),
         "physical": Variant({"mu": 0.0, "eta": 0.0, "physical": mld.get("physical") or PHYSICAL}),
-        "text": Variant({**PLAIN, "eta": 0.0}),
         "motion": Variant({**PLAIN, "mu": 0.0, "eta": eta}),
         "dual": Variant({**PLAIN, "eta": eta}),
         "notoken": Variant({**PLAIN, "reward": "reward_notoken"}),

@@ -88,7 +88,7 @@ def generator_units(study: Study) -> list[PlannedUnit]:
     return [
         study.fit("vae", "generator/vae_mocap", epochs(90), patch),
         study.fit("mld", "generator/mld_mocap", epochs(200), vae, needs=("vae",), over="mld_checkpoints"),
-        study.fit("mdm", "generator/mdm_mocap", "--seed_everything=1"),
+        study.fit("mdm", "generator/mdm_mocap", "--seed_everything=1", epochs(100), "--trainer.precision=bf16-mixed"),
     ]
 
 

@@ -82,14 +82,14 @@ def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     expected = {"mu": 7.5, "eta": 2.5, "cfg_scale": 3.0, "replications": 20}
     assert {f"--model.init_args.{name}={value}" for name, value in expected.items()} <= set(found["test_mld"])
     assert "--model.init_args.generator=runs/headline/units/mld/epoch149.ckpt" in found["test_mld"]
-    assert {"--model.init_args.mu=0.0", "--model.init_args.eta=2.5"} <= set(found["test_mld_motion"])
-    assert {"--model.init_args.mu=7.5", "--model.init_args.eta=0.0"} <= set(found["test_mld_text"])
+    assert {"--model.init_args.mu=0.0", "--model.init_args.eta=20.0"} <= set(found["test_mld_motion"])
+    assert {"--model.init_args.mu=20.0", "--model.init_args.eta=0.0"} <= set(found["test_mld_plain"])
     assert "--model.init_args.mu=12.5" in found["test_mld_latent"]
     late, physical = "--model.init_args.start=0.5", '--model.init_args.physical={"jerk": 0.1}'
     for row in ("test_mld", "val_mld", "test_mld_cfg1"):
         assert {late, physical} <= set(found[row])
-    for row in ("plain", "text", "exact", "best", "latent"):
-        # What is compared with the published procedure guides every step, by the learned reward alone.
+    for row in ("plain", "exact", "best", "latent"):
+        # Whatever was chosen: every step, by the learned reward alone.
         assert {"--model.init_args.start=1.0", "--model.init_args.physical={}"} <= set(found[f"test_mld_{row}"])
     assert {"--model.init_args.mu=0.0", physical, late} <= set(found["test_mld_physical"])
     assert found["trajectory_mld"][found["trajectory_mld"].index("--start") + 1] == "0.5"
