@@ -56,6 +56,7 @@ SWEPT = {
     "mocap_window": ("val_mld_windows", ("mld", "reward")),
     "mocap_moment": ("val_mld_moments", ("mld", "reward")),
     "mocap_physical": ("val_mld_physics", ("mld", "reward")),
+    "mocap_late": ("val_mld_late_physics", ("mld", "reward")),
 }
 
 
