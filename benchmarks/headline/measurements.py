@@ -42,6 +42,8 @@ SELECTORS = ("select_guo", "select_tmr")
 JUDGES = ("judge_guo", "judge_tmr")
 MEASURED_BY, PAIRS_MEASURED_BY = (*JUDGES, "reward"), ("pairs_guo", "pairs_reward")
 BASES = {"mld": "guided/mocap", "mdm": "guided/mdm_mocap"}
+# The motion-space generator takes four times the seconds per motion.
+BASE_REPLICATIONS = {"mld": REPLICATIONS, "mdm": ABLATION_REPLICATIONS}
 EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
 FAST_STEPS = (50, 10, 4)
 # Sweep file -> unit, and the trainings behind it.
@@ -115,7 +117,10 @@ def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
     found = variants(mld)
     if unknown := sorted(set(chosen.rows) - set(found)):
         raise ConfigError(f"chosen settings: rows has {unknown[0]!r}; choose among {', '.join(found)}")
-    units = [_guided(study, f"test_{name}", name, chosen.generators[name], ALL_ROWS, REPLICATIONS) for name in BASES]
+    units = [
+        _guided(study, f"test_{name}", name, chosen.generators[name], ALL_ROWS, count)
+        for name, count in BASE_REPLICATIONS.items()
+    ]
     for row, variant in found.items():
         settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
         units.append(_guided(study, f"test_mld_{row}", "mld", settings, variant.rows, ABLATION_REPLICATIONS))
