@@ -20,8 +20,8 @@ EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATUR
 PLAIN: Settings = {"mu": 20.0, "eta": 0.0, "scale": "constant", "location": "x0", "start": 1.0, "physical": {}}
 # Where guided predictions overtake unguided ones on the way (RESULTS.md).
 LATE = 0.55
-# Weights of physical rewards of a size that changes motions, for the row that has nothing else.
-PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.003}
+# Weights of physical rewards three times the chosen ones: by the selectors as good.
+PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.01}
 # At the end of the trajectory repeated steps narrow the law (docs/guidance.md).
 TRAVEL: Settings = {"travel": 1, "travel_stop": 0.3}
 

@@ -139,6 +139,7 @@ def variants(mld: Settings) -> dict[str, Variant]:
         "late": Variant({**PLAIN, "start": LATE}),
         "moment": Variant({**PLAIN, "scale": "moment"}),
         "physical": Variant({"mu": 0.0, "eta": 0.0, "physical": mld.get("physical") or PHYSICAL}),
+        "strong": Variant({"physical": PHYSICAL}),
         "motion": Variant({**PLAIN, "mu": 0.0, "eta": eta}),
         "dual": Variant({**PLAIN, "eta": eta}),
         "notoken": Variant({**PLAIN, "reward": "reward_notoken"}),
