@@ -42,7 +42,7 @@ SELECTORS = ("select_guo", "select_tmr")
 JUDGES = ("judge_guo", "judge_tmr")
 MEASURED_BY, PAIRS_MEASURED_BY = (*JUDGES, "reward"), ("pairs_guo", "pairs_reward")
 BASES = {"mld": "guided/mocap", "mdm": "guided/mdm_mocap"}
-# The motion-space generator takes four times the seconds per motion.
+# An unguided motion of the motion-space generator takes five times the seconds (docs/real_data.md).
 BASE_REPLICATIONS = {"mld": REPLICATIONS, "mdm": ABLATION_REPLICATIONS}
 EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
 FAST_STEPS = (50, 10, 4)
