@@ -91,7 +91,8 @@ def ablation_sheets(
     for row in ("unguided", "guided"):
         for ablation in ablations:
             try:
-                changes.setdefault(row, {})[ablation.name] = against_main(main, row, ablation)
+                # A hundred FIDs of each pair would take minutes; the main run's own difference has them.
+                changes.setdefault(row, {})[ablation.name] = against_main(main, row, ablation, fid=False)
             except DataError as error:
                 problems.append(f"{name}_{ablation.name} against {row}: {error}")
     note = "Over the replications that both have; bold where the 95% interval excludes 0."
