@@ -16,9 +16,10 @@ GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
 # 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
 INVERSE_TEMPERATURE = 10.0
 EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
-# The published way, whatever was chosen: `constant`, every step, the text reward alone; its mu as the sweeps have it.
+# What ablations differ from, whatever was chosen: the text reward alone, at every step, `constant` as published, at the
+# predicted x_0; mu as the first run's sweeps have it.
 PLAIN: Settings = {"mu": 20.0, "eta": 0.0, "scale": "constant", "location": "x0", "start": 1.0, "physical": {}}
-# Where guided predictions overtake unguided ones on the way (RESULTS.md).
+# Where predictions guided from the start overtake unguided ones (docs/results/first_run.md).
 LATE = 0.55
 # Weights of physical rewards three times the chosen ones: by the selectors as good.
 PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.01}
