@@ -22,13 +22,15 @@ MILLIMETRES = {"metre": 1000.0, "millimetre": 1.0}
 
 
 class VAETraining(PrincipalStart):
-    """Fits a `MotionVAE`: smooth L1 on normalised features and on joint positions, and a KL term.
+    """Fits a `MotionVAE`: smooth L1 on normalised features and on joint positions, L1 on joint velocities, and a KL term.
 
     Args:
         skeleton: feature spec of the motions.
         network: sizes of the VAE; the default is MLD's.
         kl_weight: of the divergence from the standard normal.
         joint_weight: of the smooth L1 between joint positions in metres (whatever the skeleton's unit).
+        velocity_weight: of the L1 between joint velocities in m/s: feet that stand, and joints that do not tremble, are
+            millimetres from those that do, which the other terms hardly see.
         learning_rate: peak of the cosine schedule.
         warmup_steps: linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.
@@ -47,6 +49,7 @@ class VAETraining(PrincipalStart):
         network: VAEArchitecture = PUBLISHED_NETWORK,
         kl_weight: float = 1e-4,
         joint_weight: float = 1.0,
+        velocity_weight: float = 0.0,
         learning_rate: float = 1e-4,
         warmup_steps: int = 1000,
         weight_decay: float = 0.0,
@@ -56,10 +59,12 @@ class VAETraining(PrincipalStart):
         settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(skeleton, "vae", learning_rate, warmup_steps, weight_decay, seed)
         self.save_hyperparameters(settings)
-        for name, weight in (("kl_weight", kl_weight), ("joint_weight", joint_weight)):
+        weights = {"kl_weight": kl_weight, "joint_weight": joint_weight, "velocity_weight": velocity_weight}
+        for name, weight in weights.items():
             if weight < 0:
                 raise ConfigError(f"VAETraining.{name} is {weight}; set it to 0 or more")
-        self.kl_weight, self.joint_weight, self.principal_init = kl_weight, joint_weight, principal_init
+        self.kl_weight, self.joint_weight, self.velocity_weight = kl_weight, joint_weight, velocity_weight
+        self.principal_init = principal_init
         architecture = as_dataclass(VAEArchitecture, network)
         self.network = MotionVAE(self.skeleton.num_features, **asdict(architecture))
 
@@ -82,24 +87,33 @@ class VAETraining(PrincipalStart):
         """The loss of decoding z [B, n, d], and its terms.
 
         Returns:
-            Scalars: `reconstruction` (features), `kl`, `joints` (smooth L1 in metres, where it has a weight), their
+            Scalars: `reconstruction` (features), `kl`, `joints` (smooth L1 in metres), `velocities` (L1 in m/s), their
             weighted sum `loss`, and `joint_error_mm`, the mean distance between joints in space.
         """
         features, lengths = self.normalised(batch), batch.lengths
         decoded = self.network.decode(z, lengths, features.shape[1])
         reconstruction, kl = masked_smooth_l1(decoded, features, lengths), standard_kl(latent)
-        millimetres = MILLIMETRES[self.skeleton.unit]
+        metres = MILLIMETRES[self.skeleton.unit] / 1000
         # Half precision would spoil the root's path, a sum over all frames.
         with (
             torch.autocast(device_type=features.device.type, enabled=False),
-            torch.set_grad_enabled(torch.is_grad_enabled() and self.joint_weight > 0),
+            torch.set_grad_enabled(torch.is_grad_enabled() and (self.joint_weight > 0 or self.velocity_weight > 0)),
         ):
-            made = recover_joints(self.normaliser.denormalise(decoded.float()), self.skeleton)
-            true = recover_joints(batch.motion.float(), self.skeleton)
-            joints = masked_smooth_l1(made * (millimetres / 1000), true * (millimetres / 1000), lengths)
-            distance = masked_mean((made.detach() - true).norm(dim=-1), lengths).mean() * millimetres
-        loss = reconstruction + self.kl_weight * kl + self.joint_weight * joints
-        return {"loss": loss, "reconstruction": reconstruction, "kl": kl, "joints": joints, "joint_error_mm": distance}
+            made = recover_joints(self.normaliser.denormalise(decoded.float()), self.skeleton) * metres
+            true = recover_joints(batch.motion.float(), self.skeleton) * metres
+            joints = masked_smooth_l1(made, true, lengths)
+            velocities = (torch.diff(made, dim=1) - torch.diff(true, dim=1)).abs() * self.skeleton.fps
+            velocity = masked_mean(velocities, (lengths - 1).clamp_min(1)).mean()
+            distance = masked_mean((made.detach() - true).norm(dim=-1), lengths).mean() * 1000
+        loss = reconstruction + self.kl_weight * kl + self.joint_weight * joints + self.velocity_weight * velocity
+        return {
+            "loss": loss,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "joints": joints,
+            "velocities": velocity,
+            "joint_error_mm": distance,
+        }
 
     def specification(self) -> dict[str, Any]:
         """Kind, architecture and feature spec."""

@@ -94,7 +94,7 @@ def test_weights_mean_the_same_in_metres_and_millimetres(tiny_data):
     module.normaliser.set(module.normaliser.mean * scaled, module.normaliser.std * scaled)
     module.skeleton = replace(module.skeleton, unit="millimetre")
     millimetres = module.terms(replace(batch, motion=batch.motion * scaled), latent, latent.mean)
-    for name in ("loss", "joints", "joint_error_mm"):
+    for name in ("loss", "joints", "velocities", "joint_error_mm"):
         assert millimetres[name].item() == pytest.approx(metres[name].item(), rel=1e-3), name
 
 
@@ -106,6 +106,25 @@ def test_the_joint_term_can_be_left_out(tiny_data):
     assert math.isclose(terms["loss"].item(), (terms["reconstruction"] + 1e-4 * terms["kl"]).item(), rel_tol=1e-6)
 
 
+def test_velocities_see_a_tremor_that_positions_hardly_see(tiny_data):
+    """Every other frame one centimetre higher: 0.01 m off on one of three axes, at twice that per frame."""
+    module, batch = prepared(vae_module(velocity_weight=0.5), tiny_data())
+    blocks = dict(module.skeleton.blocks)
+    lifted = batch.motion.clone()
+    lifted[:, ::2, blocks["root_height"]] += 0.01
+    lifted[:, ::2, blocks["positions"]][..., 1::3] += 0.01
+    module.network.decode = lambda z, lengths, size: module.normaliser.normalise(lifted)
+    latent = Gaussian(torch.zeros(len(batch), 2, 8), torch.zeros(len(batch), 2, 8))
+    terms = module.terms(batch, latent, latent.mean)
+    assert terms["velocities"].item() == pytest.approx(0.01 * module.skeleton.fps / 3, rel=1e-3)
+    assert terms["joints"].item() == pytest.approx(0.5 * 0.01**2 / 3 / 2, rel=0.05)
+    assert terms["loss"].item() == pytest.approx(
+        (terms["reconstruction"] + terms["joints"] + 0.5 * terms["velocities"]).item(), rel=1e-5
+    )
+
+
 def test_settings_out_of_range_are_refused():
     with pytest.raises(ConfigError, match="kl_weight is -1"):
         VAETraining(kl_weight=-1)
+    with pytest.raises(ConfigError, match="velocity_weight is -1"):
+        VAETraining(velocity_weight=-1)
