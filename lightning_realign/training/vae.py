@@ -22,7 +22,7 @@ MILLIMETRES = {"metre": 1000.0, "millimetre": 1.0}
 
 
 class VAETraining(PrincipalStart):
-    """Fits a `MotionVAE`: smooth L1 on normalised features and on joint positions, L1 on joint velocities, and a KL term.
+    """Fits a `MotionVAE`: smooth L1 on normalised features and joint positions, L1 on joint velocities, a KL term.
 
     Args:
         skeleton: feature spec of the motions.
