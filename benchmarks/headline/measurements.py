@@ -146,6 +146,8 @@ def variants(mld: Settings) -> dict[str, Variant]:
         **{f"omega_{omega}": Variant({**PLAIN, "reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
         "decoded": Variant({**PLAIN, "reward": "reward_decoded"}),
         "latent": Variant({**PLAIN, "reward": "reward_latent"}),
+        "chosen_decoded": Variant({"reward": "reward_decoded"}),
+        "chosen_both": Variant({"ensemble": ["reward_decoded"]}),
         "exact": Variant(exact),
         "exact_decoded": Variant({**exact, "reward": "reward_decoded"}),
         "exact_latent": Variant({**exact, "reward": "reward_latent"}),

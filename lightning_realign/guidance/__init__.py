@@ -3,6 +3,7 @@
 from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.guidance.best_of import BestOfN
 from lightning_realign.guidance.config import GuidanceConfig, Location, Scale
+from lightning_realign.guidance.decoded import DecodedReward
 from lightning_realign.guidance.drawing import DrawingSampler
 from lightning_realign.guidance.noise import prompt_id, prompt_ids
 from lightning_realign.guidance.particles import ParticleConfig, ParticleSteering
@@ -13,6 +14,7 @@ from lightning_realign.guidance.weighted import FixedReward, MeanReward, Weighte
 
 __all__ = [
     "BestOfN",
+    "DecodedReward",
     "DrawingSampler",
     "DualAlignmentReward",
     "FixedReward",

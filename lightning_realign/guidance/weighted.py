@@ -189,5 +189,5 @@ def _check_pair(first: Reward, other: Reward, place: int) -> None:
     if read[0] != read[1]:
         raise FeatureSpecError(
             f"weighted rewards: member {place} reads {read[1]}, member 0 reads {read[0]}; use rewards that read one "
-            "and the same"
+            "and the same; `DecodedReward` makes one of motions read latents"
         )

@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.guidance import DualAlignmentReward, FixedReward, GuidanceConfig, MeanReward, WeightedRewards
+from lightning_realign.guidance import (
+    DecodedReward,
+    DualAlignmentReward,
+    FixedReward,
+    GuidanceConfig,
+    MeanReward,
+    WeightedRewards,
+)
 from lightning_realign.guidance.physical import PHYSICAL_REWARDS
 from lightning_realign.guidance.weighted import ScoredReward
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
@@ -76,14 +83,17 @@ def _guiding(
     """The learned reward and the physical ones; without a physical one it is the learned one itself."""
     if not guidance.strengths:
         return learned
-    rewards: list[ScoredReward] = [] if learned is None else [learned]
-    weights = [1.0] * len(rewards)
-    for name, weight in guidance.strengths.items():
+    members: list[ScoredReward] = []
+    for name in guidance.strengths:
         physical = PHYSICAL_REWARDS[name](skeleton)
         physical.normaliser.to(device)
-        rewards.append(FixedReward(physical))
-        weights.append(weight)
-    return WeightedRewards(rewards, weights)
+        members.append(FixedReward(physical))
+    all_physical: ScoredReward = WeightedRewards(members, list(guidance.strengths.values()))
+    if learned is None:
+        return all_physical
+    if learned.latents is not None:
+        all_physical = DecodedReward(all_physical, learned.latents, learned.normaliser)
+    return WeightedRewards([learned, all_physical], [1.0, 1.0])
 
 
 def reward_paths(reward: Path | str | None, ensemble: Sequence[Path | str] | None) -> tuple[Path | str, ...]:

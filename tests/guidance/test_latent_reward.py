@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from guided_toys import FEATURES, TOKEN, normaliser_of, tiny_diffusion, tiny_reward, toy_encoder
+from guided_toys import FEATURES, TOKEN, FunctionReward, normaliser_of, tiny_diffusion, tiny_reward, toy_encoder
 
-from lightning_realign.errors import FeatureSpecError
+from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import (
+    DecodedReward,
+    DualAlignmentReward,
+    FixedReward,
+    GuidanceConfig,
+    RewardGuidedSampler,
+    WeightedRewards,
+    reward_gradient,
+)
 from lightning_realign.models import LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
+from lightning_realign.types import zero_padding
 
 TEXTS, LENGTHS = ["a person walks", "a person runs", "a person waves twice"], torch.tensor([9, 30, 17])
 
@@ -53,6 +62,24 @@ def test_nothing_is_decoded_in_the_loop(monkeypatch):
     assert states.rewards.isfinite().all()
     plain = sampler(None, mu=0.0).sample_states(TEXTS, LENGTHS)
     assert (states.states - plain.states).abs().amax(dim=(1, 2)).min() > 1e-4
+
+
+def test_a_reward_of_motions_stands_beside_one_of_latents():
+    """Its gradient is that of the decoded motion in the data set's units, by hand; noisy latents it refuses."""
+    learned = latent_reward(tiny_diffusion().latents).to(dtype=torch.float64)
+    space, normaliser = learned.latents, learned.normaliser
+    energy = FunctionReward(lambda motion, _: -motion.square().sum((1, 2)))
+    both = WeightedRewards([learned, FixedReward(DecodedReward(energy, space, normaliser))], [1.0, 0.5])
+    states = torch.randn(3, *space.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found, rewards = reward_gradient(lambda z: both.prepare(TEXTS, None, mu=3.0, eta=0.0)(z, LENGTHS, 1.0), states)
+    leaf = states.clone().requires_grad_(True)
+    decoded = normaliser.denormalise(space.vae.decode(space.statistics.denormalise(leaf), LENGTHS, 30))
+    seen = zero_padding(energy.normaliser.normalise(decoded), LENGTHS)
+    expected = learned.prepare(TEXTS, mu=3.0, eta=0.0)(leaf, LENGTHS, 1.0) - 0.5 * seen.square().sum((1, 2))
+    torch.testing.assert_close(rewards, expected.detach())
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), leaf)[0])
+    with pytest.raises(ConfigError, match=r"latents at signal level 0\.5.*use location x0"):
+        both.prepare(TEXTS, None, mu=3.0, eta=0.0)(states, LENGTHS, 0.5)
 
 
 @pytest.mark.parametrize("location", ["x_t", "x_prev", "x0"])

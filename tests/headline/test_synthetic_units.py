@@ -16,7 +16,7 @@ from tests.cli_bench import ROOT, realign
 
 CHOSEN = read_chosen(ROOT / CONFIGS / "chosen.yaml").generators["synthetic"]
 PLANNED = {unit.name: unit for unit in synthetic_units(Study(Path("raw"), DEFAULT_OUT), CHOSEN)}
-ROWS = ("best", "best_guided", "motion_reward", "strong", "through", "exact", "travel", "steer")
+ROWS = ("best", "best_guided", "physical", "motion_reward", "strong", "through", "exact", "travel", "steer")
 UNITS = f"{DEFAULT_OUT}/units"
 EPOCHS = {
     "synthetic_vae": 36,
