@@ -98,12 +98,13 @@ def validation_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
     for epoch in KEPT_EPOCHS:
         settings = {**mld, "checkpoint": f"epoch{epoch - 1:03d}.ckpt", "mu": 0.0, "eta": 0.0}
         units.append(_guided(study, f"val_mld_epoch_{epoch}", "mld", settings, ("real", "unguided"), None, "val"))
-    units += [_guided(study, f"val_{name}", name, chosen.generators[name], ALL_ROWS, None, "val") for name in BASES]
-    # Candidates for the chosen setting: one replication of so small a split tells too little.
+    # One replication of so small a split tells too little of the chosen setting and its candidates.
+    count = ABLATION_REPLICATIONS
+    units += [_guided(study, f"val_{name}", name, chosen.generators[name], ALL_ROWS, count, "val") for name in BASES]
     for row, variant in variants(mld).items():
         settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
         name = f"val_mld_{row}"
-        units.append(_guided(study, name, "mld", settings, variant.rows, ABLATION_REPLICATIONS, "val"))
+        units.append(_guided(study, name, "mld", settings, variant.rows, count, "val"))
     return units
 
 

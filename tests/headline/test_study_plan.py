@@ -138,7 +138,7 @@ def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     names = {"test_pairs": {"guo": "pairs_guo"}, "val_mld": {"guo": "select_guo", "tmr": "select_tmr"}}
     expected = names.get(name, {"guo": "judge_guo", "tmr": "judge_tmr"})
     assert judges == {judge: f"runs/headline/units/{unit}/last.ckpt" for judge, unit in expected.items()}
-    assert settings["replications"] == {"test_mld": 20, "val_mld": 1}.get(name, 5)
+    assert settings["replications"] == (20 if name == "test_mld" else 5)
     assert len(settings["probes"] or ()) == (0 if name == "val_mld" else 2)
 
 
