@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from benchmarks.headline import figures
 from benchmarks.headline.ablation_sheets import WEAKER, Ablation, ablation_sheets, bases_sheet
 from benchmarks.headline.analysis import Matches, Training, match, read_training
@@ -69,6 +71,8 @@ def write_tables(
     Raises:
         DataError: there are no units, or one left what cannot be read.
     """
+    # Beside running units, threads of small matrices wait for each other: minutes for half a minute's work.
+    torch.set_num_threads(1)
     into = out / "tables" if into is None else into
     into.mkdir(parents=True, exist_ok=True)
     _Writer(out, into, unseen, planned).write(receipts)
