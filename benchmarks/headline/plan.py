@@ -20,8 +20,8 @@ LEVELS = ",".join(str(level) for level in range(0, 1001, 100))
 # Reward models by seed: the step-aware ones, and TMR's, which also judge and choose.
 STEP_AWARE = {1: "reward", 2: "reward_s2", 3: "reward_s3"}
 TMR = {1: "judge_tmr", 2: "select_tmr", 3: "tmr_s3"}
-# Of the VAE: four frames per token, and a loss on the joints' velocities, for feet that stand.
-VAE = ("--model.init_args.network.patch=4", "--model.init_args.velocity_weight=1.0")
+# Frames per token of the VAE.
+PATCH = "--model.init_args.network.patch=4"
 # Further rewards whose retrieval is measured, of one seed each.
 OTHERS = {**{f"omega_{omega}": f"reward_omega_{omega}" for omega in OMEGAS}, "notoken": "reward_notoken"}
 
@@ -87,7 +87,7 @@ def generator_units(study: Study) -> list[PlannedUnit]:
     """The VAE and the two generators."""
     vae = f"--model.init_args.vae={study.file('vae', 'best.ckpt')}"
     return [
-        study.fit("vae", "generator/vae_mocap", epochs(90), *VAE),
+        study.fit("vae", "generator/vae_mocap", epochs(90), PATCH),
         study.fit("mld", "generator/mld_mocap", epochs(200), vae, needs=("vae",), over="mld_checkpoints"),
         study.fit("mdm", "generator/mdm_mocap", "--seed_everything=1", epochs(100), "--trainer.precision=bf16-mixed"),
     ]
@@ -125,7 +125,7 @@ def pairs_units(study: Study) -> list[PlannedUnit]:
     split = "pairs_data"
     vae = f"--model.init_args.vae={study.file('pairs_vae', 'best.ckpt')}"
     return [
-        study.fit("pairs_vae", "generator/vae_mocap", epochs(40), *VAE, data=split),
+        study.fit("pairs_vae", "generator/vae_mocap", epochs(40), PATCH, data=split),
         study.fit("pairs_mld", "generator/mld_mocap", epochs(100), vae, needs=("pairs_vae",), data=split),
         study.fit("pairs_reward", "reward/mocap", *seeds(1), epochs(25), data=split),
         study.fit("pairs_guo", "evaluator/guo_mocap", data=split),

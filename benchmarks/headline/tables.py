@@ -71,11 +71,15 @@ def write_tables(
     Raises:
         DataError: there are no units, or one left what cannot be read.
     """
-    # Beside running units, threads of small matrices wait for each other: minutes for half a minute's work.
-    torch.set_num_threads(1)
     into = out / "tables" if into is None else into
     into.mkdir(parents=True, exist_ok=True)
-    _Writer(out, into, unseen, planned).write(receipts)
+    # Beside running units, threads of small matrices wait for each other: minutes for half a minute's work.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _Writer(out, into, unseen, planned).write(receipts)
+    finally:
+        torch.set_num_threads(threads)
 
 
 @cache
