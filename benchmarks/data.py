@@ -263,7 +263,7 @@ def warm(*folders: Path) -> None:
 
 def measure_starts(root: Path, features: int, repeats: int) -> dict[str, list[Start]]:
     """All ways by turns. The data set is packed first, and its packed files are moved aside for the other two."""
-    from lightning_realign.data.packed import PACKED_FOLDER, pack
+    from lightning_realign.data.packed.packed import PACKED_FOLDER, pack
 
     pack(root, features)
     packed, aside = root / PACKED_FOLDER, root / "aside"

@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.data.synthetic.dataset import make_motion
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.motion import extract_features, load_skeleton
 from lightning_realign.report import format_table
 

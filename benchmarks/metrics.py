@@ -37,8 +37,8 @@ from lightning_realign.metrics import (
     RetrievalProtocols,
     RPrecision,
 )
-from lightning_realign.metrics.functional import RECALLS
-from lightning_realign.metrics.generation_functional import draw, pools_of
+from lightning_realign.metrics.functional.generation import draw, pools_of
+from lightning_realign.metrics.functional.retrieval import RECALLS
 from lightning_realign.report import format_table
 
 POOL, TOP, PAIRS, CHOSEN = 32, 3, 300, 10

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from lightning_realign.generators.mld import FORMS, TEXT_SIZE
 from lightning_realign.models import LatentDenoiser, MotionVAE, StepAwareRewardModel
-from lightning_realign.models.mdm import MotionDenoiser
-from lightning_realign.models.motiondiffuse import MotionDiffuseDenoiser
+from lightning_realign.models.published.mdm import MotionDenoiser
+from lightning_realign.models.published.motiondiffuse import MotionDiffuseDenoiser
 from lightning_realign.motion import load_skeleton
 from lightning_realign.types import TextFeatures
-from tests.generators.published_mardm import write_mardm
-from tests.generators.published_momask import write_momask
-from tests.generators.published_remodiffuse import write_remodiffuse
+from tests.helpers.published_mardm import write_mardm
+from tests.helpers.published_momask import write_momask
+from tests.helpers.published_remodiffuse import write_remodiffuse
 
 T5_SIZES, CLIP_SIZES, BERT_SIZES = (1024, 768), (512, 512), (768, 768)
 CLIP_TOKENS = 77

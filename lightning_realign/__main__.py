@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, get_args, get_origin, get_type_hints
 
-from lightning_realign import tools
-from lightning_realign.data import tools as data_tools
+from lightning_realign.cli import data_tools, tools
+from lightning_realign.cli.messages import OneLineErrors, fail
 from lightning_realign.errors import RealignError
-from lightning_realign.messages import OneLineErrors, fail
 
 Tool = Callable[..., Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_models import use_hashed_text
+from tests.helpers.tiny_models import use_hashed_text
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,7 +48,7 @@ def test_data() -> Path:
 @pytest.fixture(scope="session")
 def cli_bench(tmp_path_factory):
     """Tiny data sets and checkpoints for runs of the command line."""
-    from tests.cli_bench import Bench
+    from tests.helpers.cli_bench import Bench
 
     return Bench.make(tmp_path_factory.mktemp("cli_bench"))
 
@@ -62,7 +62,7 @@ def hashed_cache(tmp_path_factory) -> Path:
 @pytest.fixture
 def checkout(tmp_path, monkeypatch, hashed_cache) -> Path:
     """The current folder, as a fresh checkout has it; text features come from hashes."""
-    from tests.cli_bench import new_checkout
+    from tests.helpers.cli_bench import new_checkout
 
     for name in ("REALIGN_RUN_DIR", "REALIGN_SWEEP_POINT", "WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH"):
         monkeypatch.delenv(name, raising=False)

@@ -1,9 +1,9 @@
 """The headline study, from motion capture to tables.
 
-    python -m benchmarks.headline --source DIR                      # everything; what is done is not done again
-    python -m benchmarks.headline --source DIR --list               # the units and their state
-    python -m benchmarks.headline --source DIR --list --dry-run     # with the exact command of each
-    python -m benchmarks.headline --source DIR --only test_mld      # a unit and all that it needs
+    python -m experiments.mocap --source DIR                      # everything; what is done is not done again
+    python -m experiments.mocap --source DIR --list               # the units and their state
+    python -m experiments.mocap --source DIR --list --dry-run     # with the exact command of each
+    python -m experiments.mocap --source DIR --only test_mld      # a unit and all that it needs
 
 DIR holds joints/, texts/, train.txt, val.txt, test.txt, labels.csv and metadata.json (docs/real_data.md).
 """
@@ -15,18 +15,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.headline.measurements import plan
-from benchmarks.headline.plan import CONFIGS, DEFAULT_OUT, Study
-from benchmarks.headline.runner import run_units
-from benchmarks.headline.splits import unseen_ids
-from benchmarks.headline.units import PlannedUnit, in_order, missing
+from experiments.mocap.measurements import plan
+from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.runner import run_units
+from experiments.mocap.splits import unseen_ids
+from experiments.mocap.units import PlannedUnit, in_order, missing
 from lightning_realign.errors import ConfigError, RealignError
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's options."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.headline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m experiments.mocap", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--source", required=True, type=Path, help="folder of the joint positions and captions")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="folder of everything that is made")
@@ -83,7 +83,7 @@ def _run(given: argparse.Namespace) -> int:
     Study(given.source, given.out).write_own()
     failures = run_units(units, given.out, given.jobs, report=lambda line: print(line, flush=True))
     # Only here, since it imports all that draws and counts.
-    from benchmarks.headline.tables import write_tables
+    from experiments.mocap.tables import write_tables
 
     data = given.out / "data"
     unseen = unseen_ids(data) if data.is_dir() else []

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.headline.analysis import first_replications
-from benchmarks.headline.finished import Receipt
-from benchmarks.headline.main_sheets import VERDICTS
-from benchmarks.headline.sheets import Cell, Sheet
+from experiments.mocap.analysis import first_replications
+from experiments.mocap.finished import Receipt
+from experiments.mocap.main_sheets import VERDICTS
+from experiments.mocap.sheets import Cell, Sheet
 from lightning_realign.errors import DataError
-from lightning_realign.evaluation.difference import Difference, Side, differences
+from lightning_realign.evaluation.paired import Difference, Side, differences
 from lightning_realign.evaluation.record import Record
 
 # Bases that are weaker on purpose: they show where guidance pays.

@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.headline.content import content_of
+from experiments.mocap.content import content_of
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.difference import Side, per_sample
+from lightning_realign.evaluation.paired import Side, per_sample
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.evaluation.scoring import REAL, score
 from lightning_realign.evaluation.table import Interval
-from lightning_realign.metrics.generation_functional import embedding_distance
+from lightning_realign.metrics.functional.generation import embedding_distance
 from lightning_realign.metrics.keyed import id_keys
 
 MATCHED = "matched"

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from lightning_realign.data.formats import read_text
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.reading import read_text
 
 # On motion capture, and on the synthetic set.
 GENERATORS = ("mld", "mdm", "synthetic")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from benchmarks.headline.retrieval_levels import (
+from experiments.mocap.retrieval_levels import (
     DIRECTIONS,
     SYSTEMS,
     Direction,
@@ -18,10 +18,10 @@ from benchmarks.headline.retrieval_levels import (
     protocol_name,
     protocols_of,
 )
-from benchmarks.headline.sweep_points import FIGURES, Point, Slice, is_chosen
-from lightning_realign.evaluation.difference import Difference
+from experiments.mocap.sweep_points import FIGURES, Point, Slice, is_chosen
+from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.table import Interval
-from lightning_realign.report.canvas import COLOURS, new_figure, save_png
+from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 from lightning_realign.report.plots import draw_grid
 
 if TYPE_CHECKING:

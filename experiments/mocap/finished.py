@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_realign.data.formats import read_json
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.record import Record, read_record
 from lightning_realign.evaluation.table import Interval
+from lightning_realign.files.reading import read_json
 
 Split = Literal["val", "test"]
 MARK = "unit.json"
@@ -46,7 +46,7 @@ def finished_units(out: Path) -> dict[str, Unit]:
     """
     folder = out / "units"
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give the folder that `python -m benchmarks.headline` works in")
+        raise DataError(f"{folder} is not a folder; give the folder that `python -m experiments.mocap` works in")
     # A folder with a point before its name is of a unit at work.
     marks = (mark for mark in sorted(folder.glob(f"*/{MARK}")) if not mark.parent.name.startswith("."))
     return {mark.parent.name: _unit(mark) for mark in marks}

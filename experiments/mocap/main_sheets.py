@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.headline.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
-from benchmarks.headline.finished import Receipt, Row
-from benchmarks.headline.sheets import Cell, Sheet
-from lightning_realign.evaluation.difference import Difference, Side, Unit, differences
+from experiments.mocap.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
+from experiments.mocap.finished import Receipt, Row
+from experiments.mocap.sheets import Cell, Sheet
+from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import REAL
 from lightning_realign.evaluation.table import Interval

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.headline.chosen import Chosen, Settings, read_chosen
-from benchmarks.headline.guided_runs import (
+from experiments.mocap.chosen import Chosen, Settings, read_chosen
+from experiments.mocap.guided_runs import (
     ABLATION_REPLICATIONS,
     ALL_ROWS,
     EXACT,
@@ -21,7 +21,7 @@ from benchmarks.headline.guided_runs import (
     overrides,
     rewards_of,
 )
-from benchmarks.headline.plan import (
+from experiments.mocap.plan import (
     CONFIGS,
     OMEGAS,
     SWEEPS,
@@ -33,8 +33,8 @@ from benchmarks.headline.plan import (
     retrieval_units,
     reward_units,
 )
-from benchmarks.headline.synthetic import synthetic_units
-from benchmarks.headline.units import FOLDER, PlannedUnit
+from experiments.mocap.synthetic import synthetic_units
+from experiments.mocap.units import FOLDER, PlannedUnit
 from lightning_realign.errors import ConfigError
 
 SELECTORS = ("select_guo", "select_tmr")
@@ -195,7 +195,7 @@ def _guided(
 def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
     """x^c as the output: first its motions, then their row."""
     data, draws = str(study.out / "data"), str(ABLATION_REPLICATIONS)
-    make = ("python", "-m", "benchmarks.headline.nearest", "--data", data, "--reward", study.file(reward))
+    make = ("python", "-m", "experiments.mocap.nearest", "--data", data, "--reward", study.file(reward))
     options = {
         "folder": study.file("nearest", "motions"),
         "method": "nearest",
@@ -233,5 +233,5 @@ def _trajectory(study: Study, mld: Settings) -> PlannedUnit:
         "--out": [FOLDER],
     }
     words = [word for name, values in options.items() for word in (name, *values)]
-    command = ("python", "-m", "benchmarks.headline.trajectory", *words)
+    command = ("python", "-m", "experiments.mocap.trajectory", *words)
     return PlannedUnit("trajectory_mld", command, ("data", "mld", reward, *JUDGES))

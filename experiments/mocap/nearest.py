@@ -1,6 +1,6 @@
 """x^c itself as the output: the training motion that the reward ranks first for each text of the test split.
 
-    python -m benchmarks.headline.nearest --data DIR --reward FILE --out FOLDER
+    python -m experiments.mocap.nearest --data DIR --reward FILE --out FOLDER
 
 It is what guidance towards x^c would reach at best by copying. The motion is stretched in time to the length that is
 asked for, and written in the form that `SampleScoring` reads (docs/evaluation.md).
@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lightning_realign.data import OwnDataModule
-from lightning_realign.data.formats import save_array_atomic
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.files.atomic import save_array_atomic
 from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.motion import recover_joints
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.index import load_or_build_index
 
 
 def stretched(joints: Tensor, frames: int) -> Tensor:

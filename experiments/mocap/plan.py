@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.headline.units import FOLDER, PlannedUnit
-from lightning_realign.data.formats import read_text, write_text_atomic
+from experiments.mocap.units import FOLDER, PlannedUnit
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.reading import read_text
 
 DEFAULT_OUT = Path("runs/headline")
-CONFIGS, SWEEPS = Path("benchmarks/headline/configs"), Path("sweeps")
+CONFIGS, SWEEPS = Path("experiments/mocap/configs"), Path("sweeps")
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 OMEGAS = ("0", "0.25", "0.75", "1")
 LEVELS = ",".join(str(level) for level in range(0, 1001, 100))
@@ -76,7 +77,7 @@ def seeds(seed: int) -> tuple[str, ...]:
 
 def data_units(study: Study) -> list[PlannedUnit]:
     """The data set, and the split of it that holds out whole (content, style) pairs."""
-    build = ("python", "-m", "benchmarks.headline.splits", "--source", str(study.source), "--out")
+    build = ("python", "-m", "experiments.mocap.splits", "--source", str(study.source), "--out")
     return [
         PlannedUnit("data", (*build, str(study.out / "data"))),
         PlannedUnit("pairs_data", (*build, str(study.out / "pairs_data"), "--pairs")),

@@ -1,7 +1,7 @@
 """Figures of the study for single motions: whether they do what their content label says, and whether they copy.
 
-In a configuration: `probes: [{class_path: benchmarks.headline.probes.ContentRules}, {class_path:
-benchmarks.headline.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
+In a configuration: `probes: [{class_path: experiments.mocap.probes.ContentRules}, {class_path:
+experiments.mocap.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from benchmarks.headline.content import RULES, content_of, read_action
-from benchmarks.headline.copying import Array, Gallery, pose_vectors
+from experiments.mocap.content import RULES, content_of, read_action
+from experiments.mocap.copying import Array, Gallery, pose_vectors
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.evaluation.probes import Probe, Task
 from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.guidance.retrieval import load_or_build_index
-from lightning_realign.inference.probes import Probe, Task
 from lightning_realign.motion import Skeleton, recover_joints, skeleton_label, skeleton_reference
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.index import load_or_build_index
 
 ENCODED = 64
 """Captions that are embedded at once."""

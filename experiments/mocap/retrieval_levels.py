@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from benchmarks.headline.finished import Unit
-from benchmarks.headline.sheets import Cell, Sheet
-from lightning_realign.data.formats import read_json
+from experiments.mocap.finished import Unit
+from experiments.mocap.sheets import Cell, Sheet
 from lightning_realign.evaluation.table import Interval, interval
+from lightning_realign.files.reading import read_json
 
 Direction = Literal["t2m", "m2t"]
 SYSTEMS = {"step": "step-aware", "tmr": "TMR"}

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.headline.finished import MARK
-from benchmarks.headline.units import PlannedUnit, inputs, mark, read_mark, why_run
-from lightning_realign.data.formats import write_text_atomic
+from experiments.mocap.finished import MARK
+from experiments.mocap.units import PlannedUnit, inputs, mark, read_mark, why_run
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.atomic import write_text_atomic
 
 LOG = "unit.log"
 _COMMAND, _SPENT, _CHECKPOINT = "command.txt", "spent.json", "last.ckpt"

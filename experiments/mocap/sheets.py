@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.headline.analysis import Bounds
-from lightning_realign.data.formats import write_text_atomic
-from lightning_realign.evaluation.difference import Difference
+from experiments.mocap.analysis import Bounds
+from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.table import Interval
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.report.table import format_table, value_with_interval
 
 Cell = str | int | float | Interval | Bounds | Difference | None

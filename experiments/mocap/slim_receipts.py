@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline.finished import Receipt, Row, Unit, latest, receipt_of
-from lightning_realign.data.formats import file_sha256, write_text_atomic
+from experiments.mocap.finished import Receipt, Row, Unit, latest, receipt_of
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.hashing import file_sha256
 
 _DIGITS = 6
 # An absolute path, in a command too; the last part is its name.

@@ -1,7 +1,7 @@
 """The study's two splits of a source folder: its own, and one that holds out whole (content, style) pairs.
 
-    python -m benchmarks.headline.splits --source DIR --out runs/headline/data
-    python -m benchmarks.headline.splits --source DIR --out runs/headline/pairs_data --pairs
+    python -m experiments.mocap.splits --source DIR --out runs/headline/data
+    python -m experiments.mocap.splits --source DIR --out runs/headline/pairs_data --pairs
 
 Both are built by the product, so that Mean and Std are those of each split's own training motions.
 """
@@ -18,22 +18,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_realign.data.build import build_from_joints
-from lightning_realign.data.formats import (
-    SPLITS,
-    TEXT_FOLDER,
-    Caption,
-    read_captions,
-    read_json,
-    read_split,
-    read_text,
-    write_lines_atomic,
-    write_text_atomic,
-)
+from lightning_realign.data.build.build import build_from_joints
+from lightning_realign.data.build.sources import SOURCE_FOLDER, read_splits
+from lightning_realign.data.formats import SPLITS, TEXT_FOLDER, Caption, read_captions, read_split
 from lightning_realign.data.labels import LABEL_FILE
-from lightning_realign.data.motion_source import SOURCE_FOLDER, read_splits
 from lightning_realign.errors import DataError, RealignError
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.atomic import write_lines_atomic, write_text_atomic
+from lightning_realign.files.hashing import stable_key
+from lightning_realign.files.reading import read_json, read_text
 
 Pair = tuple[str, str]  # content, style
 METADATA = "metadata.json"

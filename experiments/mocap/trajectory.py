@@ -1,6 +1,6 @@
 """The predicted x_0 of every sampling step, unguided and guided: its reward, what independent judges say, its feet.
 
-    python -m benchmarks.headline.trajectory --generator runs/headline/units/mld/best.ckpt \
+    python -m experiments.mocap.trajectory --generator runs/headline/units/mld/best.ckpt \
         --reward runs/headline/units/reward/last.ckpt --judges guo:runs/headline/units/judge_guo/last.ckpt \
         --data runs/headline/data --split val --mu 30 --scale constant --location x0 --out runs/headline/trajectory
 
@@ -23,24 +23,24 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from benchmarks.headline.trajectory_report import FIGURES, REAL_AT_LEVEL, Place, Trajectories, write_report
+from experiments.mocap.trajectory_report import FIGURES, REAL_AT_LEVEL, Place, Trajectories, write_report
 from lightning_realign.data import OwnDataModule
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, RealignError
+from lightning_realign.evaluation.judges import Evaluator
+from lightning_realign.evaluation.judging import Judge, embed_finite
+from lightning_realign.evaluation.measurement import WORST_REWARD
+from lightning_realign.evaluation.measuring import TestSplit
+from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.evaluation.scoring import POOL
-from lightning_realign.evaluators import Evaluator
 from lightning_realign.generators import DrawingGenerator, Generator, load_generator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, Location, RewardGuidedSampler, Scale
-from lightning_realign.guidance.compatibility import StateReward, check_reward, state_reward
-from lightning_realign.inference.judging import Judge, embed_finite
-from lightning_realign.inference.measurement import WORST_REWARD
-from lightning_realign.inference.measuring import TestSplit
-from lightning_realign.inference.provenance import provenance
+from lightning_realign.metrics.functional.physical import foot_skating_ratio
 from lightning_realign.metrics.keyed import id_keys
-from lightning_realign.metrics.physical_functional import foot_skating_ratio
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.types import MotionTextBatch, zero_padding
 
 See = Callable[[int, Tensor, Tensor], None]

@@ -1,4 +1,4 @@
-"""Tables and picture of the figures along the sampling trajectory, see `benchmarks.headline.trajectory`."""
+"""Tables and picture of the figures along the sampling trajectory, see `experiments.mocap.trajectory`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lightning_realign.data.formats import write_text_atomic
-from lightning_realign.evaluation.difference import Difference, Side, paired_difference, per_sample, resample_weights
+from lightning_realign.evaluation.paired import Difference, Side, paired_difference, per_sample, resample_weights
 from lightning_realign.evaluation.record import Record
-from lightning_realign.report.canvas import COLOURS, new_figure, save_png
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 from lightning_realign.report.table import format_table
 
 if TYPE_CHECKING:

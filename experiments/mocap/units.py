@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning_realign
-from benchmarks.headline.finished import MARK
+from experiments.mocap.finished import MARK
 from lightning_realign.errors import ConfigError
 
 FOLDER = "{folder}"

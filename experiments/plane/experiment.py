@@ -10,10 +10,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from experiments.plane.distances import Grid, sliced_wasserstein
+from experiments.plane.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
+from experiments.plane.mixture import Captioned, Mixture
 from lightning_realign.guidance import GuidanceConfig, Location, Scale
-from lightning_realign.toy.distances import Grid, sliced_wasserstein
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
-from lightning_realign.toy.mixture import Captioned, Mixture
 
 _FLOOR_DRAWS = 20
 # Every option has one cloud of this id, and so the same noise.

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.plane.distances import Grid
+from experiments.plane.experiment import STEP_COUNTS, STRENGTHS, TUNING_STEPS, Floor, Measured, Option
+from experiments.plane.generator import RewardKind
+from experiments.plane.mixture import Captioned
 from lightning_realign.guidance import Scale
-from lightning_realign.report.canvas import COLOURS, new_figure, save_png
-from lightning_realign.toy.distances import Grid
-from lightning_realign.toy.experiment import STEP_COUNTS, STRENGTHS, TUNING_STEPS, Floor, Measured, Option
-from lightning_realign.toy.generator import RewardKind
-from lightning_realign.toy.mixture import Captioned
+from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,15 +9,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from experiments.plane.mixture import Captioned
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
+from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
+from lightning_realign.diffusion.steps import Step, Walk
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Recipe
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, SchedulerName
-from lightning_realign.guidance.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.guidance.reward import BatchReward
-from lightning_realign.guidance.stepping import Step, Walk
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.toy.mixture import Captioned
+from lightning_realign.rewards.reward import BatchReward
 
 RewardKind = Literal["clean", "exact", "predicted"]
 SKELETON = "plane"

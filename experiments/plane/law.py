@@ -13,16 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_realign.data.formats import write_text_atomic
+from experiments.plane.distances import sliced_wasserstein
+from experiments.plane.experiment import Option
+from experiments.plane.generator import PlaneGenerator, PlaneReward, PointSampler, sample_clouds
+from experiments.plane.mixture import Captioned, Mixture, ring
+from experiments.plane.receipt import SCHEDULES, Cell, Plan, Receipt, ScheduleName, format_ratios
 from lightning_realign.diffusion import NoiseSchedule
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.guidance import ParticleConfig, ParticleSteering
-from lightning_realign.guidance.noise import sample_generator
-from lightning_realign.toy.distances import sliced_wasserstein
-from lightning_realign.toy.experiment import Option
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, PointSampler, sample_clouds
-from lightning_realign.toy.mixture import Captioned, Mixture, ring
-from lightning_realign.toy.receipt import SCHEDULES, Cell, Plan, Receipt, ScheduleName, format_ratios
 
 OPTIONS = (
     Option("exact"),

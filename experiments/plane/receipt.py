@@ -13,11 +13,12 @@ from typing import Any, Literal
 import torch
 from typing_extensions import Self
 
-from lightning_realign.data.formats import read_json, write_text_atomic
+from experiments.plane.experiment import Option
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.reading import read_json
 from lightning_realign.report.table import Style, format_table
-from lightning_realign.toy.experiment import Option
 
 ScheduleName = Literal["cosine", "linear"]
 # Both end in noise: alpha_bar_T is 2.4e-9 and 4.0e-5. The project's default ends at 0.005.

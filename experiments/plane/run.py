@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_realign.data.formats import write_text_atomic
+from experiments.plane import experiment
+from experiments.plane.experiment import Floor, Measured, Option, Yardstick
+from experiments.plane.figures import draw_flow, draw_overview
+from experiments.plane.mixture import Captioned, ring
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.report.table import Style, format_table
-from lightning_realign.toy import experiment
-from lightning_realign.toy.experiment import Floor, Measured, Option, Yardstick
-from lightning_realign.toy.figures import draw_flow, draw_overview
-from lightning_realign.toy.mixture import Captioned, ring
 
 _HEADERS = ("reward", "scale", "location", "step", "sliced W1", "x floor", "KL", "within floor")
 _STRENGTHS = tuple(index / 24 for index in range(25))

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self, Unpack
 
-from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile, read_resumable
-from lightning_realign._diffusion_entry import Names, diffusion_entry, read_diffusion_entry
+from lightning_realign.checkpoints.diffusion_entry import Names, diffusion_entry, read_diffusion_entry
+from lightning_realign.checkpoints.entry import SPEC_KEY, CheckpointFile, read_resumable
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import (

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from lightning_realign._checkpoint_file import SPEC_KEY
-from lightning_realign._model_folder import CONFIG_FILE
+from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.folder import CONFIG_FILE
 from lightning_realign.motion import skeleton_label
 
 # A card says of an entry's numbers and dictionaries only what helps to choose a model.
@@ -51,7 +51,7 @@ tags:
 {table}
 
 ```python
-from lightning_realign.hub import {name}
+from lightning_realign.checkpoints.hub import {name}
 
 model = {name}.from_pretrained("FOLDER OR OWNER/NAME")
 ```

@@ -13,10 +13,18 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from lightning_realign._inert_pickle import DAMAGED, Content, StorageRecord, Stub, TensorRecord, read_legacy, read_zip
-from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError
-from lightning_realign.weights import write_safetensors
+from lightning_realign.files.hashing import file_sha256
+from lightning_realign.files.inert_pickle import (
+    DAMAGED,
+    Content,
+    StorageRecord,
+    Stub,
+    TensorRecord,
+    read_legacy,
+    read_zip,
+)
+from lightning_realign.files.weights import write_safetensors
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, TypedDict
 
-from lightning_realign._checkpoint_file import CheckpointFile
+from lightning_realign.checkpoints.entry import CheckpointFile
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import LatentDenoiser
-from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.models.published.mdm import MotionDenoiser
 
 
 class Names(TypedDict):

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
-from lightning_realign._model_folder import Located, is_address, located, read_model_folder
+from lightning_realign.checkpoints.folder import Located, is_address, located, read_model_folder
 from lightning_realign.errors import CheckpointError, RealignError
-from lightning_realign.weights import difference, load_strictly, read_plain, state_under
+from lightning_realign.files.weights import difference, load_strictly, read_plain, state_under
 
 SPEC_KEY = "lightning_realign"
 _T = TypeVar("_T")
@@ -27,7 +27,7 @@ class CheckpointFile:
 
     @classmethod
     def read(cls, path: Path, *kinds: str) -> CheckpointFile:
-        """Read a file, or what `lightning_realign.hub` saved (folder or repository); it must be of one of the kinds."""
+        """Read a checkpoint, a model's folder or a repository of the hub; it must be of one of the kinds."""
         place = located(path)
         content = _content(place)
         where, spec = place.label, content.get(SPEC_KEY) if isinstance(content, dict) else None

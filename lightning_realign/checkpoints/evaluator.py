@@ -1,7 +1,7 @@
 """The evaluator's checkpoint, self-contained: weights, architecture, vocabulary, statistics, skeleton, fingerprint.
 
 The kind is "evaluator"; the names in its state dict are `network.*` and `normaliser.*`. See
-`lightning_realign.checkpoint` for the form that all kinds share.
+`lightning_realign.checkpoints.bundles` for the form that all kinds share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_realign._checkpoint_file import CheckpointFile
+from lightning_realign.checkpoints.entry import CheckpointFile
 from lightning_realign.errors import CheckpointError, DataError
 from lightning_realign.models.evaluator import EvaluatorArchitecture, MotionTextEvaluator
 from lightning_realign.motion.normaliser import Normaliser

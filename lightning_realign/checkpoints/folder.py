@@ -7,6 +7,7 @@ holds the weights, by the names that they have in the checkpoint.
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,9 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_realign.data.formats import read_json
 from lightning_realign.errors import CheckpointError, DataError
-from lightning_realign.weights import read_safetensors
+from lightning_realign.files.hashing import file_sha256
+from lightning_realign.files.reading import read_json
+from lightning_realign.files.weights import read_safetensors
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 VERSION_FIELD, VERSION = "format_version", 1
@@ -143,3 +145,16 @@ def read_model_folder(folder: Path, entry: str, label: str) -> tuple[Mapping[str
     if not (folder / WEIGHTS_FILE).is_file():
         raise CheckpointError(f"{label}: {WEIGHTS_FILE} is missing: copy the whole folder again")
     return spec, read_safetensors(folder / WEIGHTS_FILE)
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The SHA-256 of a checkpoint: of its bytes or, of a folder or repository, of its weights' and configuration's."""
+    path = located(path).path
+    if not path.is_dir():
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for file in sorted(
+        file for file in path.rglob("*") if file.suffix in (".pt", ".tar", ".safetensors", ".json", ".npy")
+    ):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\0".encode())
+    return digest.hexdigest()

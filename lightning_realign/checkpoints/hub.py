@@ -24,11 +24,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import nn
 from typing_extensions import Self
 
-from lightning_realign._checkpoint_file import SPEC_KEY, CheckpointFile
-from lightning_realign._diffusion_entry import Names
-from lightning_realign._model_card import model_card
-from lightning_realign._model_folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
-from lightning_realign.checkpoint import (
+from lightning_realign.checkpoints.bundles import (
     DiffusionBundle,
     RewardBundle,
     VAEBundle,
@@ -39,12 +35,20 @@ from lightning_realign.checkpoint import (
     reward_spec,
     vae_spec,
 )
-from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.checkpoints.card import model_card
+from lightning_realign.checkpoints.diffusion_entry import Names
+from lightning_realign.checkpoints.entry import SPEC_KEY, CheckpointFile
+from lightning_realign.checkpoints.evaluator import EvaluatorBundle, evaluator_spec, load_evaluator_bundle
+from lightning_realign.checkpoints.folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
+from lightning_realign.checkpoints.motion_diffusion import (
+    MotionDiffusionBundle,
+    load_motion_diffusion,
+    motion_diffusion_spec,
+)
 from lightning_realign.errors import ConfigError
-from lightning_realign.evaluators.bundle import EvaluatorBundle, evaluator_spec, load_evaluator_bundle
-from lightning_realign.generators.bundle import MotionDiffusionBundle, load_motion_diffusion, motion_diffusion_spec
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.weights import write_safetensors
 from lightning_realign.models import StepAwareRewardModel
-from lightning_realign.weights import write_safetensors
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -1,7 +1,7 @@
 """The checkpoint of a motion-space generator of this project, self-contained.
 
 The kind is "motion_diffusion"; the names in its state dict are `denoiser.*` and `normaliser.*`. See
-`lightning_realign.checkpoint` for the form that all kinds share.
+`lightning_realign.checkpoints.bundles` for the form that all kinds share.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from torch import nn
 from typing_extensions import Unpack
 
-from lightning_realign._checkpoint_file import CheckpointFile
-from lightning_realign._diffusion_entry import Names, diffusion_entry, read_diffusion_entry
+from lightning_realign.checkpoints.diffusion_entry import Names, diffusion_entry, read_diffusion_entry
+from lightning_realign.checkpoints.entry import CheckpointFile
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
-from lightning_realign.models.mdm import MotionDenoiser, MotionDenoiserArchitecture
+from lightning_realign.models.published.mdm import MotionDenoiser, MotionDenoiserArchitecture
 from lightning_realign.motion.normaliser import Normaliser
 
 KIND = "motion_diffusion"

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_realign.data.formats import read_text
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.files.reading import read_text
+from lightning_realign.files.weights import read_weights
 from lightning_realign.motion import Skeleton, load_skeleton
-from lightning_realign.weights import read_weights
 
 # Skeletons of the data sets that models have been published for.
 _SKELETONS = ("humanml3d", "kit")

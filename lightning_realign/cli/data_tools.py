@@ -58,9 +58,9 @@ def build(
         min_length: Shortest motion, in frames of the skeleton's rate.
         mirror: Add every motion's mirror image M<id>, left and right swapped in its captions.
     """
-    from lightning_realign.data.build import build_from_source
-    from lightning_realign.data.mirroring import MirroredSource
-    from lightning_realign.data.motion_source import JointFolder, MotionSource
+    from lightning_realign.data.build.build import build_from_source
+    from lightning_realign.data.build.mirror import MirroredSource
+    from lightning_realign.data.build.sources import JointFolder, MotionSource
     from lightning_realign.errors import ConfigError
 
     source: MotionSource
@@ -81,7 +81,7 @@ def build(
     elif joints is not None:
         raise ConfigError("joints and bvh are both given; leave one of them out")
     else:
-        from lightning_realign.data.bvh_source import BvhFolder
+        from lightning_realign.data.build.bvh import BvhFolder
 
         source = BvhFolder(
             bvh,
@@ -100,7 +100,7 @@ def build(
 
 def _print_build(build: Callable[[], object], out: Path) -> None:
     """Run a build and print its report; where the user stops it, how to go on."""
-    from lightning_realign.data.partial import partial_folder
+    from lightning_realign.data.build.resume import partial_folder
 
     try:
         print(build())
@@ -123,8 +123,8 @@ def doctor(root: Path, json: bool = False, quarantine: bool = False, evaluator: 
     """
     from json import dumps
 
-    from lightning_realign.data.doctor import examine
-    from lightning_realign.data.doctor import quarantine as leave_out
+    from lightning_realign.data.check.doctor import examine
+    from lightning_realign.data.check.doctor import quarantine as leave_out
     from lightning_realign.data.formats import QUARANTINE_FILE
 
     checkup = examine(root, evaluator)
@@ -143,7 +143,7 @@ def pack(root: Path) -> None:
     Args:
         root: The data set's folder.
     """
-    from lightning_realign.data.packed import pack as run
+    from lightning_realign.data.packed.packed import pack as run
     from lightning_realign.data.skeletons import find_skeleton
 
     print(run(root, find_skeleton(root).num_features))

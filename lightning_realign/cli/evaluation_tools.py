@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_realign import __version__
-from lightning_realign.evaluation.difference import Difference, Side, Unit, differences
+from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import left_out, score
 from lightning_realign.evaluation.table import table_text, write_table

@@ -30,7 +30,7 @@ def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> No
         steps: Sampling steps of the table.
         seed: The same seed gives the same figures.
     """
-    from lightning_realign.toy.run import run_toy
+    from experiments.plane.run import run_toy
 
     print(run_toy(out, points, steps, seed).table, end="")
 
@@ -44,7 +44,7 @@ def toy_law(out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal[
         seeds: Clouds for each way of guiding.
         schedule: The noise schedule; both end in noise.
     """
-    from lightning_realign.toy.law import default_plan, run_law
+    from experiments.plane.law import default_plan, run_law
 
     print(run_law(out, default_plan(points, seeds, schedule), report=print), end="")
 
@@ -69,7 +69,7 @@ def rescore(record: Path, out: Path, pool: int = 32) -> None:
         out: The receipt (.json) to write.
         pool: Size of the pools of R-Precision.
     """
-    from lightning_realign.evaluation.tools import rescore as run
+    from lightning_realign.cli.evaluation_tools import rescore as run
 
     print(run(record, out, pool), end="")
 
@@ -92,7 +92,7 @@ def difference(
         resamples: Resamples of the bootstrap.
         unit: What is drawn: samples, or captions with all their samples.
     """
-    from lightning_realign.evaluation.tools import compare_rows
+    from lightning_realign.cli.evaluation_tools import compare_rows
 
     print(compare_rows(record, other, row, against, resamples, unit), end="")
 

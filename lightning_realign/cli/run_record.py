@@ -19,9 +19,9 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.run_folder import run_folder
 
-RUN_FOLDER_VARIABLE = "REALIGN_RUN_DIR"
 METRICS_FILE = "metrics.json"
 Primitive = str | int | float | bool | None
 
@@ -67,15 +67,6 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Primitive]
         else:
             flat[name] = value if isinstance(value, str | int | float | bool | None) else str(value)
     return flat
-
-
-def run_folder(trainer: L.Trainer) -> Path:
-    """Where this run's record goes: $REALIGN_RUN_DIR if set, else the first logger's folder, else the root folder.
-
-    Call it on all ranks: Lightning broadcasts the folder.
-    """
-    logged = trainer.log_dir
-    return Path(os.environ.get(RUN_FOLDER_VARIABLE) or logged or trainer.default_root_dir)
 
 
 def _as_float(value: Any) -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_realign import measuring_tools
+from lightning_realign.cli import measuring_tools
 
 
 def export(
@@ -40,7 +40,7 @@ def convert(file: Path, out: Path) -> None:
         file: A file that torch.save wrote.
         out: The .safetensors file to write.
     """
-    from lightning_realign.convert import convert as run
+    from lightning_realign.checkpoints.convert import convert as run
 
     print(run(file, out))
 
@@ -52,7 +52,7 @@ def export_model(ckpt: Path, out: Path) -> None:
         ckpt: Checkpoint of a training of this project.
         out: A new folder; every path of a checkpoint may name it instead.
     """
-    from lightning_realign.hub import export_model as run
+    from lightning_realign.checkpoints.hub import export_model as run
 
     print(run(ckpt, out))
 
@@ -70,7 +70,7 @@ def database(
         text_cache: Folder of cached text features.
     """
     from lightning_realign.generators import LoadOptions
-    from lightning_realign.generators.remodiffuse_build import make_database
+    from lightning_realign.generators.remodiffuse.build import make_database
 
     print(make_database(ckpt, data, out, LoadOptions(statistics=statistics, text_cache=text_cache)))
 
@@ -195,7 +195,7 @@ def render(files: list[Path], out: Path, titles: list[str] | None = None) -> Non
         out: The picture to write; its suffix chooses the form.
         titles: One title per file; by default the file names.
     """
-    from lightning_realign.report.render import render as run
+    from lightning_realign.report.pictures.render import render as run
 
     run(files, out, titles=titles)
 
@@ -209,8 +209,8 @@ def compare(unguided: Path, guided: Path, out: Path, data: Path | None = None) -
         out: The animation (.gif or .mp4); a film strip of the same name and suffix .png is written beside it.
         data: The data set's folder, whose oracle helps to choose where it has one.
     """
-    from lightning_realign.report.compare import pick_pair
-    from lightning_realign.report.render import render as run
+    from lightning_realign.report.pictures.compare import pick_pair
+    from lightning_realign.report.pictures.render import render as run
 
     pair = pick_pair(unguided, guided, data)
     files, titles = [pair.unguided, pair.guided], ["unguided", "guided"]

@@ -17,12 +17,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_realign._model_folder import is_address
-from lightning_realign.callbacks.run_record import RunRecord, configure_wandb_mode
-from lightning_realign.callbacks.sweep_guard import SweepGuard
-from lightning_realign.checkpoint import read_resumable
+from lightning_realign.checkpoints.bundles import read_resumable
+from lightning_realign.checkpoints.folder import is_address
+from lightning_realign.cli.messages import OneLineErrors, fail
+from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode
+from lightning_realign.cli.sweep_guard import SweepGuard
 from lightning_realign.errors import ConfigError, RealignError
-from lightning_realign.messages import OneLineErrors, fail
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_realign.data.own_datamodule import OwnDataModule
     from lightning_realign.data.published_datamodules import HumanML3DDataModule, KITMLDataModule
-    from lightning_realign.data.synthetic_datamodule import SyntheticDataModule
+    from lightning_realign.data.synthetic.datamodule import SyntheticDataModule
 
 __all__ = ["HumanML3DDataModule", "KITMLDataModule", "OwnDataModule", "SyntheticDataModule"]
 
@@ -16,7 +16,7 @@ _MODULES = {
     "HumanML3DDataModule": "lightning_realign.data.published_datamodules",
     "KITMLDataModule": "lightning_realign.data.published_datamodules",
     "OwnDataModule": "lightning_realign.data.own_datamodule",
-    "SyntheticDataModule": "lightning_realign.data.synthetic_datamodule",
+    "SyntheticDataModule": "lightning_realign.data.synthetic.datamodule",
 }
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from lightning_realign.data.clips import Clip, LeftOut, read_clips
 from lightning_realign.data.formats import TEXT_FOLDER, Metadata
-from lightning_realign.data.packed import has_packed, read_packed
+from lightning_realign.data.packed.packed import has_packed, read_packed
 from lightning_realign.errors import DataError
 from lightning_realign.types import MotionTextBatch
 

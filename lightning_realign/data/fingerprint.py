@@ -13,14 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_realign.data.clips import Clip
-from lightning_realign.data.formats import (
-    MOTION_FOLDER,
-    SPLITS,
-    TEXT_FOLDER,
-    Metadata,
-    read_quarantine,
-    read_split,
-)
+from lightning_realign.data.formats import MOTION_FOLDER, SPLITS, TEXT_FOLDER, Metadata, read_quarantine, read_split
 
 
 def dataset_fingerprint(root: Path, metadata: Metadata, statistics: Iterable[NDArray[np.float64]]) -> str:

@@ -15,9 +15,10 @@ import torch
 from lightning_realign.data.clips import LeftOut
 from lightning_realign.data.dataset import CROP_UNIT, Split, load_split
 from lightning_realign.data.fingerprint import content_fingerprint, dataset_fingerprint
-from lightning_realign.data.formats import Metadata, load_statistics, read_json, read_metadata
+from lightning_realign.data.formats import Metadata, load_statistics, read_metadata
 from lightning_realign.data.labels import LABEL_FILE, attribute_labels, read_labels
 from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.files.reading import read_json
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
 

@@ -1,4 +1,4 @@
-"""The files of a HumanML3D-style data set: captions, split lists, motions, metadata; atomic writing and checksums.
+"""The files of a HumanML3D-style data set: captions, split lists, motions, metadata.
 
 The layout is the published one (Guo et al., CVPR 2022, github.com/EricGuo5513/HumanML3D): `new_joint_vecs/ID.npy`,
 `texts/ID.txt`, `Mean.npy`, `Std.npy`, `train.txt`, `val.txt`, `test.txt`. An optional `metadata.json` gives the frame
@@ -7,23 +7,17 @@ rate and the length limits of a data set that is not one of the published two.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import tempfile
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_realign.errors import DataError
+from lightning_realign.files.reading import load_array, read_json, read_text
 
 MOTION_FOLDER = "new_joint_vecs"
 TEXT_FOLDER = "texts"
@@ -31,17 +25,6 @@ SPLITS = ("train", "val", "test")
 QUARANTINE_FILE = "quarantine.txt"
 # Sub-caption tags are seconds; the published loaders cut them at 20 fps whatever the data set.
 PUBLISHED_TAG_FPS = 20.0
-# What numpy.load raises on files that are damaged: besides its own ValueError, what comes out of the modules it uses.
-UNREADABLE_ARRAY = (
-    ValueError,
-    OSError,
-    EOFError,
-    SyntaxError,
-    MemoryError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -124,18 +107,6 @@ def _tag(value: str, name: str, where: str) -> float:
     return seconds
 
 
-def read_text(path: Path, what: str) -> str:
-    """The text of a UTF-8 file, without a byte-order mark; DataError, which calls it `what`, where that fails."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: {what} is missing; check the folder") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: {what} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise DataError(f"{path}: {what} cannot be read ({error.strerror}); check the file") from None
-
-
 def read_captions(path: Path) -> list[Caption]:
     """All captions of a file, in order; blank lines are skipped.
 
@@ -173,24 +144,6 @@ def read_quarantine(root: Path) -> dict[str, str]:
         return {}
     lines = (line.strip().partition("\t") for line in read_text(path, "quarantine list").splitlines())
     return {name: reason or f"listed in {path}" for name, _, reason in lines if name}
-
-
-def load_array(path: Path, what: str) -> NDArray[Any]:
-    """A numeric array from a .npy file; pickled objects are refused.
-
-    Raises:
-        DataError: if the file is missing, truncated, pickled or not numeric.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: {what} is missing; check the folder") from None
-    except UNREADABLE_ARRAY as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: {what} cannot be read ({reason[:80]}); write it again with numpy.save") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DataError(f"{path}: {what} is not one array of numbers; write it again with numpy.save")
-    return array
 
 
 def load_motion(path: Path, num_features: int) -> NDArray[np.float32]:
@@ -237,21 +190,6 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        DataError: if the file is missing, not JSON, or not an object.
-    """
-    try:
-        content = json.loads(read_text(path, what))
-    except (json.JSONDecodeError, RecursionError):
-        raise DataError(f"{path}: {what} is not valid JSON; write it again") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: {what} is a JSON {type(content).__name__}, not an object; write it again")
-    return content
-
-
 def read_metadata(root: Path, default: Metadata) -> Metadata:
     """The data set's metadata.json laid over `default`, which is returned as it is where there is no such file.
 
@@ -269,45 +207,3 @@ def read_metadata(root: Path, default: Metadata) -> Metadata:
     metadata = replace(default, **known, extra=content)
     # A data set that states its rate means real seconds; only the published folders carry 20 fps tags regardless.
     return replace(metadata, tag_fps=float(known["fps"])) if "fps" in known else metadata
-
-
-def _write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 text file that is either the old or the new one, never half of it."""
-    _write_atomic(path, lambda file: file.write(text.encode("utf-8")))
-
-
-def write_lines_atomic(path: Path, lines: Iterable[str]) -> None:
-    """Write lines, each ended by a newline, atomically."""
-    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
-
-
-def save_array_atomic(path: Path, array: NDArray[Any]) -> None:
-    """Write an array as .npy atomically (without pickling)."""
-    _write_atomic(path, lambda file: np.save(file, array, allow_pickle=False))
-
-
-def save_bytes_atomic(path: Path, content: bytes) -> None:
-    """Write bytes atomically."""
-    _write_atomic(path, lambda file: file.write(content))
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_realign.data.formats import read_text
 from lightning_realign.errors import DataError
+from lightning_realign.files.reading import read_text
 
 LABEL_FILE = "labels.csv"
 

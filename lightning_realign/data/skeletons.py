@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_realign.data.formats import Metadata, load_array, read_metadata, write_text_atomic
+from lightning_realign.data.formats import Metadata, read_metadata
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.reading import load_array
 from lightning_realign.motion import Skeleton, load_skeleton, skeleton_names, skeleton_reference
-from lightning_realign.motion.skeleton_spec import read_skeleton, skeleton_yaml
+from lightning_realign.motion.skeleton.spec import read_skeleton, skeleton_yaml
 
 SKELETON_FILE = "skeleton.yaml"
 

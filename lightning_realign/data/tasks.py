@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.hashing import stable_key
 
 
 def repeated(ids: Sequence[str], captions: int, seed: int) -> set[str]:

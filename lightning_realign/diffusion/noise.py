@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.hashing import stable_key
 
 
 def prompt_id(text: str, length: int, occurrence: int = 0) -> str:

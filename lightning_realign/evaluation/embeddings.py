@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluators import Evaluator
-from lightning_realign.inference.judging import Judge
+from lightning_realign.evaluation.judges import Evaluator
+from lightning_realign.evaluation.judging import Judge
 from lightning_realign.metrics.protocols import SIMILARITIES, Similarity
 from lightning_realign.motion import Skeleton
 from lightning_realign.types import MotionTextBatch

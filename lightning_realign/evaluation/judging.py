@@ -12,14 +12,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_realign.checkpoint import RewardBundle
+from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
+from lightning_realign.evaluation.judges import Evaluator, EvaluatorName, load_evaluator
+from lightning_realign.evaluation.measurement import GIVEN
 from lightning_realign.evaluation.record import Embeddings
-from lightning_realign.evaluators import Evaluator, EvaluatorName, load_evaluator
-from lightning_realign.hashing import checkpoint_sha256
-from lightning_realign.inference.measurement import GIVEN
-from lightning_realign.inference.stores import SampleStore, placed
+from lightning_realign.evaluation.stores import SampleStore, placed
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.types import MotionTextBatch

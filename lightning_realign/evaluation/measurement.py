@@ -11,10 +11,10 @@ from torch import Tensor
 
 from lightning_realign.data.synthetic import judge as oracle
 from lightning_realign.errors import ConfigError
-from lightning_realign.inference.cost import Meter
-from lightning_realign.inference.probes import Probe, Task, look_at
-from lightning_realign.inference.stores import FigureBoard
-from lightning_realign.metrics.physical_functional import foot_height, foot_skating_ratio, ground_penetration, jerk
+from lightning_realign.evaluation.cost import Meter
+from lightning_realign.evaluation.probes import Probe, Task, look_at
+from lightning_realign.evaluation.stores import FigureBoard
+from lightning_realign.metrics.functional.physical import foot_height, foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.types import MotionTextBatch
 

@@ -12,20 +12,20 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_realign.callbacks.run_record import run_folder
-from lightning_realign.checkpoint import RewardBundle
+from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
+from lightning_realign.evaluation.judging import Judge, JudgePanel
+from lightning_realign.evaluation.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
+from lightning_realign.evaluation.probes import Probe, described, probe_figures
+from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Record, write_record
 from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS, POOL, left_out, score
+from lightning_realign.evaluation.stores import FigureBoard, SampleStore, placed
 from lightning_realign.evaluation.table import Interval, table_text, write_table
-from lightning_realign.inference.judging import Judge, JudgePanel
-from lightning_realign.inference.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
-from lightning_realign.inference.probes import Probe, described, probe_figures
-from lightning_realign.inference.provenance import provenance
-from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
-from lightning_realign.inference.wandb_tables import log_tables
+from lightning_realign.evaluation.wandb_tables import log_tables
+from lightning_realign.files.run_folder import run_folder
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton
 from lightning_realign.types import MotionTextBatch

@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.record import Record, at_draw
 from lightning_realign.evaluation.scoring import POOL, REAL, groups_of
-from lightning_realign.metrics.generation_functional import embedding_distance, pool_ranks, pools_of
+from lightning_realign.metrics.functional.generation import embedding_distance, pool_ranks, pools_of
 
 # FID takes milliseconds where the other figures take microseconds.
 FID_HALVES = 100

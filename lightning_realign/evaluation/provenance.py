@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning_realign
-from lightning_realign._model_folder import located
+from lightning_realign.checkpoints.folder import checkpoint_sha256, located
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.hashing import checkpoint_sha256
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "diffusers", "transformers", "numpy")
 

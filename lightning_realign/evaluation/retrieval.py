@@ -10,14 +10,15 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_realign.callbacks.run_record import run_folder
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
+from lightning_realign.evaluation.embeddings import EmbeddingSource, Kind, load_source
+from lightning_realign.evaluation.judging import Judge
+from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.table import interval, write_table
-from lightning_realign.inference.judging import Judge
-from lightning_realign.inference.provenance import provenance
-from lightning_realign.metrics.functional import RECALLS
+from lightning_realign.files.run_folder import run_folder
+from lightning_realign.metrics.functional.retrieval import RECALLS
 from lightning_realign.metrics.protocols import (
     POOL,
     PROTOCOLS,
@@ -27,7 +28,6 @@ from lightning_realign.metrics.protocols import (
     needs_sentences,
 )
 from lightning_realign.report.table import format_table
-from lightning_realign.retrieval.sources import EmbeddingSource, Kind, load_source
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.types import MotionTextBatch
 

@@ -8,15 +8,15 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.data.formats import load_array
+from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
+from lightning_realign.evaluation.judging import Judge
+from lightning_realign.evaluation.measurement import Protocol, Row
+from lightning_realign.evaluation.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
+from lightning_realign.evaluation.probes import Probe
+from lightning_realign.files.reading import load_array
 from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.inference.judging import Judge
-from lightning_realign.inference.measurement import Protocol, Row
-from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
-from lightning_realign.inference.probes import Probe
 from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards import load_reward

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.record import Embeddings, Record, at_draw
 from lightning_realign.evaluation.table import Interval, interval
-from lightning_realign.metrics.generation_functional import (
+from lightning_realign.metrics.functional.generation import (
     diversity,
     frechet_distance,
     gaussian_of,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_realign.data.formats import write_text_atomic
 from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.report.table import format_table
 
 

@@ -36,17 +36,10 @@ def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> st
     return digest.hexdigest()[:16]
 
 
-def checkpoint_sha256(path: Path) -> str:
-    """The SHA-256 of a checkpoint: of its bytes or, of a folder or repository, of its weights' and configuration's."""
-    from lightning_realign._model_folder import located
-    from lightning_realign.data.formats import file_sha256
-
-    path = located(path).path
-    if not path.is_dir():
-        return file_sha256(path)
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    for file in sorted(
-        file for file in path.rglob("*") if file.suffix in (".pt", ".tar", ".safetensors", ".json", ".npy")
-    ):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{file_sha256(file)}\0".encode())
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
     return digest.hexdigest()

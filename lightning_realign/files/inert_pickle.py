@@ -77,6 +77,7 @@ class Stub:
     kind = "object"
 
     def __new__(cls, *args: object, **kwargs: object) -> Stub:
+        """Take any arguments and keep none."""
         return object.__new__(cls)
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -98,6 +99,7 @@ class Stub:
         """Ignore the item."""
 
     def __call__(self, *args: object, **kwargs: object) -> Stub:
+        """Return the stub itself, whatever it is called with."""
         return self
 
 
@@ -170,6 +172,7 @@ class Content:
 
 
 def read_zip(archive: zipfile.ZipFile, file: Path) -> Content:
+    """The content of a file in torch's zip form."""
     names = {name.partition("/")[2]: name for name in archive.namelist()}
     if "data.pkl" not in names or "constants.pkl" in names:
         raise CheckpointError(f"{file}: is {_other_archive(archive)}: give a file that torch.save wrote")

@@ -16,17 +16,17 @@ __all__ = ["FAMILIES", "DrawingGenerator", "Generator", "LoadOptions", "Recipe",
 
 # Name of a family -> module of this package and its function (checkpoint, options) -> Generator.
 _LOADERS = {
-    "own": ("own", "load"),
+    "own": ("trained", "load"),
     "mld": ("mld", "load_mld"),
     "mld_star": ("mld", "load_mld_star"),
     "mldpp": ("mld", "load_mldpp"),
     "motionlcm": ("motionlcm", "load_motionlcm"),
     "motionlcm_v2": ("motionlcm", "load_motionlcm_v2"),
-    "mdm": ("mdm", "load"),
+    "mdm": ("mdm.generator", "load"),
     "motiondiffuse": ("motiondiffuse", "load"),
-    "remodiffuse": ("remodiffuse", "load"),
-    "mardm": ("mardm", "load"),
-    "momask": ("momask", "load"),
+    "remodiffuse": ("remodiffuse.generator", "load"),
+    "mardm": ("mardm.generator", "load"),
+    "momask": ("momask.generator", "load"),
 }
 FAMILIES = tuple(_LOADERS)
 

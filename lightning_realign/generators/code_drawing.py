@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_realign.generators.base import LatentGuide, LoadOptions
 from lightning_realign.generators.network import FrozenNetworks
 from lightning_realign.generators.streams import SampleStreams
-from lightning_realign.models.motion_codec import code_lengths
+from lightning_realign.models.published.motion_codec import code_lengths
 from lightning_realign.motion.normaliser import Normaliser
 
 TEXT_ENCODER = "clip-vit-base-patch32-pooled"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lightning_realign.checkpoint import DiffusionBundle
+from lightning_realign.checkpoints.bundles import DiffusionBundle
+from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError
+from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace, MotionVAE, VAEArchitecture
-from lightning_realign.published import channels_read, skeleton_of_size
-from lightning_realign.weights import load_strictly, read_weights
 
 CLIP, SENTENCE_T5 = "clip-vit-large-patch14", "sentence-t5-large"
 TEXT_SIZE = 768

@@ -10,17 +10,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_realign.checkpoints.published import (
+    channels_read,
+    numbered,
+    read_options,
+    sizes_of_weights,
+    skeleton_of_size,
+)
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
+from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import LoadOptions, Recipe, read_normaliser
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.network import Facts
-from lightning_realign.models.motiondiffuse import MotionDiffuseArchitecture, MotionDiffuseDenoiser, MotionDiffuseText
+from lightning_realign.models.published.motiondiffuse import (
+    MotionDiffuseArchitecture,
+    MotionDiffuseDenoiser,
+    MotionDiffuseText,
+)
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.published import channels_read, numbered, read_options, sizes_of_weights, skeleton_of_size
 from lightning_realign.types import TextFeatures
-from lightning_realign.weights import load_strictly, read_weights
 
 TEXT_ENCODER = "clip-vit-base-patch32"
 _SCALED_BLOCKS = ("root_yaw_velocity", "root_velocity", "root_height", "contacts")

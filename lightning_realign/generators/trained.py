@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_realign._checkpoint_file import CheckpointFile
-from lightning_realign.checkpoint import diffusion_bundle
+from lightning_realign.checkpoints.bundles import diffusion_bundle
+from lightning_realign.checkpoints.entry import CheckpointFile
+from lightning_realign.checkpoints.motion_diffusion import KIND, motion_diffusion_bundle
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
-from lightning_realign.generators.bundle import KIND, motion_diffusion_bundle
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.generators.mdm import CFG_SCALE, MDMGenerator
+from lightning_realign.generators.mdm.generator import CFG_SCALE, MDMGenerator
 from lightning_realign.generators.network import Facts
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.rewards.reward import CleanReward
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of a sample's further candidates lie beyond those of any run.
@@ -28,13 +29,6 @@ class Sampler(Protocol):
         references: Tensor | None = None,
     ) -> GeneratedMotions:
         """Generate B motions, see `RewardGuidedSampler.sample`."""
-
-
-class CleanReward(Protocol):
-    """What tells the best of finished motions, such as `DualAlignmentReward`."""
-
-    def score(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
-        """R_phi(x, c) [B] of clean motions [B, T, D] in the data set's own units."""
 
 
 @dataclass(frozen=True)

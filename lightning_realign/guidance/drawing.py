@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import DrawingGenerator, LatentGuide
-from lightning_realign.guidance.config import GuidanceConfig
-from lightning_realign.guidance.noise import check_batch, prompt_ids, sample_generator
-from lightning_realign.guidance.reward import Reward, limit_norm, require_differentiation, reward_gradient
+from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
+from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.types import GeneratedMotions, zero_padding
 
 

@@ -14,13 +14,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.compatibility import StateReward, check_reward, state_reward
-from lightning_realign.guidance.config import check_window, steps_inside
-from lightning_realign.guidance.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.guidance.particle_weights import Cloud, Potential
-from lightning_realign.guidance.reward import Reward
 from lightning_realign.guidance.sampler import Look, RewardGuidedSampler
+from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
+from lightning_realign.rewards.reward import Reward
+from lightning_realign.settings.guidance import check_window, steps_inside
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of further particles lie beyond those of any run, and of any run's best-of-N candidates.

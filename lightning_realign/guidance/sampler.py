@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
 from lightning_realign.diffusion.schedule import SchedulerName
+from lightning_realign.diffusion.steps import BaseWalk, make_walk
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
-from lightning_realign.guidance.compatibility import StateReward, check_reward, state_reward
-from lightning_realign.guidance.config import GuidanceConfig
-from lightning_realign.guidance.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.guidance.reward import (
+from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
+from lightning_realign.rewards.reward import (
     Reward,
     limit_norm,
     require_differentiation,
     reward_gradient,
 )
-from lightning_realign.guidance.stepping import BaseWalk, make_walk
+from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.types import GeneratedMotions
 
 StepCallback = Callable[[int, Tensor], None]

@@ -1,6 +1,5 @@
-"""Generation over a data set (`GuidedGeneration`), from prompts (`inference.prompt`), and motions made elsewhere."""
+"""Generation over a data set (`GuidedGeneration`) and from prompts (`inference.prompt`)."""
 
 from lightning_realign.inference.module import GuidedGeneration
-from lightning_realign.inference.samples import SampleScoring
 
-__all__ = ["GuidedGeneration", "SampleScoring"]
+__all__ = ["GuidedGeneration"]

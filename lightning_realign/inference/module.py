@@ -7,20 +7,20 @@ from typing import Any
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.callbacks.writer import Prediction
-from lightning_realign.checkpoint import RewardBundle
+from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.evaluation.judging import Judge
+from lightning_realign.evaluation.measurement import Protocol, Row, chosen_rows
+from lightning_realign.evaluation.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
+from lightning_realign.evaluation.probes import Probe
 from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName
-from lightning_realign.guidance.retrieval import load_or_build_index
-from lightning_realign.inference.judging import Judge
-from lightning_realign.inference.measurement import Protocol, Row, chosen_rows
-from lightning_realign.inference.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
 from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.probes import Probe
-from lightning_realign.inference.rewarding import require_reward, reward_paths
+from lightning_realign.inference.rewards import require_reward, reward_paths
+from lightning_realign.inference.writer import Prediction
 from lightning_realign.motion import Skeleton
 from lightning_realign.rewards import Family as RewardFamily
+from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.types import MotionTextBatch
 
 

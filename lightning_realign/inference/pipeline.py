@@ -23,10 +23,10 @@ from lightning_realign.guidance import (
     SchedulerName,
 )
 from lightning_realign.guidance.best_of import Sampler
-from lightning_realign.guidance.retrieval import Matches, RewardIndex
-from lightning_realign.inference.rewarding import build_reward, require_reward, reward_paths
+from lightning_realign.inference.rewards import build_reward, require_reward, reward_paths
 from lightning_realign.motion import Skeleton, skeleton_of_reference
 from lightning_realign.rewards import Family as RewardFamily
+from lightning_realign.rewards.index import Matches, RewardIndex
 from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.

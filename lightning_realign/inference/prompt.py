@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from lightning_realign.callbacks.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName, prompt_ids
-from lightning_realign.guidance.retrieval import RewardIndex, find_index, reward_fingerprint
 from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.rewarding import require_reward
+from lightning_realign.inference.rewards import require_reward
+from lightning_realign.inference.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
 from lightning_realign.motion import Skeleton
 from lightning_realign.rewards import Family as RewardFamily
+from lightning_realign.rewards.index import RewardIndex, find_index, reward_fingerprint
 
 # The published models were trained on lengths in multiples of 4 below 200 frames.
 LENGTH_UNIT = 4

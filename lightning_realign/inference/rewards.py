@@ -17,11 +17,11 @@ from lightning_realign.guidance import (
     MeanReward,
     WeightedRewards,
 )
-from lightning_realign.guidance.physical import PHYSICAL_REWARDS
-from lightning_realign.guidance.weighted import ScoredReward
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.physical import PHYSICAL_REWARDS
+from lightning_realign.rewards.weighted import ScoredReward
 
 
 @dataclass(frozen=True)

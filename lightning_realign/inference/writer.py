@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.utilities import rank_zero_warn
 
-from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.motion import Skeleton, recover_joints, skeleton_reference
 from lightning_realign.types import GeneratedMotions
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import DataError
-from lightning_realign.metrics.generation_functional import (
+from lightning_realign.metrics.functional.generation import (
     diversity,
     frechet_distance,
     gaussian_of,

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lightning_realign.errors import DataError
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.hashing import stable_key
 
 
 def id_keys(ids: Sequence[str]) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import DataError
-from lightning_realign.metrics.keyed import KeyedMetric
-from lightning_realign.metrics.physical_functional import (
+from lightning_realign.metrics.functional.physical import (
     foot_height,
     foot_skating_ratio,
     ground_penetration,
     jerk,
 )
+from lightning_realign.metrics.keyed import KeyedMetric
 from lightning_realign.motion import Skeleton
 
 

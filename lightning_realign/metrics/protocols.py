@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import DataError
-from lightning_realign.metrics.functional import RECALLS, cosine_similarity_matrix, pooled_scores
-from lightning_realign.metrics.generation_functional import pairwise_distance, pools_of
+from lightning_realign.metrics.functional.generation import pairwise_distance, pools_of
+from lightning_realign.metrics.functional.retrieval import RECALLS, cosine_similarity_matrix, pooled_scores
 from lightning_realign.metrics.keyed import KeyedMetric, Rows, id_keys
 
 Protocol = Literal["normal", "threshold", "nsim", "batches", "pool32"]

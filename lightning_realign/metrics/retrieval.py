@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_realign.metrics.functional import RECALLS, retrieval_scores
+from lightning_realign.metrics.functional.retrieval import RECALLS, retrieval_scores
 from lightning_realign.metrics.keyed import KeyedMetric
 
 

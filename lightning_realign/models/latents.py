@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from lightning_realign.hashing import weights_fingerprint
+from lightning_realign.files.hashing import weights_fingerprint
 from lightning_realign.models.vae import MotionVAE
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import Gaussian

@@ -2,8 +2,8 @@
 
 from lightning_realign.motion.features import extract_features, recover_joints, recover_joints_from_rotations
 from lightning_realign.motion.normaliser import Normaliser, feature_statistics
-from lightning_realign.motion.skeleton import Skeleton
-from lightning_realign.motion.skeleton_spec import (
+from lightning_realign.motion.skeleton.skeleton import Skeleton
+from lightning_realign.motion.skeleton.spec import (
     load_skeleton,
     skeleton_label,
     skeleton_names,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_realign.motion import kinematics, rotations
 from lightning_realign.motion.features import foot_contacts, recover_joints, recover_root
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 def position_features(skeleton: Skeleton) -> int:

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import UNREADABLE_ARRAY, load_array, read_json
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.motion.bvh_export import write_bvh
+from lightning_realign.files.reading import UNREADABLE_ARRAY, load_array, read_json
+from lightning_realign.motion.bvh.write import write_bvh
 from lightning_realign.motion.features import recover_joints
 from lightning_realign.motion.gltf import write_glb
-from lightning_realign.motion.skeleton import Skeleton
-from lightning_realign.motion.skeleton_spec import (
+from lightning_realign.motion.skeleton.skeleton import Skeleton
+from lightning_realign.motion.skeleton.spec import (
     load_skeleton,
     read_skeleton,
     skeleton_names,

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lightning_realign.errors import FeatureSpecError
 from lightning_realign.motion import kinematics, rotations
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 def extract_features(joints: Tensor, skeleton: Skeleton, *, uniform: bool = True) -> Tensor:

@@ -16,9 +16,9 @@ import roma
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import save_bytes_atomic
-from lightning_realign.motion.bvh_pose import Pose, check_joints, solve_pose
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.files.atomic import save_bytes_atomic
+from lightning_realign.motion.bvh.pose import Pose, check_joints, solve_pose
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 _METRES = {"metre": 1.0, "millimetre": 0.001}
 _FLOAT, _UNSIGNED_SHORT = 5126, 5123

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lightning_realign.motion import rotations
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 # The published smoothing of the facing direction: frames, and the filter's reach in standard deviations.
 SMOOTHING_SIGMA = 20.0

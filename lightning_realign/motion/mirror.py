@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.motion.features import check_features
-from lightning_realign.motion.joint_names import name_parts, swap_sides
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.joint_names import name_parts, swap_sides
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_realign.errors import DataError
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 class Normaliser(nn.Module):

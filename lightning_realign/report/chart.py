@@ -99,7 +99,7 @@ def draw_receipts(path: Path, receipts: Sequence[Receipt]) -> None:
 
     R@2, the caption- and label-aware R-Precision and a few recalls are left to the tables.
     """
-    from lightning_realign.report.canvas import COLOURS, new_figure, save_png
+    from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 
     sections = [section for section in _sections(receipts, COLOURS) if section.lines]
     if not sections:

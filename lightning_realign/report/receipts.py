@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_realign.data.formats import read_json
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.files.reading import read_json
 from lightning_realign.report.context import Context, read_context
 
 _RECEIPTS = ("table-*.json", "retrieval-*.json")

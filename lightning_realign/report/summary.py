@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.report.chart import draw_receipts
 from lightning_realign.report.layout import merged_table, paper_csv, report_text
 from lightning_realign.report.paper import paper_tables

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import convert_normalisation
-from lightning_realign.guidance.reward import BatchReward
+from lightning_realign.rewards.reward import BatchReward
 from lightning_realign.types import zero_padding
 
 if TYPE_CHECKING:
-    from lightning_realign.guidance.weighted import ScoredReward
     from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
+    from lightning_realign.rewards.weighted import ScoredReward
 
 
 class DecodedReward:

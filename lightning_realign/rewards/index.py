@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +21,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.data.formats import save_bytes_atomic
+from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.hashing import weights_fingerprint
+from lightning_realign.files.atomic import save_bytes_atomic
+from lightning_realign.files.cache import cache_folder
+from lightning_realign.files.hashing import weights_fingerprint
 from lightning_realign.types import MotionTextBatch
 
 _log = logging.getLogger(__name__)
@@ -112,14 +112,6 @@ class RewardIndex:
         return cls(latents, ids, fingerprint)
 
 
-def index_folder(folder: Path | str | None = None) -> Path:
-    """Where indexes are cached: `folder`, else $REALIGN_CACHE/index, else ~/.cache/lightning_realign/index."""
-    if folder is not None:
-        return Path(folder).expanduser()
-    root = os.environ.get("REALIGN_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "lightning_realign") / "index"
-
-
 def reward_fingerprint(bundle: RewardBundle) -> str:
     """A short hash of the reward's architecture, space, weights and statistics: what its embeddings depend on."""
     about = {**asdict(bundle.network.architecture), "space": bundle.space.name}
@@ -128,7 +120,8 @@ def reward_fingerprint(bundle: RewardBundle) -> str:
 
 def index_path(fingerprint: str, datamodule: Any, folder: Path | str | None = None) -> Path:
     """The cache file of an index, named by the reward's fingerprint and the data set's."""
-    return index_folder(folder) / f"{datamodule.skeleton.name}-{fingerprint}-{datamodule.fingerprint}.safetensors"
+    name = f"{datamodule.skeleton.name}-{fingerprint}-{datamodule.fingerprint}.safetensors"
+    return cache_folder("index", folder) / name
 
 
 def find_index(fingerprint: str, folder: Path | str | None = None) -> Path:
@@ -136,12 +129,12 @@ def find_index(fingerprint: str, folder: Path | str | None = None) -> Path:
 
     Args:
         fingerprint: of the reward.
-        folder: cache folder, see `index_folder`.
+        folder: cache folder, see `cache_folder`.
 
     Raises:
         ConfigError: there is none, or one for each of several data sets.
     """
-    searched = index_folder(folder)
+    searched = cache_folder("index", folder)
     found = sorted(searched.glob(f"*-{fingerprint}-*.safetensors"))
     if not found:
         raise ConfigError(
@@ -193,7 +186,7 @@ def load_or_build_index(
     Args:
         bundle: the reward model, already on `device`.
         datamodule: offers `fingerprint` and `gallery_dataloader()`.
-        folder: cache folder, see `index_folder`.
+        folder: cache folder, see `cache_folder`.
         device: where to compute a missing index.
         progress: show a progress bar.
     """

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.reward import BatchReward
-from lightning_realign.metrics.physical_functional import CONTACT_HEIGHT
+from lightning_realign.metrics.functional.physical import CONTACT_HEIGHT
 from lightning_realign.motion import Normaliser, Skeleton, recover_joints, skeleton_reference
+from lightning_realign.rewards.reward import BatchReward
 from lightning_realign.types import valid_mask
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoint import RewardBundle
+from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import read_dataset_normaliser
 from lightning_realign.models import RewardSpace, StepAwareRewardModel
-from lightning_realign.published import channels_read, skeleton_of_size
 from lightning_realign.text import text_sizes
-from lightning_realign.weights import load_strictly, read_weights
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.types import TextFeatures
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoint import RewardBundle
+    from lightning_realign.checkpoints.bundles import RewardBundle
     from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
 
@@ -43,6 +43,13 @@ class Reward(Protocol):
 
     def prepare(self, captions: Sequence[str], references: Tensor | None, *, mu: float, eta: float) -> BatchReward:
         """The reward of a batch, everything that does not depend on the motion computed once."""
+
+
+class CleanReward(Protocol):
+    """What scores finished motions, such as `DualAlignmentReward`."""
+
+    def score(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
+        """R_phi(x, c) [B] of clean motions [B, T, D] in the data set's own units."""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.data.formats import read_json
+from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.published import published_weights
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
+from lightning_realign.files.reading import read_json
+from lightning_realign.files.weights import load_strictly, read_plain
 from lightning_realign.models import RewardSpace
 from lightning_realign.models.tmr import TMR
 from lightning_realign.motion import Normaliser, load_skeleton
-from lightning_realign.published import published_weights
 from lightning_realign.text import text_sizes
-from lightning_realign.weights import load_strictly, read_plain
 
 SKELETON = "humanml3d"
 TEXT_ENCODER = "distilbert-base-uncased"

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import convert_normalisation
-from lightning_realign.guidance.best_of import CleanReward
-from lightning_realign.guidance.compatibility import same_scale
-from lightning_realign.guidance.reward import BatchReward, Reward
 from lightning_realign.motion import skeleton_label
+from lightning_realign.rewards.compatibility import same_scale
+from lightning_realign.rewards.reward import BatchReward, CleanReward, Reward
 from lightning_realign.types import zero_padding
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.physical import PHYSICAL_REWARDS
+from lightning_realign.rewards.physical import PHYSICAL_REWARDS
 
 Scale = Literal["score", "posterior", "constant", "moment"]
 Location = Literal["x_t", "x_prev", "x0", "x0_through"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_realign._model_folder import CONFIG_FILE, WEIGHTS_FILE
+from lightning_realign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE
 
 # Bytes up to which a file is read to see whether it has changed.
 _SMALL_FILE = 1 << 20

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
@@ -14,8 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.atomic import save_bytes_atomic
+from lightning_realign.files.cache import cache_folder
 from lightning_realign.text.encoder import EncodedCaption, TextEncoder, encoder_identity, load_text_encoder, text_sizes
 from lightning_realign.types import TextFeatures
 
@@ -24,12 +24,6 @@ logger = logging.getLogger(__name__)
 _FORMAT = "1"
 # Captions per shard: what an interrupted run loses at most.
 _SHARD_CAPTIONS = 2048
-
-
-def default_cache_dir() -> Path:
-    """`$REALIGN_CACHE/text`, else `~/.cache/lightning_realign/text`."""
-    root = os.environ.get("REALIGN_CACHE")
-    return (Path(root).expanduser() if root else Path.home() / ".cache" / "lightning_realign") / "text"
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ class CachedTextEncoder:
 
         Args:
             name: as `load_text_encoder` takes it.
-            cache_dir: where features are kept; None takes `default_cache_dir()`.
+            cache_dir: where features are kept; None takes the usual folder, see `cache_folder`.
 
         Raises:
             ConfigError: if the encoder's name is unknown.
@@ -81,7 +75,7 @@ class CachedTextEncoder:
         self.name = name
         self.token_size, self.sentence_size = text_sizes(name)
         self.identity = encoder_identity(name)
-        self.folder = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / self.identity
+        self.folder = cache_folder("text", cache_dir) / self.identity
         self._encoder: TextEncoder | None = None
         self._known: set[Path] = set()
         self._places: dict[str, list[tuple[_Shard, int]]] = {}

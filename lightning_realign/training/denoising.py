@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.noise import sample_generator
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule
 from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch

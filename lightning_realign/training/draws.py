@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_realign.guidance.noise import sample_generator
+from lightning_realign.diffusion.noise import sample_generator
 
 
 @dataclass(frozen=True)

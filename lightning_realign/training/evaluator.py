@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from lightning_realign.checkpoints.evaluator import evaluator_spec
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError
-from lightning_realign.evaluators.bundle import evaluator_spec
 from lightning_realign.metrics import MatchingDistance, RPrecision
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.models.evaluator import EvaluatorArchitecture, MotionTextEvaluator

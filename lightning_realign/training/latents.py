@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lightning_realign._model_folder import is_address
-from lightning_realign.checkpoint import load_vae
+from lightning_realign.checkpoints.bundles import load_vae
+from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import LatentSpace, MotionVAE
@@ -31,7 +31,7 @@ class LatentTraining(TrainingModule):
 
     Args:
         skeleton, kind, learning_rate, warmup_steps, weight_decay, seed: as of every training.
-        vae: checkpoint of the trained VAE: a file, a folder or a repository, see `lightning_realign.hub`.
+        vae: checkpoint of the trained VAE: a file, a folder or a repository, see `lightning_realign.checkpoints.hub`.
         needs_latents: False for a training that does without a VAE.
 
     Attributes:

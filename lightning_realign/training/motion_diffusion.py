@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_realign.checkpoints.motion_diffusion import motion_diffusion_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import FeatureSpecError
-from lightning_realign.generators.bundle import motion_diffusion_spec
-from lightning_realign.generators.mdm import MAX_FRAMES
-from lightning_realign.models.mdm import MotionDenoiser, MotionDenoiserArchitecture
+from lightning_realign.generators.mdm.generator import MAX_FRAMES
+from lightning_realign.models.published.mdm import MotionDenoiser, MotionDenoiserArchitecture
 from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive

@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from lightning_realign.checkpoint import (
+from lightning_realign.checkpoints.bundles import (
     SPEC_KEY,
     diffusion_spec,
     load_diffusion,

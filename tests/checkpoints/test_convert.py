@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from safetensors import safe_open
 
 from lightning_realign.__main__ import main
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
 from lightning_realign.errors import CheckpointError
-from lightning_realign.weights import read_weights
-from tests.cli_bench import one_error_line
+from lightning_realign.files.weights import read_weights
+from tests.helpers.cli_bench import one_error_line
 
 
 class Payload:

@@ -12,20 +12,19 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign import _model_folder
 from lightning_realign.__main__ import main
-from lightning_realign._model_folder import located
-from lightning_realign.checkpoint import SPEC_KEY, load_reward, load_vae, read_resumable
+from lightning_realign.checkpoints import folder as model_folder
+from lightning_realign.checkpoints.bundles import SPEC_KEY, load_reward, load_vae, read_resumable
+from lightning_realign.checkpoints.folder import checkpoint_sha256, located
+from lightning_realign.checkpoints.hub import PRETRAINED, PretrainedReward, PretrainedVAE, export_model
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.evaluators import load_evaluator
+from lightning_realign.evaluation.judges import load_evaluator
+from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.generators import load_generator
-from lightning_realign.hashing import checkpoint_sha256
-from lightning_realign.hub import PRETRAINED, PretrainedReward, PretrainedVAE, export_model
-from lightning_realign.inference.provenance import provenance
 from lightning_realign.sweep.inputs import files_behind
-from tests.cli_bench import ROOT, one_error_line, realign
-from tests.every_kind import LOADERS, checkpoint, write
+from tests.helpers.cli_bench import ROOT, one_error_line, realign
+from tests.helpers.every_kind import LOADERS, checkpoint, write
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -202,7 +201,7 @@ class FakeHub:
     def __init__(self, cache, monkeypatch):
         self.cache, self.asked, self.offline = cache, [], False
         monkeypatch.setattr(huggingface_hub, "snapshot_download", self.download)
-        _model_folder._pinned.cache_clear()
+        model_folder._pinned.cache_clear()
 
     def add(self, model, repository, commit=COMMIT):
         folder = self.cache / f"models--{repository.replace('/', '--')}" / "snapshots" / commit
@@ -220,7 +219,7 @@ class FakeHub:
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     yield FakeHub(tmp_path / "hub", monkeypatch)
-    _model_folder._pinned.cache_clear()
+    model_folder._pinned.cache_clear()
 
 
 @pytest.mark.parametrize("address", ["hf://owner/my-vae", f"hf://owner/my-vae@{COMMIT}"])
@@ -292,5 +291,5 @@ def test_push_sends_the_folder(hub, tmp_path, monkeypatch):
 
 
 def test_nothing_else_imports_the_hub():
-    code = "import sys, lightning_realign._model_folder; sys.exit('huggingface_hub' in sys.modules)"
+    code = "import sys, lightning_realign.checkpoints.folder; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

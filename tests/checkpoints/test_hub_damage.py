@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from lightning_realign.checkpoint import SPEC_KEY, load_vae
+from lightning_realign.checkpoints.bundles import SPEC_KEY, load_vae
+from lightning_realign.checkpoints.hub import export_model
 from lightning_realign.errors import CheckpointError
-from lightning_realign.hub import export_model
-from tests.every_kind import write
+from tests.helpers.every_kind import write
 
 
 def broken_config(folder, change):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_realign.checkpoints.published import channels_read, numbered, read_options, skeleton_of_size
 from lightning_realign.errors import CheckpointError
+from lightning_realign.files.weights import load_strictly
 from lightning_realign.generators import load_generator
-from lightning_realign.published import channels_read, numbered, read_options, skeleton_of_size
-from lightning_realign.weights import load_strictly
-from tests.every_kind import LOADERS, write
-from tests.generators.public_mdm import public_file
-from tests.generators.published_mardm import write_mardm
-from tests.generators.published_momask import NAMES, write_momask
-from tests.generators.published_remodiffuse import write_remodiffuse
 from tests.generators.test_motiondiffuse import fake_files
+from tests.helpers.every_kind import LOADERS, write
+from tests.helpers.public_mdm import public_file
+from tests.helpers.published_mardm import write_mardm
+from tests.helpers.published_momask import NAMES, write_momask
+from tests.helpers.published_remodiffuse import write_remodiffuse
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 1e300])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
 
-from tests.cli_bench import TINY_REWARD, realign
+from tests.helpers.cli_bench import TINY_REWARD, realign
 
 CONFIG = "configs/reward/synthetic.yaml"
 LAST = Path("runs/reward/synthetic/last.ckpt")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoint import SPEC_KEY
-from tests.cli_bench import TINY_REWARD, changed, files_in, one_error_line, realign
+from lightning_realign.checkpoints.bundles import SPEC_KEY
+from tests.helpers.cli_bench import TINY_REWARD, changed, files_in, one_error_line, realign
 
 REWARD, GUIDED = "configs/reward/mocap.yaml", "configs/guided/mocap.yaml"
 RESULTS = {".ckpt", ".npz", ".csv", ".json"}

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lightning_realign.__main__ import main
-from tests.cli_bench import files_in
+from tests.helpers.cli_bench import files_in
 
 PROMPT = "a person walks"
 

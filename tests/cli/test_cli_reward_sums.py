@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lightning_realign.__main__ import main
-from tests.cli_bench import one_error_line, realign
+from tests.helpers.cli_bench import one_error_line, realign
 
 GUIDED = "configs/guided/synthetic.yaml"
 

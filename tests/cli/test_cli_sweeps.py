@@ -9,9 +9,9 @@ from lightning.pytorch.loggers import WandbLogger
 
 from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
-from tests.cli_bench import ROOT, files_in, one_error_line, realign
+from tests.helpers.cli_bench import ROOT, files_in, one_error_line, realign
 
-# Those of the headline study ask judges that a tiny run cannot have; tests/headline/test_study_plan.py runs them.
+# Those of the headline study ask judges that a tiny run cannot have; test_study_plan.py runs them.
 FILES = sorted(path for path in (ROOT / "sweeps").glob("*.yaml") if not path.name.startswith("mocap_"))
 NAMES = [f"sweeps/{path.name}" for path in FILES]
 

@@ -14,7 +14,7 @@ import yaml
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.inference import GuidedGeneration
-from tests.cli_bench import ROOT, launch_lines, realign
+from tests.helpers.cli_bench import ROOT, launch_lines, realign
 
 FOLDERS = ("reward", "evaluator", "generator", "guided", "demo", "retrieval")
 CONFIGS = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))

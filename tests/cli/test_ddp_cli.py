@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cli_bench import ROOT, TINY_REWARD, realign
+from tests.helpers.cli_bench import ROOT, TINY_REWARD, realign
 
 REWARD, GUIDED = "configs/reward/synthetic.yaml", "configs/guided/synthetic.yaml"
 TWO = ("--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp")

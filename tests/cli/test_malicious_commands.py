@@ -8,13 +8,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lightning_realign.__main__ import main
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
 from lightning_realign.errors import CheckpointError, RealignError
 from lightning_realign.motion import load_skeleton
-from lightning_realign.motion.bvh_mapping import load_mapping
+from lightning_realign.motion.bvh.mapping import load_mapping
 from lightning_realign.sweep.spec import read_sweep
-from tests.cli_bench import one_error_line, realign
-from tests.malicious import ARRAYS, PICKLES, TORCH, YAML
+from tests.helpers.cli_bench import one_error_line, realign
+from tests.helpers.malicious import ARRAYS, PICKLES, TORCH, YAML
 
 BINARY = TORCH | PICKLES | ARRAYS
 REWARD = "configs/reward/mocap.yaml"

@@ -8,11 +8,11 @@ import yaml
 
 from benchmarks.published_files import FORMS, MDM_FORMS, write_generator, write_reward
 from lightning_realign.generators import FAMILIES
-from tests.cli_bench import TINY_RUN, launch_lines, realign
-from tests.generators.published_mardm import write_mardm
-from tests.generators.published_momask import SIZES, write_momask
-from tests.generators.published_remodiffuse import write_remodiffuse
-from tests.test_configs import PUBLISHED, name
+from tests.cli.test_configs import PUBLISHED, name
+from tests.helpers.cli_bench import TINY_RUN, launch_lines, realign
+from tests.helpers.published_mardm import write_mardm
+from tests.helpers.published_momask import SIZES, write_momask
+from tests.helpers.published_remodiffuse import write_remodiffuse
 
 
 def settings(path: Path) -> dict:

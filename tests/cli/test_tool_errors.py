@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_realign.__main__ import main
-from tests.cli_bench import files_in, one_error_line
+from tests.helpers.cli_bench import files_in, one_error_line
 
 CASES = [
     ("data build --joints nowhere --out made", "nowhere/joints: folder is missing"),

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.data.build import build_from_joints, build_from_source
-from lightning_realign.data.bvh_source import BvhFolder
-from lightning_realign.data.doctor import examine, quarantine
+from lightning_realign.data.build.build import build_from_joints, build_from_source
+from lightning_realign.data.build.bvh import BvhFolder
+from lightning_realign.data.check.doctor import examine, quarantine
 from lightning_realign.errors import DataError, RealignError
-from tests.data.broken_input import ARRAYS, CAPTIONS, FILES, MARK, RECORDINGS, SETS, full_disk, scaled_recording
 from tests.data.test_build import write_source
 from tests.data.test_build_bvh import NAMES, write_bvh_file, write_captions
+from tests.helpers.broken_input import ARRAYS, CAPTIONS, FILES, MARK, RECORDINGS, SETS, full_disk, scaled_recording
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"
 

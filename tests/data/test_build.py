@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.data.build import build_from_joints
+from lightning_realign.data.build.build import build_from_joints
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.motion import extract_features, feature_statistics, load_skeleton, recover_joints
 

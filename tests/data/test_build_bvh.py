@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lightning_realign.__main__ import main
-from lightning_realign.data.build import build_from_source
-from lightning_realign.data.bvh_source import BvhFolder
+from lightning_realign.data.build.build import build_from_source
+from lightning_realign.data.build.bvh import BvhFolder
 from lightning_realign.data.formats import read_captions
 from lightning_realign.errors import ConfigError, DataError
-from tests.bvh_files import BODY, bvh_text, stick_body, swaying_rows
+from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows
 
 NAMES = ["a1", "a2", "a3", "a4", "b1", "c1"]
 

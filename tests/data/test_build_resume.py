@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from lightning_realign.__main__ import main
-from lightning_realign.data import build as building
-from lightning_realign.data.build import build_from_joints
-from lightning_realign.data.partial import PartialBuild, partial_folder
+from lightning_realign.data.build import build as building
+from lightning_realign.data.build.build import build_from_joints
+from lightning_realign.data.build.resume import PartialBuild, partial_folder
 from lightning_realign.errors import DataError
 from tests.data.test_build import write_source
 
@@ -50,7 +50,7 @@ def contents(folder):
 
 def run_plan(source, folder, plan):
     (folder / "plan.json").write_text(json.dumps(plan))
-    script = Path(__file__).with_name("stopped_build.py")
+    script = Path(__file__).parents[1] / "helpers" / "stopped_build.py"
     command = [sys.executable, script, source, folder / "plan.json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)

@@ -8,9 +8,10 @@ import pytest
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.data.fingerprint import dataset_fingerprint
-from lightning_realign.data.formats import Metadata, read_split, write_text_atomic
+from lightning_realign.data.formats import Metadata, read_split
 from lightning_realign.errors import FeatureSpecError
-from tests.support import write_tiny_dataset
+from lightning_realign.files.atomic import write_text_atomic
+from tests.helpers.support import write_tiny_dataset
 
 
 @pytest.fixture

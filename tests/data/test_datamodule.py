@@ -8,10 +8,11 @@ import torch
 
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
 from lightning_realign.data.dataset import fixed_crop, training_crop
-from lightning_realign.data.formats import read_split, save_array_atomic, write_lines_atomic, write_text_atomic
+from lightning_realign.data.formats import read_split
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.types import valid_mask
-from tests.support import write_tiny_dataset
+from tests.helpers.support import write_tiny_dataset
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule, SyntheticDataModule
-from lightning_realign.data.formats import read_split, save_array_atomic, write_lines_atomic
+from lightning_realign.data.formats import read_split
 from lightning_realign.errors import DataError
-from tests.support import write_tiny_dataset
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic
+from tests.helpers.support import write_tiny_dataset
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
-from lightning_realign.data.doctor import examine, quarantine
-from lightning_realign.data.formats import write_lines_atomic
-from lightning_realign.data.packed import pack
+from lightning_realign.data.check.doctor import examine, quarantine
+from lightning_realign.data.packed.packed import pack
 from lightning_realign.data.skeletons import find_skeleton
 from lightning_realign.data.synthetic import make_dataset
+from lightning_realign.files.atomic import write_lines_atomic
 from lightning_realign.motion import extract_features, recover_joints
 
 

@@ -13,11 +13,9 @@ from lightning_realign.data.formats import (
     read_captions,
     read_metadata,
     read_split,
-    save_array_atomic,
-    write_lines_atomic,
-    write_text_atomic,
 )
 from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
 
 PATH = Path("texts/000001.txt")
 DEFAULT = Metadata("set", 20.0, "humanml3d", 40)

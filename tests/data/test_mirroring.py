@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_realign.__main__ import main
-from lightning_realign.data.build import build_from_joints
+from lightning_realign.data.build.build import build_from_joints
+from lightning_realign.data.build.mirror import mirror_words
 from lightning_realign.data.formats import read_captions
-from lightning_realign.data.mirroring import mirror_words
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.motion import extract_features, feature_statistics, load_skeleton, recover_joints
 from lightning_realign.motion.mirror import mirror_features, mirror_joints, mirror_partners
-from tests.support import random_joints
+from tests.helpers.support import random_joints
 
 SKELETONS = ["humanml3d", "kit"]
 SPLITS = {"train": ["a1", "a2", "a3"], "val": ["b1", "b2"], "test": ["c1", "M2"]}

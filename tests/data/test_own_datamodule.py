@@ -9,19 +9,19 @@ import torch
 from PIL import Image
 
 from lightning_realign.__main__ import main
-from lightning_realign.checkpoint import load_diffusion, load_reward, load_vae
+from lightning_realign.checkpoints.bundles import load_diffusion, load_reward, load_vae
 from lightning_realign.data import HumanML3DDataModule, OwnDataModule
-from lightning_realign.data.doctor import examine
+from lightning_realign.data.check.doctor import examine
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.motion import load_skeleton, recover_joints, skeleton_of_reference, skeleton_reference
-from lightning_realign.motion.bvh import read_bvh
+from lightning_realign.motion.bvh.read import read_bvh
 from lightning_realign.motion.kinematics import bone_lengths
 from lightning_realign.training import DiffusionTraining, RewardTraining, VAETraining
-from tests.bvh_files import bvh_text, swaying_rows
-from tests.own_skeletons import STUDIO, write_spec
-from tests.support import random_caption, random_joints, write_tiny_dataset
-from tests.tiny_models import use_hashed_text
-from tests.training.helpers import DENOISER, REWARD, VAE, trainer
+from tests.helpers.bvh_files import bvh_text, swaying_rows
+from tests.helpers.own_skeletons import STUDIO, write_spec
+from tests.helpers.support import random_caption, random_joints, write_tiny_dataset
+from tests.helpers.tiny_models import use_hashed_text
+from tests.helpers.training_runs import DENOISER, REWARD, VAE, trainer
 
 SPLITS = {"train": 16, "val": 4, "test": 4}
 

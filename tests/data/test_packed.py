@@ -9,10 +9,11 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.data.formats import Caption, write_lines_atomic, write_text_atomic
-from lightning_realign.data.packed import pack, verify_packed
+from lightning_realign.data.formats import Caption
+from lightning_realign.data.packed.packed import pack, verify_packed
 from lightning_realign.errors import DataError
-from tests.support import write_tiny_dataset
+from lightning_realign.files.atomic import write_lines_atomic, write_text_atomic
+from tests.helpers.support import write_tiny_dataset
 
 D = 263
 

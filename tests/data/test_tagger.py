@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_realign.data.caption_lines import CaptionLines
-from lightning_realign.data.caption_source import CaptionFolder, CaptionTable
+from lightning_realign.data.build.caption_lines import CaptionLines
+from lightning_realign.data.build.captions import CaptionFolder, CaptionTable
 from lightning_realign.data.formats import parse_caption_line, read_captions
-from lightning_realign.data.tagger import BuiltInTagger, load_tagger
+from lightning_realign.data.tagging.tagger import BuiltInTagger, load_tagger
 from lightning_realign.errors import DataError
 
 TAGS = {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "SCONJ", "VERB"}

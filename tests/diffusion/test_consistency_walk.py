@@ -8,16 +8,16 @@ import math
 import pytest
 import torch
 from diffusers.schedulers import scheduling_lcm
-from guided_toys import FEATURES, FunctionReward, GaussianGenerator, tiny_diffusion, toy_encoder
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
+from lightning_realign.diffusion.steps import ConsistencyWalk, Walk
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motionlcm import ConsistencyGenerator
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
-from lightning_realign.guidance.stepping import ConsistencyWalk, Walk
 from lightning_realign.models import LatentDenoiser
 from lightning_realign.models.denoiser import DenoiserArchitecture, guidance_embedding
+from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator, tiny_diffusion, toy_encoder
 
 REPEATED = (699, 399, 299, 299)
 LENGTHS = torch.tensor([12, 7, 9])

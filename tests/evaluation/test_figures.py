@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_realign.evaluation.stores import FigureBoard, SampleStore, placed
 from lightning_realign.evaluation.table import interval, table_text, write_table
-from lightning_realign.inference.stores import FigureBoard, SampleStore, placed
 
 
 def test_values_ignore_order_batches_and_repetitions():

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoint import SPEC_KEY, load_reward
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.bundles import SPEC_KEY, load_reward
+from lightning_realign.checkpoints.convert import convert
+from lightning_realign.checkpoints.evaluator import evaluator_spec
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from lightning_realign.evaluators import load_evaluator
-from lightning_realign.evaluators.bundle import evaluator_spec
+from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.models import MotionTextEvaluator
 from lightning_realign.motion import Normaliser, load_skeleton
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.text.word_vectors import CaptionReader, Vocabulary
-from tests.evaluators.published_files import ENCODERS, WORDS, write_published
-from tests.tiny_models import use_hashed_text, write_reward
+from tests.helpers.published_evaluators import ENCODERS, WORDS, write_published
+from tests.helpers.tiny_models import use_hashed_text, write_reward
 
 SMALL = {"word_size": 6, "movement_hidden": 7, "movement_size": 8, "motion_hidden": 9, "text_hidden": 5}
 CAPTIONS = ["a man walks slowly", "the person waves", "a man", "walks to the left of the person and waves"]

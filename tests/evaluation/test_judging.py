@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.evaluation.judging import Judge, JudgePanel
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import score
-from lightning_realign.inference.judging import Judge, JudgePanel
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import load_skeleton
 from lightning_realign.types import MotionTextBatch
+from tests.helpers.tiny_models import dataset_normaliser, write_reward
 from tests.inference.test_generation import assert_same_rows, run_test
-from tests.tiny_models import dataset_normaliser, write_reward
 
 SAMPLES, FRAMES, FEATURES = 310, 6, 5
 DRAWS = 2

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
-from lightning_realign.evaluation.difference import Side, differences
+from lightning_realign.evaluation.paired import Side, differences
+from lightning_realign.evaluation.probes import Probe, Task, look_at, probe_figures
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.probes import Probe, Task, look_at, probe_figures
 from lightning_realign.motion import Skeleton, load_skeleton, recover_joints
-from tests.cli_bench import realign
+from tests.helpers.cli_bench import realign
 from tests.inference.test_generation import SETTINGS, make_trainer
 
 
@@ -77,7 +77,7 @@ def test_a_figure_that_it_does_not_name_or_that_is_no_number_is_refused(name, fa
 
 
 def test_a_command_line_names_them_by_class(bench, checkout):
-    probes = [{"class_path": "tests.inference.test_probes.Travelled", "init_args": {"factor": 2.0}}]
+    probes = [{"class_path": "tests.evaluation.test_probes.Travelled", "init_args": {"factor": 2.0}}]
     settings = {
         "trainer.default_root_dir": checkout / "run",
         "trainer.enable_progress_bar": "false",
@@ -92,5 +92,5 @@ def test_a_command_line_names_them_by_class(bench, checkout):
     realign("test", "--config", "configs/guided/mocap.yaml", *arguments)
     (receipt,) = (checkout / "run").glob("**/table-test.json")
     found = json.loads(receipt.read_text())
-    assert found["settings"]["probes"] == ["tests.inference.test_probes.Travelled(factor=2.0)"]
+    assert found["settings"]["probes"] == ["tests.evaluation.test_probes.Travelled(factor=2.0)"]
     assert found["rows"]["guided"]["travelled"]["mean"] > 0

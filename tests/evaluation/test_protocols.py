@@ -13,10 +13,10 @@ import torch
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.data.tasks import repeated, write_tasks
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
+from lightning_realign.evaluation import SampleScoring
+from lightning_realign.evaluation.judging import Judge
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import score
-from lightning_realign.inference import SampleScoring
-from lightning_realign.inference.judging import Judge
 from lightning_realign.motion import load_skeleton, recover_joints
 from tests.inference.test_generation import assert_same_rows, make_trainer, run_test
 

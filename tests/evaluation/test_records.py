@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_realign.cli.evaluation_tools import compare_rows, rescore
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.difference import Side, differences
+from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record, read_record, write_record
 from lightning_realign.evaluation.scoring import left_out, score
 from lightning_realign.evaluation.table import interval, write_table
-from lightning_realign.evaluation.tools import compare_rows, rescore
-from lightning_realign.metrics.generation_functional import frechet_distance, gaussian_of, multimodality
+from lightning_realign.metrics.functional.generation import frechet_distance, gaussian_of, multimodality
 
 SAMPLES, DRAWS, WIDTH = 96, 3, 6
 

@@ -1,6 +1,6 @@
 """Keys of texts."""
 
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.hashing import stable_key
 
 
 def test_keys_are_distinct_and_fixed():

@@ -1,7 +1,7 @@
 """A file that would run something when unpickled is refused in one line wherever a file is read, and never runs it.
 
 Families, judges, kinds and encoders are taken from their registries. A new one is tested as a single file; one that
-reads a folder fails here until its files are written by `tests/generators/published_NAME.py`, or by a line in `TREES`.
+reads a folder fails here until its files are written by `tests/helpers/published_NAME.py`, or by a line in `TREES`.
 """
 
 import dataclasses
@@ -15,27 +15,27 @@ import numpy as np
 import pytest
 
 from lightning_realign import generators, rewards
+from lightning_realign.checkpoints.hub import export_model
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.data.packed import PACKED_FOLDER, pack, read_packed
+from lightning_realign.data.packed.packed import PACKED_FOLDER, pack, read_packed
 from lightning_realign.errors import CheckpointError, RealignError
+from lightning_realign.evaluation.embeddings import ExportedEmbeddings
+from lightning_realign.evaluation.judges import EVALUATORS, load_evaluator
 from lightning_realign.evaluation.record import read_record
-from lightning_realign.evaluators import EVALUATORS, load_evaluator
 from lightning_realign.generators.base import LoadOptions, read_normaliser
-from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
-from lightning_realign.guidance.retrieval import RewardIndex
-from lightning_realign.hub import export_model
+from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.motion.export import export_motions
-from lightning_realign.report.clip import read_fields
-from lightning_realign.retrieval.sources import ExportedEmbeddings
+from lightning_realign.report.pictures.clip import read_fields
+from lightning_realign.rewards.index import RewardIndex
 from lightning_realign.text import CachedTextEncoder, load_text_encoder
 from lightning_realign.text.encoder import TEXT_SIZES
-from tests.evaluators.published_files import write_published
-from tests.every_kind import LOADERS, write
-from tests.malicious import ARRAYS, PICKLES, TORCH, YAML, armed
-from tests.rewards.published_rewards import SMALL, write_tmr
-from tests.support import write_tiny_dataset
-from tests.text.tiny_encoders import CLIP_SIZES, write_clip
-from tests.tiny_models import use_hashed_text
+from tests.helpers.every_kind import LOADERS, write
+from tests.helpers.malicious import ARRAYS, PICKLES, TORCH, YAML, armed
+from tests.helpers.published_evaluators import write_published
+from tests.helpers.published_rewards import SMALL, write_tmr
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_encoders import CLIP_SIZES, write_clip
+from tests.helpers.tiny_models import use_hashed_text
 
 BINARY = TORCH | PICKLES | ARRAYS
 REWARD = "configs/reward/mocap.yaml"
@@ -72,10 +72,10 @@ def write_judge(folder):
 
 
 def generator_trees():
-    """The functions `write_NAME` of `tests/generators/published_NAME.py`, for families that read a folder."""
+    """The functions `write_NAME` of `tests/helpers/published_NAME.py`, for families that read a folder."""
     for name in generators.FAMILIES:
-        if (Path(__file__).parent / "generators" / f"published_{name}.py").is_file():
-            yield ("generator", name), getattr(import_module(f"tests.generators.published_{name}"), f"write_{name}")
+        if (Path(__file__).parents[1] / "helpers" / f"published_{name}.py").is_file():
+            yield ("generator", name), getattr(import_module(f"tests.helpers.published_{name}"), f"write_{name}")
 
 
 # Families of several files: a function that writes sound ones into a folder and returns the model's path.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "lightning_realign"
+SOURCE = Path(__file__).resolve().parents[2] / "lightning_realign"
 # Call -> argument that has to be there, and its value.
 NEEDED = {
     "torch.load": ("weights_only", True),

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.files.weights import difference, load_strictly, read_content, read_plain, read_weights
 from lightning_realign.generators.base import Recipe
 from lightning_realign.rewards import load_reward
-from lightning_realign.weights import difference, load_strictly, read_content, read_plain, read_weights
-from tests.rewards.published_rewards import hollow, spm_state
+from tests.helpers.published_rewards import hollow, spm_state
 
 
 def refusal(read, *arguments) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.latent_denoising import DiffusionDenoising, FlowDenoising
+from lightning_realign.generators.mardm.denoising import DiffusionDenoising, FlowDenoising
 
 MEAN, STD, SLOPE = 0.7, 0.5, 1.6
 # x_1 ~ N(m, s^2), tilted by exp(a x_1), is N(m + s^2 a, s^2).

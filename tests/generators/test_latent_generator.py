@@ -6,14 +6,14 @@ import math
 
 import pytest
 import torch
-from guided_toys import FEATURES, normaliser_of, tiny_diffusion, toy_encoder
 
-from lightning_realign.checkpoint import diffusion_spec
+from lightning_realign.checkpoints.bundles import diffusion_spec
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions, Recipe, convert_normalisation
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from tests.helpers.guided_toys import FEATURES, normaliser_of, tiny_diffusion, toy_encoder
 
 LENGTHS = torch.tensor([12, 7, 9])
 

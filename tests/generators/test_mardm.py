@@ -13,13 +13,13 @@ from torch import Tensor
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import DrawingGenerator, load_generator
 from lightning_realign.generators.code_drawing import Draw
-from lightning_realign.generators.latent_denoising import DiffusionDenoising, FlowDenoising
-from lightning_realign.generators.mardm import MARDMGenerator, MARDMSettings
+from lightning_realign.generators.mardm.denoising import DiffusionDenoising, FlowDenoising
+from lightning_realign.generators.mardm.generator import MARDMGenerator, MARDMSettings
 from lightning_realign.guidance import DrawingSampler, GuidanceConfig
 from lightning_realign.motion.normaliser import Normaliser
-from tests.fixed_weights import fixed_input, golden, relative_error
-from tests.generators.published_mardm import autoencoder, transformer, write_mardm
 from tests.generators.test_momask import noise_of, texts_of
+from tests.helpers.fixed_weights import fixed_input, golden, relative_error
+from tests.helpers.published_mardm import autoencoder, transformer, write_mardm
 
 GOLDEN: Any = golden(Path(__file__).parent / "golden" / "mardm.json")
 TEXT = fixed_input("mardm:text", 2, 512)

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
+from lightning_realign.diffusion.steps import Walk
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions
-from lightning_realign.generators.mdm import MDMGenerator
+from lightning_realign.generators.mdm.generator import MDMGenerator
 from lightning_realign.guidance import RewardGuidedSampler
-from lightning_realign.guidance.stepping import Walk
-from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.models.published.mdm import MotionDenoiser
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, golden, relative_error
-from tests.generators.public_mdm import FORMS, FULL, SMALL, load, network, public_file, text_of
+from tests.helpers.fixed_weights import fixed_input, golden, relative_error
+from tests.helpers.public_mdm import FORMS, FULL, SMALL, load, network, public_file, text_of
 
 GOLDEN: Any = golden(Path(__file__).parent / "golden" / "mdm.json")
 FRAMES, LENGTHS = 24, torch.tensor([24, 17])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from tests.generators.public_mdm import FORMS, load, public_file, public_weights
+from tests.helpers.public_mdm import FORMS, load, public_file, public_weights
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -8,14 +8,14 @@ import re
 import pytest
 import torch
 
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.mld import FORMS, load_mld, load_mld_star, load_mldpp
 from lightning_realign.guidance import make_walk
-from tests.fixed_weights import fixed_tensor, relative_error
-from tests.generators.published_latents import (
+from tests.helpers.fixed_weights import fixed_tensor, relative_error
+from tests.helpers.published_latents import (
     LENGTHS,
     TEXTS,
     expected,

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import DrawingGenerator, load_generator
-from lightning_realign.generators.momask import MoMaskGenerator
+from lightning_realign.generators.momask.generator import MoMaskGenerator
+from lightning_realign.generators.momask.tokens import TokenSampling, _chosen, draw_tokens
 from lightning_realign.generators.streams import SampleStreams
-from lightning_realign.generators.token_sampling import TokenSampling, _chosen, draw_tokens
-from lightning_realign.guidance.noise import sample_generator
-from lightning_realign.models.residual_vq import NO_TOKEN
+from lightning_realign.models.published.residual_vq import NO_TOKEN
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, golden, relative_error
-from tests.generators.published_momask import NAMES, SIZES, networks, parts, write_momask
+from tests.helpers.fixed_weights import fixed_input, golden, relative_error
+from tests.helpers.published_momask import NAMES, SIZES, networks, parts, write_momask
 
 GOLDEN: Any = golden(Path(__file__).parent / "golden" / "momask.json")
 TEXT = fixed_input("momask:text", 2, 512)

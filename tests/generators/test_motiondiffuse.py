@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from guided_toys import FunctionReward
 
+from lightning_realign.diffusion.steps import Walk
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.generators import LoadOptions
 from lightning_realign.generators.motiondiffuse import MotionDiffuseGenerator, load
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler
-from lightning_realign.guidance.stepping import Walk
-from lightning_realign.models.motiondiffuse import MotionDiffuseArchitecture, MotionDiffuseDenoiser, MotionDiffuseText
+from lightning_realign.models.published.motiondiffuse import (
+    MotionDiffuseArchitecture,
+    MotionDiffuseDenoiser,
+    MotionDiffuseText,
+)
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures, zero_padding
-from tests.fixed_weights import fixed_input, fixed_state, golden, relative_error
+from tests.helpers.fixed_weights import fixed_input, fixed_state, golden, relative_error
+from tests.helpers.guided_toys import FunctionReward
 
 GOLDEN = golden(Path(__file__).parent / "golden" / "motiondiffuse.json")
 LENGTHS, ENDS, FRAMES = torch.tensor([24, 17]), (9, 31), 24

@@ -19,8 +19,8 @@ from lightning_realign.generators.motionlcm import (
 )
 from lightning_realign.guidance import make_walk
 from lightning_realign.models.denoiser import guidance_embedding
-from tests.fixed_weights import fixed_input, relative_error
-from tests.generators.published_latents import (
+from tests.helpers.fixed_weights import fixed_input, relative_error
+from tests.helpers.published_latents import (
     LENGTHS,
     TEXTS,
     expected,

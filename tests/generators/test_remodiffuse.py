@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from guided_toys import FunctionReward
 
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.generators import Recipe
 from lightning_realign.generators.network import Facts
-from lightning_realign.generators.remodiffuse import Branch, ReMoDiffuseGenerator, coin, published_timesteps
-from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
+from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
+from lightning_realign.generators.remodiffuse.generator import Branch, ReMoDiffuseGenerator, coin, published_timesteps
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
 from lightning_realign.inference.pipeline import CountingGenerator
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import zero_padding
-from tests.fixed_weights import fixed_input, golden, relative_error
-from tests.generators.published_remodiffuse import FRAMES, TEXTS, arrays, generator_of, network, options, raw_statistics
+from tests.helpers.fixed_weights import fixed_input, golden, relative_error
+from tests.helpers.guided_toys import FunctionReward
+from tests.helpers.published_remodiffuse import FRAMES, TEXTS, arrays, generator_of, network, options, raw_statistics
 
 GOLDEN = golden(Path(__file__).parent / "golden" / "remodiffuse.json")
 LENGTHS = torch.tensor([24, 17])

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from lightning_realign.__main__ import main
-from lightning_realign.data.formats import write_lines_atomic
 from lightning_realign.errors import DataError, FeatureSpecError
-from lightning_realign.generators import LoadOptions, remodiffuse_build
-from lightning_realign.generators.remodiffuse import load
-from lightning_realign.generators.remodiffuse_build import make_database
-from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
+from lightning_realign.files.atomic import write_lines_atomic
+from lightning_realign.generators import LoadOptions
+from lightning_realign.generators.remodiffuse import build as remodiffuse_build
+from lightning_realign.generators.remodiffuse.build import make_database
+from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
+from lightning_realign.generators.remodiffuse.generator import load
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import golden
-from tests.generators.published_remodiffuse import (
+from tests.helpers.fixed_weights import golden
+from tests.helpers.published_remodiffuse import (
     FORM,
     ROWS,
     TEXTS,

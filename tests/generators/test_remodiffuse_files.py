@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.generators import LoadOptions
-from lightning_realign.generators.remodiffuse import load
+from lightning_realign.generators.remodiffuse.generator import load
 from lightning_realign.types import TextFeatures
-from tests.generators.published_remodiffuse import TEXTS, generator_of, options, raw_statistics, write_remodiffuse
+from tests.helpers.published_remodiffuse import TEXTS, generator_of, options, raw_statistics, write_remodiffuse
 
 
 def test_public_files_say_what_the_model_is(tmp_path):

@@ -9,7 +9,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import DrawingGenerator
 from lightning_realign.guidance import BestOfN, DrawingSampler, DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
 from lightning_realign.types import zero_padding
-from tests.guided_toys import FEATURES, GaussianGenerator, normaliser_of, tiny_reward, toy_encoder
+from tests.helpers.guided_toys import FEATURES, GaussianGenerator, normaliser_of, tiny_reward, toy_encoder
 
 TEXTS = ("a person walks", "somebody jumps up", "a bow", "a person walks")
 LENGTHS = torch.tensor([9, 16, 12, 5])

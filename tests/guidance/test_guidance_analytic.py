@@ -7,11 +7,11 @@ import math
 
 import pytest
 import torch
-from guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
+from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler
-from lightning_realign.guidance.noise import SampleNoise
+from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 SCALES, LOCATIONS = ("score", "posterior", "constant"), ("x_t", "x_prev", "x0")
 LENGTHS = torch.tensor([2, 3])

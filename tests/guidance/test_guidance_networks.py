@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from guided_toys import FEATURES, plain_sampling, tiny_diffusion, tiny_reward, toy_encoder
 
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, reward_gradient
+from tests.helpers.guided_toys import FEATURES, plain_sampling, tiny_diffusion, tiny_reward, toy_encoder
 
 VERBS = ("walks", "runs", "jumps up and down", "waves")
 

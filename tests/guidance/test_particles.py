@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 import torch
-from guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
+from experiments.plane.distances import sliced_wasserstein
+from experiments.plane.generator import PlaneGenerator, PlaneReward
+from experiments.plane.mixture import ring
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, ParticleConfig, ParticleSteering, RewardGuidedSampler
 from lightning_realign.guidance.particle_weights import Cloud, systematic
-from lightning_realign.toy.distances import sliced_wasserstein
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward
-from lightning_realign.toy.mixture import ring
+from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 LENGTHS = torch.tensor([2, 3])
 TEXTS, IDS = ("a", "b"), ("one", "two")

@@ -6,13 +6,13 @@ import itertools
 
 import pytest
 import torch
-from guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
 from lightning_realign.inference.pipeline import CountingGenerator
+from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
 

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from guided_toys import FunctionReward, GaussianGenerator
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import DrawingSampler, GuidanceConfig, RewardGuidedSampler
 from tests.guidance.test_best_of import ToyDraws
+from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
 LONG = torch.tensor([2000])

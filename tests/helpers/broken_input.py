@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_realign.data.partial import PartialBuild
-from tests.bvh_files import BODY, bvh_text, stick_body, swaying_rows
+from lightning_realign.data.build.resume import PartialBuild
+from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows
 
 # Where the payload of the pickle rows would leave its mark.
 MARK = "PAYLOAD_RAN"

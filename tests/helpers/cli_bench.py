@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from lightning_realign.cli import RealignCLI, main
+from lightning_realign.cli.train import RealignCLI, main
 from lightning_realign.data.synthetic import make_dataset
-from tests.tiny_models import dataset_normaliser, write_generator, write_reward, write_vae
+from tests.helpers.tiny_models import dataset_normaliser, write_generator, write_reward, write_vae
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"train": 16, "val": 8, "test": 8}
 TINY_RUN = (
     "--trainer.accelerator=cpu",

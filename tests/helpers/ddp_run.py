@@ -9,11 +9,11 @@ import lightning as L
 import torch
 
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.guidance.noise import sample_generator
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
 from lightning_realign.training.draws import RewardDraws
-from tests.training.helpers import SIZES, reward_module, trainer
+from tests.helpers.training_runs import SIZES, reward_module, trainer
 
 JOINT_BATCH = 8
 

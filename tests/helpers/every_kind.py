@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_realign.checkpoint import (
+from lightning_realign.checkpoints.bundles import (
     SPEC_KEY,
     diffusion_spec,
     load_diffusion,
@@ -15,9 +15,9 @@ from lightning_realign.checkpoint import (
     reward_spec,
     vae_spec,
 )
+from lightning_realign.checkpoints.evaluator import evaluator_spec, load_evaluator_bundle
+from lightning_realign.checkpoints.motion_diffusion import load_motion_diffusion, motion_diffusion_spec
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.evaluators.bundle import evaluator_spec, load_evaluator_bundle
-from lightning_realign.generators.bundle import load_motion_diffusion, motion_diffusion_spec
 from lightning_realign.models import (
     LatentDenoiser,
     LatentSpace,
@@ -26,7 +26,7 @@ from lightning_realign.models import (
     RewardSpace,
     StepAwareRewardModel,
 )
-from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.models.published.mdm import MotionDenoiser
 from lightning_realign.motion import Normaliser
 from lightning_realign.text.word_vectors import Vocabulary
 

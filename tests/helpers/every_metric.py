@@ -3,7 +3,7 @@
 import torch
 from torch.utils.data import Dataset
 
-from tests.metrics.correlated import COUNT, embeddings
+from tests.helpers.correlated import COUNT, embeddings
 
 IDS = [f"clip{i}" for i in range(COUNT)]
 FRAMES = 12

@@ -11,10 +11,10 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from lightning_realign.checkpoint import DiffusionBundle, RewardBundle
+from lightning_realign.checkpoints.bundles import DiffusionBundle, RewardBundle
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
+from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.generators.base import Recipe, convert_normalisation
-from lightning_realign.guidance.noise import SampleNoise
 from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures, zero_padding

@@ -3,7 +3,7 @@
 import numpy as np
 import yaml
 
-from lightning_realign.motion.skeleton_parse import parse_spec
+from lightning_realign.motion.skeleton.parse import parse_spec
 
 SIDES = {"right": -1.0, "left": 1.0}
 

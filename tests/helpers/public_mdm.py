@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from lightning_realign.generators import load_generator
-from lightning_realign.generators.mdm import MDMGenerator
-from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.generators.mdm.generator import MDMGenerator
+from lightning_realign.models.published.mdm import MotionDenoiser
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, fixed_state
+from tests.helpers.fixed_weights import fixed_input, fixed_state
 
 # Per public form: features, size of a text, steps, arguments of the network, and what its args.json says.
 FORMS: dict[str, tuple[int, int, int, dict[str, Any], dict[str, Any]]] = {

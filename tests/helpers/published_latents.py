@@ -16,9 +16,9 @@ from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.generators.mld import FORMS, TEXT_SIZE
 from lightning_realign.models import LatentDenoiser, MotionVAE
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, fixed_state, golden
+from tests.helpers.fixed_weights import fixed_input, fixed_state, golden
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "generators" / "golden"
 LENGTHS = torch.tensor([24, 17])
 FEATURES = 263
 TEXTS = ("first", "second")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_realign.models.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
-from lightning_realign.models.motion_codec import CodecArchitecture
-from tests.fixed_weights import fixed_input, fixed_state
+from lightning_realign.models.published.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
+from lightning_realign.models.published.motion_codec import CodecArchitecture
+from tests.helpers.fixed_weights import fixed_input, fixed_state
 
 SIZES = {
     "full": (CodecArchitecture(), MARDMArchitecture()),

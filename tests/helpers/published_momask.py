@@ -10,11 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_realign.generators.momask_files import MoMaskParts
-from lightning_realign.models.momask import MaskedTransformer, ResidualTransformer, TokenTransformerArchitecture
-from lightning_realign.models.motion_codec import CodecArchitecture
-from lightning_realign.models.residual_vq import ResidualVQVAE
-from tests.fixed_weights import fixed_input, fixed_state
+from lightning_realign.generators.momask.files import MoMaskParts
+from lightning_realign.models.published.momask import (
+    MaskedTransformer,
+    ResidualTransformer,
+    TokenTransformerArchitecture,
+)
+from lightning_realign.models.published.motion_codec import CodecArchitecture
+from lightning_realign.models.published.residual_vq import ResidualVQVAE
+from tests.helpers.fixed_weights import fixed_input, fixed_state
 
 SIZES: dict[str, tuple[int, int, CodecArchitecture, TokenTransformerArchitecture]] = {
     "full": (263, 512, CodecArchitecture(), TokenTransformerArchitecture()),

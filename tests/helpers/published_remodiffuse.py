@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from lightning_realign.generators import LoadOptions
-from lightning_realign.generators.remodiffuse import ReMoDiffuseGenerator, load
-from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
-from lightning_realign.models.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
+from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
+from lightning_realign.generators.remodiffuse.generator import ReMoDiffuseGenerator, load
+from lightning_realign.models.published.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, fixed_state, fixed_tensor
+from tests.helpers.fixed_weights import fixed_input, fixed_state, fixed_tensor
 
 TEXTS, ENDS, FRAMES, WIDTH = ["a person walks", "somebody jumps"], (9, 31), 24, 64
 ROWS = [24, 9, 17, 12, 20, 5]

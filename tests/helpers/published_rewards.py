@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.models.tmr import TMR
-from tests.fixed_weights import fixed_state
+from tests.helpers.fixed_weights import fixed_state
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "rewards" / "golden"
 SPM_NAME = "SPM_{data}_Thr50_Temp1000_SA{mode}_E100.pth"
 NAME = SPM_NAME.format(data="H3D", mode="M1T0")
 SIZES = {"latent_dim": 256, "ff_size": 1024, "num_layers": 6, "num_heads": 4}

@@ -13,7 +13,7 @@ import signal
 import sys
 from pathlib import Path
 
-from lightning_realign.data.build import build_from_joints
+from lightning_realign.data.build.build import build_from_joints
 
 
 def is_file_operation(event):

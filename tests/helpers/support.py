@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from lightning_realign.data.formats import Caption, save_array_atomic, write_lines_atomic, write_text_atomic
+from lightning_realign.data.formats import Caption
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.motion import Skeleton, extract_features, feature_statistics, load_skeleton
 
 _VERBS = ("walks", "runs", "jumps", "turns", "waves", "kicks", "bows", "claps")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.fixed_weights import fixed_state
+from tests.helpers.fixed_weights import fixed_state
 
 WORDS = ("a", "person", "man", "walks", "walk", "turns", "left", "slowly", "s")
 START, END = "<|startoftext|>", "<|endoftext|>"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_realign.checkpoint import SPEC_KEY, diffusion_spec, reward_spec, vae_spec
+from lightning_realign.checkpoints.bundles import SPEC_KEY, diffusion_spec, reward_spec, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton

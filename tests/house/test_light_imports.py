@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.cli_bench import ROOT
+from tests.helpers.cli_bench import ROOT
 
 HEAVY = ("torch", "lightning", "transformers", "sentence_transformers", "diffusers", "matplotlib", "wandb", "scipy")
 HELP = """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lightning_realign.data.formats import write_text_atomic
-from tests.support import write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, use_hashed_text, write_generator, write_reward
+from lightning_realign.files.atomic import write_text_atomic
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, use_hashed_text, write_generator, write_reward
 
 STAND = {"actions": [{"family": "stand"}]}
 

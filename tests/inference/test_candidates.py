@@ -14,7 +14,7 @@ from lightning_realign.guidance import GuidanceConfig
 from lightning_realign.inference import GuidedGeneration
 from lightning_realign.inference.pipeline import GuidedPipeline
 from lightning_realign.inference.prompt import generate
-from tests.generators.published_momask import write_momask
+from tests.helpers.published_momask import write_momask
 from tests.inference.test_generation import make_trainer
 
 TEXTS, IDS, LENGTHS = ("a person walks", "a person jumps"), ("one", "two"), torch.tensor([24, 40])

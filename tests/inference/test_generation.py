@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.callbacks.writer import PredictionWriter
-from lightning_realign.checkpoint import load_reward
+from lightning_realign.checkpoints.bundles import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.evaluation.judging import Judge
+from lightning_realign.evaluation.measurement import FIGURES
 from lightning_realign.generators import load_generator
 from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.guidance.retrieval import load_or_build_index
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.judging import Judge
-from lightning_realign.inference.measurement import FIGURES
+from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.motion import load_skeleton, recover_joints
-from tests.guided_toys import plain_sampling
+from lightning_realign.rewards.index import load_or_build_index
+from tests.helpers.guided_toys import plain_sampling
 
 SETTINGS = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0}
 TEST_IDS = {f"{number:06d}" for number in range(14, 21)}
@@ -36,10 +36,10 @@ LEFT = (("table", "json"), ("samples", "safetensors"))
 SCRIPT = """
 import sys
 import lightning as L
-from lightning_realign.callbacks.writer import PredictionWriter
+from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.judging import Judge
+from lightning_realign.evaluation.judging import Judge
 
 data, generator, reward, out = sys.argv[1:]
 draws = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
@@ -226,7 +226,7 @@ def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monke
 def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
     """A clock that goes on by one second whenever it is read: a batch takes one, whatever its size."""
     ticks = itertools.count()
-    monkeypatch.setattr("lightning_realign.inference.cost.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("lightning_realign.evaluation.cost.time.perf_counter", lambda: float(next(ticks)))
     table = run_test(bench, tmp_path, batch_size=7, rows=["unguided"])
     assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
 

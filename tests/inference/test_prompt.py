@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_realign.checkpoint import load_reward
+from lightning_realign.checkpoints.bundles import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.guidance.retrieval import RewardIndex, index_path, load_or_build_index, reward_fingerprint
 from lightning_realign.inference.prompt import check_prompts, frames_of, generate
 from lightning_realign.motion import load_skeleton
+from lightning_realign.rewards.index import RewardIndex, index_path, load_or_build_index, reward_fingerprint
 
 FAST = {"steps": 3, "cfg_scale": 2.0}
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoint import SPEC_KEY, load_diffusion, reward_spec
+from lightning_realign.checkpoints.bundles import SPEC_KEY, load_diffusion, reward_spec
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.evaluation.judging import Judge
 from lightning_realign.guidance import GuidanceConfig, ParticleConfig
-from lightning_realign.guidance.physical import FootSkating, Jerkiness
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.judging import Judge
 from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.rewarding import build_reward
+from lightning_realign.inference.rewards import build_reward
 from lightning_realign.models import RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton
+from lightning_realign.rewards.physical import FootSkating, Jerkiness
 from lightning_realign.types import zero_padding
+from tests.helpers.tiny_models import ENCODER, TEXT_SIZE, dataset_normaliser, write_reward
 from tests.inference.test_generation import TEST_IDS, make_trainer, predict, run_test
-from tests.tiny_models import ENCODER, TEXT_SIZE, dataset_normaliser, write_reward
 
 TEXTS, IDS, LENGTHS = ("a person walks", "somebody jumps"), ("one", "two"), torch.tensor([24, 16])
 HUMAN = load_skeleton("humanml3d")

@@ -12,7 +12,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, ParticleConfig
 from lightning_realign.inference import GuidedGeneration
 from lightning_realign.inference.pipeline import GuidedPipeline
-from tests.generators.published_momask import write_momask
+from tests.helpers.published_momask import write_momask
 from tests.inference.test_generation import make_trainer
 
 TEXTS, LENGTHS, IDS = ("a person walks", "somebody jumps"), torch.tensor([24, 16]), ("one", "two")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.callbacks.writer import Prediction, file_stem, write_predictions
 from lightning_realign.errors import DataError
+from lightning_realign.inference.writer import Prediction, file_stem, write_predictions
 from lightning_realign.motion import load_skeleton, recover_joints
 from lightning_realign.types import GeneratedMotions
 

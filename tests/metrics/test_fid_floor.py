@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_realign.metrics import FrechetDistance
-from lightning_realign.metrics.generation_functional import frechet_distance, gaussian_of
-from tests.metrics.correlated import embeddings
+from lightning_realign.metrics.functional.generation import frechet_distance, gaussian_of
+from tests.helpers.correlated import embeddings
 
 SPLITS = 200
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from lightning_realign.metrics.generation_functional import (
+from lightning_realign.metrics.functional.generation import (
     Gaussian,
     diversity,
     draw,
@@ -19,7 +19,7 @@ from lightning_realign.metrics.generation_functional import (
     pools_of,
     r_precision,
 )
-from tests.metrics.correlated import COUNT, embeddings, reference_r_precision
+from tests.helpers.correlated import COUNT, embeddings, reference_r_precision
 
 
 def sqrtm_distance(first, second):

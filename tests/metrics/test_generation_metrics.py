@@ -10,7 +10,7 @@ import torch
 
 from lightning_realign.errors import DataError
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, MultiModality, RPrecision
-from lightning_realign.metrics.generation_functional import (
+from lightning_realign.metrics.functional.generation import (
     diversity,
     frechet_distance,
     gaussian_of,
@@ -19,7 +19,7 @@ from lightning_realign.metrics.generation_functional import (
     pools_of,
     r_precision,
 )
-from tests.metrics.correlated import COUNT, embeddings, reference_r_precision
+from tests.helpers.correlated import COUNT, embeddings, reference_r_precision
 
 IDS = [f"clip{i}" for i in range(COUNT)]
 CAPTIONS = [f"a person does number {i % 25}" for i in range(COUNT)]

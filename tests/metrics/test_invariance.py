@@ -8,8 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.utils.data import DataLoader
 
-from tests.metrics.correlated import COUNT
-from tests.metrics.every_metric import Samples, figures_of
+from tests.helpers.correlated import COUNT
+from tests.helpers.every_metric import Samples, figures_of
 
 SIZES = (1, 7, 32)
 # By the number of ranks: each one's samples, uneven, some of them seen by two.

@@ -10,7 +10,7 @@ import torch
 
 from lightning_realign.errors import DataError
 from lightning_realign.metrics import FootHeight, FootSkatingRatio, GroundPenetration, Jerk
-from lightning_realign.metrics.physical_functional import (
+from lightning_realign.metrics.functional.physical import (
     foot_height,
     foot_skating_ratio,
     ground_penetration,

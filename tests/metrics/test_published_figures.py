@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.metrics.functional import median_rank, recall_at_k, retrieval_ranks
-from lightning_realign.metrics.generation_functional import (
+from lightning_realign.metrics.functional.generation import (
     diversity,
     frechet_distance,
     gaussian_of,
@@ -18,7 +17,8 @@ from lightning_realign.metrics.generation_functional import (
     multimodality,
     r_precision,
 )
-from lightning_realign.metrics.physical_functional import foot_skating_ratio
+from lightning_realign.metrics.functional.physical import foot_skating_ratio
+from lightning_realign.metrics.functional.retrieval import median_rank, recall_at_k, retrieval_ranks
 from lightning_realign.motion import load_skeleton
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_realign.metrics import RetrievalByLevel, RetrievalMetrics
-from lightning_realign.metrics.functional import (
+from lightning_realign.metrics.functional.retrieval import (
     cosine_similarity_matrix,
     median_rank,
     pool_order,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lightning_realign.errors import DataError
-from lightning_realign.hashing import stable_key
+from lightning_realign.files.hashing import stable_key
 from lightning_realign.metrics import RetrievalMetrics, RetrievalProtocols
-from lightning_realign.metrics.functional import cosine_similarity_matrix, retrieval_ranks, retrieval_scores
+from lightning_realign.metrics.functional.retrieval import cosine_similarity_matrix, retrieval_ranks, retrieval_scores
 from lightning_realign.metrics.protocols import dissimilar_subset, similar_captions, small_batches
 
 COUNT = 70

@@ -9,8 +9,7 @@ import pytest
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import load_skeleton
-from lightning_realign.motion.bvh import BvhMotion, read_bvh
-from lightning_realign.motion.bvh_mapping import (
+from lightning_realign.motion.bvh.mapping import (
     choose_mapping,
     convert,
     detect_unit,
@@ -25,7 +24,8 @@ from lightning_realign.motion.bvh_mapping import (
     turn_up,
     upward,
 )
-from tests.bvh_files import BODY, bvh_text, stick_body, swaying_rows
+from lightning_realign.motion.bvh.read import BvhMotion, read_bvh
+from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows
 
 
 @pytest.fixture

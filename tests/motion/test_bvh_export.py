@@ -9,12 +9,12 @@ import torch
 from lightning_realign.__main__ import main
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import extract_features, load_skeleton
-from lightning_realign.motion.bvh import read_bvh
-from lightning_realign.motion.bvh_export import _euler, write_bvh
-from lightning_realign.motion.bvh_pose import solve_pose
+from lightning_realign.motion.bvh.pose import solve_pose
+from lightning_realign.motion.bvh.read import read_bvh
+from lightning_realign.motion.bvh.write import _euler, write_bvh
 from lightning_realign.motion.export import export_motions, load_joints
 from lightning_realign.motion.rotations import conjugate, multiply
-from tests.bvh_files import BODY, bvh_text, stick_body, swaying_rows
+from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows
 
 UNIT = {"metre": 0.01, "millimetre": 10.0}
 

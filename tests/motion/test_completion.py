@@ -7,7 +7,7 @@ import torch
 
 from lightning_realign.motion import extract_features, load_skeleton, recover_joints
 from lightning_realign.motion.completion import complete_features, position_features
-from tests.motion.moving import moving_joints
+from tests.helpers.moving import moving_joints
 
 
 @pytest.mark.parametrize(("name", "size"), [("humanml3d", 67), ("kit", 64)])

@@ -5,16 +5,16 @@ import struct
 
 import numpy as np
 import pytest
-from moving import moving_joints
 from scipy.spatial.transform import Rotation, Slerp
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import load_skeleton
-from lightning_realign.motion.bvh import read_bvh
-from lightning_realign.motion.bvh_export import write_bvh
+from lightning_realign.motion.bvh.read import read_bvh
+from lightning_realign.motion.bvh.write import write_bvh
 from lightning_realign.motion.export import export_motions
 from lightning_realign.motion.gltf import write_glb
-from tests.own_skeletons import random_skeleton
+from tests.helpers.moving import moving_joints
+from tests.helpers.own_skeletons import random_skeleton
 
 TYPES = {5126: np.float32, 5123: np.uint16}
 SIZES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from moving import moving_joints
 
 from lightning_realign.errors import FeatureSpecError
 from lightning_realign.motion import (
@@ -15,6 +14,7 @@ from lightning_realign.motion import (
 from lightning_realign.motion.features import face_forward, place_at_origin
 from lightning_realign.motion.kinematics import uniform_skeleton
 from lightning_realign.motion.rotations import about_y, rotate
+from tests.helpers.moving import moving_joints
 
 SKELETONS = ("humanml3d", "kit")
 CLIPS = ("000000", "012314", "M010968")

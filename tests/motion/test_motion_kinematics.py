@@ -3,7 +3,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from moving import moving_joints
 from scipy.ndimage import gaussian_filter1d
 
 from lightning_realign.errors import ConfigError
@@ -17,6 +16,7 @@ from lightning_realign.motion.kinematics import (
     inverse_kinematics,
     uniform_skeleton,
 )
+from tests.helpers.moving import moving_joints
 
 
 @pytest.fixture(params=["humanml3d", "kit"])

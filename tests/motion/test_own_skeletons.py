@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from moving import moving_joints
 
-from lightning_realign.metrics.physical_functional import foot_height, foot_skating_ratio, ground_penetration, jerk
+from lightning_realign.metrics.functional.physical import foot_height, foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import (
     extract_features,
     feature_statistics,
@@ -15,14 +14,15 @@ from lightning_realign.motion import (
     recover_joints,
     recover_joints_from_rotations,
 )
-from lightning_realign.motion.bvh import read_bvh
-from lightning_realign.motion.bvh_export import write_bvh
+from lightning_realign.motion.bvh.read import read_bvh
+from lightning_realign.motion.bvh.write import write_bvh
 from lightning_realign.motion.features import face_forward, place_at_origin
 from lightning_realign.motion.kinematics import bone_lengths, uniform_skeleton
 from lightning_realign.motion.mirror import mirror_features, mirror_joints
 from lightning_realign.motion.rotations import about_y, rotate
-from tests.bvh_files import bvh_text, swaying_rows
-from tests.own_skeletons import random_skeleton, random_spec
+from tests.helpers.bvh_files import bvh_text, swaying_rows
+from tests.helpers.moving import moving_joints
+from tests.helpers.own_skeletons import random_skeleton, random_spec
 
 SEEDS = range(24)
 

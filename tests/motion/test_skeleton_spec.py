@@ -17,12 +17,12 @@ from lightning_realign.motion import (
     skeleton_of_reference,
     skeleton_reference,
 )
-from lightning_realign.motion.joint_names import joint_side
 from lightning_realign.motion.mirror import mirror_features
-from lightning_realign.motion.skeleton_parse import parse_spec
-from lightning_realign.motion.skeleton_spec import read_skeleton, skeleton_yaml
-from tests.own_skeletons import STUDIO as SPEC
-from tests.own_skeletons import random_skeleton, random_spec, write_spec
+from lightning_realign.motion.skeleton.joint_names import joint_side
+from lightning_realign.motion.skeleton.parse import parse_spec
+from lightning_realign.motion.skeleton.spec import read_skeleton, skeleton_yaml
+from tests.helpers.own_skeletons import STUDIO as SPEC
+from tests.helpers.own_skeletons import random_skeleton, random_spec, write_spec
 
 
 def test_a_spec_of_names_and_vectors(tmp_path):

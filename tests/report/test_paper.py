@@ -12,7 +12,7 @@ from lightning_realign.evaluation.table import interval, write_table
 from lightning_realign.report import paper
 from lightning_realign.report.layout import paper_csv, paper_text
 from lightning_realign.report.paper import GENERATION
-from tests.report.cases import GENERATION_SETTINGS, OWN, PUBLISHED, RETRIEVAL_SETTINGS, data, judged, recalls
+from tests.helpers.report_cases import GENERATION_SETTINGS, OWN, PUBLISHED, RETRIEVAL_SETTINGS, data, judged, recalls
 
 
 def test_measured_rows_have_the_real_one_first_and_published_rows_are_marked(tables):

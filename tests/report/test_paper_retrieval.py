@@ -4,7 +4,7 @@ import pytest
 
 from lightning_realign.report import paper
 from lightning_realign.report.layout import paper_text
-from tests.report.cases import RETRIEVAL_SETTINGS, data, recalls
+from tests.helpers.report_cases import RETRIEVAL_SETTINGS, data, recalls
 
 
 @pytest.mark.parametrize(

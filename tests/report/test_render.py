@@ -11,11 +11,11 @@ from PIL import Image
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import load_skeleton
-from lightning_realign.report import render as render_module
-from lightning_realign.report.clip import default_titles, load_clip
-from lightning_realign.report.compare import pick_pair
-from lightning_realign.report.render import render, render_strip
-from lightning_realign.report.scene import LIMBS, Camera, Panel, plan_views
+from lightning_realign.report.pictures import render as render_module
+from lightning_realign.report.pictures.clip import default_titles, load_clip
+from lightning_realign.report.pictures.compare import pick_pair
+from lightning_realign.report.pictures.render import render, render_strip
+from lightning_realign.report.pictures.scene import LIMBS, Camera, Panel, plan_views
 
 
 def standing(name="humanml3d"):

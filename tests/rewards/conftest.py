@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.rewards.published_rewards import NAME, SMALL, hollow, spm_state, write_statistics, write_tmr
+from tests.helpers.published_rewards import NAME, SMALL, hollow, spm_state, write_statistics, write_tmr
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from guided_toys import FEATURES, TOKEN, FunctionReward, normaliser_of, tiny_diffusion, tiny_reward, toy_encoder
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
@@ -22,6 +21,15 @@ from lightning_realign.guidance import (
 )
 from lightning_realign.models import LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.types import zero_padding
+from tests.helpers.guided_toys import (
+    FEATURES,
+    TOKEN,
+    FunctionReward,
+    normaliser_of,
+    tiny_diffusion,
+    tiny_reward,
+    toy_encoder,
+)
 
 TEXTS, LENGTHS = ["a person walks", "a person runs", "a person waves twice"], torch.tensor([9, 30, 17])
 

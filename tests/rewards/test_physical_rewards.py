@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from guided_toys import GaussianGenerator
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import BestOfN, GuidanceConfig, ParticleConfig, ParticleSteering, RewardGuidedSampler
-from lightning_realign.guidance.physical import FootSkating, Jerkiness, JointReward, Penetration
-from lightning_realign.metrics.physical_functional import foot_skating_ratio, ground_penetration, jerk
+from lightning_realign.metrics.functional.physical import foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Normaliser, load_skeleton, recover_joints
+from lightning_realign.rewards.physical import FootSkating, Jerkiness, JointReward, Penetration
+from tests.helpers.guided_toys import GaussianGenerator
 
 HUMAN, KIT = load_skeleton("humanml3d"), load_skeleton("kit")
 REWARDS = (FootSkating, Jerkiness, Penetration)

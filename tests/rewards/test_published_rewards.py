@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
-from lightning_realign.evaluators import load_evaluator
-from lightning_realign.guidance.reward import DualAlignmentReward
-from lightning_realign.inference.judging import Judge, kinship
+from lightning_realign.evaluation.judges import load_evaluator
+from lightning_realign.evaluation.judging import Judge, kinship
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.realign import read_name
+from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.types import TextFeatures
-from tests.rewards.published_rewards import NAME, SPM_NAME, write_statistics
-from tests.tiny_models import use_hashed_text
+from tests.helpers.published_rewards import NAME, SPM_NAME, write_statistics
+from tests.helpers.tiny_models import use_hashed_text
 
 LENGTHS = torch.tensor([24, 17])
 

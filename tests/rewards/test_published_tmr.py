@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
+from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.errors import CheckpointError, DataError
-from lightning_realign.hashing import checkpoint_sha256
 from lightning_realign.models.tmr import TMR
 from lightning_realign.rewards import load_reward
-from tests.rewards.published_rewards import SMALL, tmr_config, tmr_state
+from tests.helpers.published_rewards import SMALL, tmr_config, tmr_state
 
 
 def test_tmr_is_read_from_its_folder(tmr, tmp_path):

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_realign.checkpoint import load_reward
+from lightning_realign.checkpoints.bundles import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.guidance import retrieval
-from lightning_realign.guidance.retrieval import RewardIndex, build_index, load_or_build_index, reward_fingerprint
-from tests.support import write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, write_reward
+from lightning_realign.rewards import index as retrieval
+from lightning_realign.rewards.index import RewardIndex, build_index, load_or_build_index, reward_fingerprint
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, write_reward
 
 SIZE = 9
 

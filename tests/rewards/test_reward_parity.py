@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lightning_realign.guidance.reward import DualAlignmentReward, reward_gradient
 from lightning_realign.models import MotionVAE
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.reward import DualAlignmentReward, reward_gradient
 from lightning_realign.types import TextFeatures
-from tests.fixed_weights import fixed_input, fixed_state, golden, relative_error
-from tests.rewards.published_rewards import GOLDEN, SIZES, SPM_NAME, spm_state, write_statistics, write_tmr
+from tests.helpers.fixed_weights import fixed_input, fixed_state, golden, relative_error
+from tests.helpers.published_rewards import GOLDEN, SIZES, SPM_NAME, spm_state, write_statistics, write_tmr
 
 LENGTHS, TEXT_LENGTHS = torch.tensor([24, 17]), torch.tensor([9, 5])
 DTYPES = {"float32": (torch.float32, 1e-5), "float64": (torch.float64, 1e-10)}

@@ -6,14 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from guided_toys import FEATURES, FunctionReward, GaussianGenerator, normaliser_of, tiny_reward, toy_encoder
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import convert_normalisation
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, WeightedRewards
-from lightning_realign.guidance.physical import Jerkiness
 from lightning_realign.motion import load_skeleton
+from lightning_realign.rewards.physical import Jerkiness
 from lightning_realign.types import zero_padding
+from tests.helpers.guided_toys import (
+    FEATURES,
+    FunctionReward,
+    GaussianGenerator,
+    normaliser_of,
+    tiny_reward,
+    toy_encoder,
+)
 
 TEXTS, LENGTHS, IDS = ("a person walks", "a bow"), torch.tensor([9, 6]), ("one", "two")
 

@@ -18,7 +18,7 @@ from lightning_realign.sweep import read_sweep, run_sweep
 from lightning_realign.sweep.search import search
 from lightning_realign.sweep.spec import schema_violations
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 TOY = """

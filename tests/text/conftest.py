@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.text.tiny_encoders import CLIP_SIZES, write_clip, write_distilbert
+from tests.helpers.tiny_encoders import CLIP_SIZES, write_clip, write_distilbert
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.files.cache import cache_folder
 from lightning_realign.text import CachedTextEncoder, cache, load_text_encoder
 from lightning_realign.text.encoder import EncodedCaption
 
@@ -166,7 +167,7 @@ def test_default_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("REALIGN_CACHE", str(tmp_path))
     assert CachedTextEncoder("all-MiniLM-L6-v2").folder.parent == tmp_path / "text"
     monkeypatch.delenv("REALIGN_CACHE")
-    assert cache.default_cache_dir().parts[-3:] == (".cache", "lightning_realign", "text")
+    assert cache_folder("text").parts[-3:] == (".cache", "lightning_realign", "text")
 
 
 def test_no_captions(make, stand_in):

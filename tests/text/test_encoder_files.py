@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightning_realign.convert import convert
+from lightning_realign.checkpoints.convert import convert
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.text import TEXT_SIZES, CachedTextEncoder, load_text_encoder, text_sizes
 from lightning_realign.text.encoder import encoder_identity
+from tests.helpers.tiny_encoders import CLIP_SIZES, write_clip
 from tests.text.test_encoder import write_tiny_t5
-from tests.text.tiny_encoders import CLIP_SIZES, write_clip
 
 SHORT = "clip-vit-base-patch32-22"
 REVISION = "c237dc49a33fc61debc9276459120b7eac67e7ef"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_realign.text import load_text_encoder, text_sizes
-from tests.fixed_weights import golden, relative_error
+from tests.helpers.fixed_weights import golden, relative_error
 
 ROWS = golden(Path(__file__).parent / "golden" / "clip.json")["rows"]
 CAPTIONS = [row["caption"] for row in ROWS]

@@ -15,7 +15,7 @@ from lightning_realign.text.word_vectors import (
     plain_tokens,
     read_word_vectors,
 )
-from tests.evaluators.published_files import WORDS, write_glove
+from tests.helpers.published_evaluators import WORDS, write_glove
 
 
 def decoded(vocabulary, tokens):

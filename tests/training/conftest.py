@@ -8,8 +8,8 @@ import torch
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.text import CachedTextEncoder, EncodedCaption
-from tests.support import write_tiny_dataset
-from tests.training.helpers import trainer, vae_module
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.training_runs import trainer, vae_module
 
 ENCODER = "all-MiniLM-L6-v2"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_realign.types import MotionTextBatch
-from tests.training.ddp_run import make_data, make_module, run
+from tests.helpers.ddp_run import make_data, make_module, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ def two_ranks(root, cache, folder):
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     variables = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.training.ddp_run", str(root), cache, str(folder)]
+    command = [sys.executable, "-m", "tests.helpers.ddp_run", str(root), cache, str(folder)]
     ranks = [
         subprocess.Popen(
             command, cwd=ROOT, env=os.environ | variables | {"LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from lightning_realign.checkpoint import load_diffusion, load_vae
+from lightning_realign.checkpoints.bundles import load_diffusion, load_vae
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.training import DiffusionTraining
 from lightning_realign.types import MotionTextBatch
-from tests.training.helpers import LossRecord, StopAfter, diffusion_module, trainer
+from tests.helpers.training_runs import LossRecord, StopAfter, diffusion_module, trainer
 
 
 def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache, vae_path):

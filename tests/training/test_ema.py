@@ -5,8 +5,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from lightning_realign.checkpoint import load_diffusion, load_reward, load_vae
-from tests.training.helpers import LossRecord, StopAfter, diffusion_module, reward_module, trainer, vae_module
+from lightning_realign.checkpoints.bundles import load_diffusion, load_reward, load_vae
+from tests.helpers.training_runs import LossRecord, StopAfter, diffusion_module, reward_module, trainer, vae_module
 
 DECAY = 0.8
 

@@ -6,14 +6,14 @@ import torch
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluators import load_evaluator
+from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.metrics import MatchingDistance, RPrecision
 from lightning_realign.models import EvaluatorArchitecture
 from lightning_realign.text.word_vectors import plain_tokens
 from lightning_realign.training import EvaluatorTraining
 from lightning_realign.training.margin import draw_mismatches, every_mismatch, margin_losses
-from tests.evaluators.published_files import WORDS, write_glove
-from tests.training.helpers import LossRecord, StopAfter, as_trained, trainer
+from tests.helpers.published_evaluators import WORDS, write_glove
+from tests.helpers.training_runs import LossRecord, StopAfter, as_trained, trainer
 
 NETWORK = EvaluatorArchitecture(16, 24, 24, 24, 16, 32, dropout=0.0)
 

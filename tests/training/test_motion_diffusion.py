@@ -6,13 +6,13 @@ import lightning as L
 import pytest
 import torch
 
+from lightning_realign.checkpoints.motion_diffusion import load_motion_diffusion
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
-from lightning_realign.generators.bundle import load_motion_diffusion
 from lightning_realign.guidance import RewardGuidedSampler
-from lightning_realign.models.mdm import MotionDenoiserArchitecture
+from lightning_realign.models.published.mdm import MotionDenoiserArchitecture
 from lightning_realign.training import MotionDiffusionTraining
-from tests.training.helpers import LossRecord, StopAfter, trainer
+from tests.helpers.training_runs import LossRecord, StopAfter, trainer
 
 SMALL = MotionDenoiserArchitecture(width=32, layers=2, heads=2, feedforward=48, mask_frames=True, patch=4)
 FORMS = {

@@ -8,7 +8,7 @@ from lightning_realign.models import MotionVAE
 from lightning_realign.models.blocks import group_frames
 from lightning_realign.training import principal
 from lightning_realign.training.principal import principal_components, start_as_identity, start_from_components
-from tests.training.helpers import trainer, vae_module
+from tests.helpers.training_runs import trainer, vae_module
 
 FEATURES, PATCH, RANK = 6, 4, 5
 

@@ -6,8 +6,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
-from tests.support import write_tiny_dataset
-from tests.training.helpers import LossRecord, StopAfter, trainer, vae_module
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.training_runs import LossRecord, StopAfter, trainer, vae_module
 
 STEPS = 6
 

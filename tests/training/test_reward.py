@@ -8,12 +8,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_realign.checkpoint import load_reward
+from lightning_realign.checkpoints.bundles import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
 from lightning_realign.training.draws import RewardDraws, TimestepLaw
-from tests.training.helpers import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
+from tests.helpers.training_runs import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
 
 
 def prepared(module, data):

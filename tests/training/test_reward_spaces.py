@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lightning_realign.checkpoint import load_reward, load_vae
+from lightning_realign.checkpoints.bundles import load_reward, load_vae
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import RewardArchitecture
-from tests.training.helpers import SIZES, LossRecord, StopAfter, diffusion_module, reward_module, trainer
+from tests.helpers.training_runs import SIZES, LossRecord, StopAfter, diffusion_module, reward_module, trainer
 
 PATCHES = {"latent": 1, "decoded": 4}
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_realign.checkpoint import load_vae
+from lightning_realign.checkpoints.bundles import load_vae
 from lightning_realign.errors import ConfigError
 from lightning_realign.motion import recover_joints
 from lightning_realign.training import VAETraining
 from lightning_realign.types import Gaussian
-from tests.training.helpers import LossRecord, StopAfter, trainer, vae_module
+from tests.helpers.training_runs import LossRecord, StopAfter, trainer, vae_module
 
 
 def prepared(module, data):

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_realign.errors import ConfigError
-from tests.training.helpers import diffusion_module, reward_module, trainer, vae_module
+from tests.helpers.training_runs import diffusion_module, reward_module, trainer, vae_module
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])

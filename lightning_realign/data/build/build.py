@@ -15,18 +15,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_realign.data.formats import (
-    MOTION_FOLDER,
-    SPLITS,
-    TEXT_FOLDER,
-    save_array_atomic,
-    write_lines_atomic,
-    write_text_atomic,
-)
+from lightning_realign.data.formats import MOTION_FOLDER, SPLITS, TEXT_FOLDER
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.data.labels import LABEL_FILE
-from lightning_realign.data.mirroring import MirroredSource
-from lightning_realign.data.motion_source import UP_AXIS, JointFolder, MotionSource
-from lightning_realign.data.partial import Done, PartialBuild, open_partial, source_identity
+from lightning_realign.data.build.mirror import MirroredSource
+from lightning_realign.data.build.sources import UP_AXIS, JointFolder, MotionSource
+from lightning_realign.data.build.resume import Done, PartialBuild, open_partial, source_identity
 from lightning_realign.data.skeletons import write_skeleton
 from lightning_realign.errors import DataError, RealignError
 from lightning_realign.motion import Skeleton, extract_features, feature_statistics, recover_joints

@@ -11,13 +11,13 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_realign.data.caption_source import CaptionFolder, CaptionSource, CaptionTable
+from lightning_realign.data.build.captions import CaptionFolder, CaptionSource, CaptionTable
 from lightning_realign.data.formats import SPLITS, TEXT_FOLDER, Metadata
-from lightning_realign.data.motion_source import read_splits
+from lightning_realign.data.build.sources import read_splits
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import load_skeleton, skeleton_names
-from lightning_realign.motion.bvh import BvhMotion, read_bvh
-from lightning_realign.motion.bvh_mapping import (
+from lightning_realign.motion.bvh.read import BvhMotion, read_bvh
+from lightning_realign.motion.bvh.mapping import (
     JointMapping,
     UpAxis,
     choose_mapping,

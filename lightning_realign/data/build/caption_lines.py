@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_realign.data.formats import parse_caption_line, read_text
-from lightning_realign.data.tagger import Tagger, load_tagger
+from lightning_realign.data.formats import parse_caption_line
+from lightning_realign.files.reading import read_text
+from lightning_realign.data.tagging.tagger import Tagger, load_tagger
 from lightning_realign.errors import DataError
 
 GIVEN = "given"

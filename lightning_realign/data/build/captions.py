@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
-from lightning_realign.data.caption_lines import CaptionLines
+from lightning_realign.data.build.caption_lines import CaptionLines
 from lightning_realign.data.formats import SPLITS
 from lightning_realign.errors import DataError
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.motion_source import MotionSource
+from lightning_realign.data.build.sources import MotionSource
 from lightning_realign.errors import DataError
 from lightning_realign.motion.mirror import mirror_joints, mirror_partners
 

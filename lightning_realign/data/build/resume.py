@@ -26,8 +26,8 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from lightning_realign.data.formats import write_lines_atomic, write_text_atomic
-from lightning_realign.data.motion_source import MotionSource
+from lightning_realign.files.atomic import write_lines_atomic, write_text_atomic
+from lightning_realign.data.build.sources import MotionSource
 from lightning_realign.errors import DataError
 
 logger = logging.getLogger(__name__)

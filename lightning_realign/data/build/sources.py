@@ -8,15 +8,9 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from lightning_realign.data.caption_lines import GIVEN, CaptionLines
-from lightning_realign.data.formats import (
-    SPLITS,
-    TEXT_FOLDER,
-    Metadata,
-    load_array,
-    read_metadata,
-    read_split,
-)
+from lightning_realign.data.build.caption_lines import GIVEN, CaptionLines
+from lightning_realign.data.formats import SPLITS, TEXT_FOLDER, Metadata, read_metadata, read_split
+from lightning_realign.files.reading import load_array
 from lightning_realign.data.labels import LABEL_FILE, read_labels
 from lightning_realign.data.skeletons import SKELETON_FILE, named_skeleton
 from lightning_realign.errors import DataError, FeatureSpecError

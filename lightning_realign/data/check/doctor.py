@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_realign.data.checks import (
+from lightning_realign.data.check.motion import (
     Problem,
     Severity,
     check_captions,
@@ -20,6 +20,7 @@ from lightning_realign.data.checks import (
     check_motion,
     check_tags,
 )
+from lightning_realign.data.check.statistics import check_statistics
 from lightning_realign.data.formats import (
     MOTION_FOLDER,
     QUARANTINE_FILE,
@@ -30,12 +31,11 @@ from lightning_realign.data.formats import (
     read_metadata,
     read_quarantine,
     read_split,
-    write_lines_atomic,
 )
-from lightning_realign.data.packed import has_packed, verify_packed
+from lightning_realign.data.packed.packed import has_packed, verify_packed
 from lightning_realign.data.skeletons import find_skeleton
-from lightning_realign.data.statistics_checks import check_statistics
 from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import write_lines_atomic
 from lightning_realign.motion import Skeleton
 
 EXIT_CODES: Mapping[Severity, int] = {"note": 0, "warning": 1, "error": 2}

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import Caption, load_array, parse_caption_line
+from lightning_realign.data.formats import Caption, parse_caption_line
 from lightning_realign.errors import DataError
+from lightning_realign.files.reading import load_array
 from lightning_realign.motion import Skeleton, recover_joints
 
 Severity = Literal["error", "warning", "note"]

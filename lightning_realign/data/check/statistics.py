@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_realign.data.checks import Problem
+from lightning_realign.data.check.motion import Problem
 from lightning_realign.data.formats import load_statistics
 from lightning_realign.errors import DataError
 from lightning_realign.motion import Skeleton

@@ -21,19 +21,12 @@ from typing import IO, Any
 import numpy as np
 
 from lightning_realign.data.clips import Clip, LeftOut, read_clips
-from lightning_realign.data.formats import (
-    MOTION_FOLDER,
-    SPLITS,
-    TEXT_FOLDER,
-    UNREADABLE_ARRAY,
-    file_sha256,
-    read_json,
-    read_quarantine,
-    read_split,
-    write_text_atomic,
-)
-from lightning_realign.data.mapped import MappedCaptions, MappedClip, MappedFile, caption_line
+from lightning_realign.data.formats import MOTION_FOLDER, SPLITS, TEXT_FOLDER, read_quarantine, read_split
+from lightning_realign.data.packed.mapped import MappedCaptions, MappedClip, MappedFile, caption_line
 from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.hashing import file_sha256
+from lightning_realign.files.reading import UNREADABLE_ARRAY, read_json
 
 PACKED_FOLDER = "packed"
 _FORMAT = 2

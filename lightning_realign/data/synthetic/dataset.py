@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_realign.data.formats import save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.data.synthetic.body import load_body, to_joints
 from lightning_realign.data.synthetic.captions import caption_lines
 from lightning_realign.data.synthetic.grammar import SPLITS, Action, draw_actions, to_attributes
 from lightning_realign.data.synthetic.moves import perform
 from lightning_realign.data.synthetic.tracks import Array
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.motion import Skeleton, extract_features, load_skeleton, recover_joints
 from lightning_realign.motion.normaliser import feature_statistics
 

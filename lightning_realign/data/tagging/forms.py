@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Literal
 
-from lightning_realign.data.tag_lexicon import IRREGULAR_NOUNS, IRREGULAR_VERBS, NOUNS, VERBS
+from lightning_realign.data.tagging.lexicon import IRREGULAR_NOUNS, IRREGULAR_VERBS, NOUNS, VERBS
 
 Form = Literal["base", "s", "ing", "past"]
 

@@ -11,8 +11,8 @@ import importlib
 import re
 from typing import Any, Protocol
 
-from lightning_realign.data.tag_lexicon import ADJECTIVES, ADVERBS, CLOSED, NOUN_FIRST, NOUNS, PARTICLES, VERBS
-from lightning_realign.data.word_forms import noun_lemma, verb_form
+from lightning_realign.data.tagging.forms import noun_lemma, verb_form
+from lightning_realign.data.tagging.lexicon import ADJECTIVES, ADVERBS, CLOSED, NOUN_FIRST, NOUNS, PARTICLES, VERBS
 
 SPACY_MODEL = "en_core_web_sm"
 

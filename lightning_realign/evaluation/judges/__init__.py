@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.evaluators.base import Evaluator
+from lightning_realign.evaluation.judges.base import Evaluator
 from lightning_realign.rewards import Family, load_reward
 
 __all__ = ["EVALUATORS", "Evaluator", "EvaluatorName", "load_evaluator"]
@@ -58,10 +58,10 @@ def _load(
     word_vectors: Path | str | None,
     text_cache: Path | str | None,
 ) -> Evaluator:
-    from lightning_realign.evaluators.bundle import load_evaluator_bundle
-    from lightning_realign.evaluators.guo import GuoEvaluator
-    from lightning_realign.evaluators.published import read_published
-    from lightning_realign.evaluators.tmr import TMREvaluator
+    from lightning_realign.checkpoints.evaluator import load_evaluator_bundle
+    from lightning_realign.evaluation.judges.guo import GuoEvaluator
+    from lightning_realign.evaluation.judges.published import read_published
+    from lightning_realign.evaluation.judges.tmr import TMREvaluator
 
     if name == "guo_published":
         if word_vectors is None:

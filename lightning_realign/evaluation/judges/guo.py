@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lightning_realign.evaluators.bundle import EvaluatorBundle
-from lightning_realign.hashing import weights_fingerprint
+from lightning_realign.checkpoints.evaluator import EvaluatorBundle
+from lightning_realign.files.hashing import weights_fingerprint
 from lightning_realign.text.word_vectors import CaptionReader
 
 

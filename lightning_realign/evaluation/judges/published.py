@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from lightning_realign.checkpoints.evaluator import EvaluatorBundle
+from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
 from lightning_realign.data.formats import load_statistics
 from lightning_realign.errors import CheckpointError, DataError
-from lightning_realign.evaluators.bundle import EvaluatorBundle
+from lightning_realign.files.weights import load_strictly, read_content, state_under
 from lightning_realign.models.evaluator import CONTACTS, MotionTextEvaluator
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.published import channels_read, skeleton_of_size
 from lightning_realign.text.word_vectors import WordVectors, read_word_vectors
-from lightning_realign.weights import load_strictly, read_content, state_under
 
 ENCODERS = ("movement_encoder", "motion_encoder", "text_encoder")
 # Where the archives that hold finest.tar keep the statistics it was trained with.

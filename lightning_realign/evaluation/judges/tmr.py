@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from lightning_realign.checkpoint import RewardBundle
-from lightning_realign.hashing import weights_fingerprint
+from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.files.hashing import weights_fingerprint
 from lightning_realign.text import CachedTextEncoder
 
 

@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
+from lightning_realign.diffusion.steps import Walk
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.stepping import Walk
 
 Field = Callable[[Tensor, float], Tensor]
 """(noisy codes [B, n, C], time or step) -> the network's output."""

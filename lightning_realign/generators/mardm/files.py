@@ -8,15 +8,21 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lightning_realign.checkpoints.published import (
+    channels_read,
+    numbered,
+    published_weights,
+    sizes_of_weights,
+    skeleton_of_size,
+)
 from lightning_realign.errors import CheckpointError, ConfigError
+from lightning_realign.files.weights import load_strictly
 from lightning_realign.generators.base import LoadOptions, read_normaliser
-from lightning_realign.models.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
-from lightning_realign.models.motion_codec import CodecArchitecture
+from lightning_realign.models.published.mardm import MARDMArchitecture, MaskedCodeTransformer, MotionAutoencoder
+from lightning_realign.models.published.motion_codec import CodecArchitecture
 from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.motion.completion import position_features
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.published import channels_read, numbered, published_weights, sizes_of_weights, skeleton_of_size
-from lightning_realign.weights import load_strictly
 
 # Names of the two published kinds, as they are in the names of their folders; whether the network predicts a velocity.
 _KINDS = {"sit": True, "ddpm": False}

@@ -12,10 +12,10 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
-from lightning_realign.generators.latent_denoising import Denoising, DiffusionDenoising, FlowDenoising
-from lightning_realign.generators.mardm_files import read_parts, read_statistics
-from lightning_realign.generators.token_sampling import masked_shares
-from lightning_realign.models.mardm import MaskedCodeTransformer, MotionAutoencoder
+from lightning_realign.generators.mardm.denoising import Denoising, DiffusionDenoising, FlowDenoising
+from lightning_realign.generators.mardm.files import read_parts, read_statistics
+from lightning_realign.generators.momask.tokens import masked_shares
+from lightning_realign.models.published.mardm import MaskedCodeTransformer, MotionAutoencoder
 from lightning_realign.motion import load_skeleton
 from lightning_realign.motion.completion import complete_features
 from lightning_realign.motion.normaliser import Normaliser

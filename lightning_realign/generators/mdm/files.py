@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_realign.data.formats import read_json
+from lightning_realign.checkpoints.published import channels_read, numbered, skeleton_of_size
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.models.mdm import MotionDenoiserArchitecture, MotionDenoiserKind
+from lightning_realign.files.reading import read_json
+from lightning_realign.models.published.mdm import MotionDenoiserArchitecture, MotionDenoiserKind
 from lightning_realign.motion import Skeleton
-from lightning_realign.published import channels_read, numbered, skeleton_of_size
 
 _STACKS: dict[str, tuple[MotionDenoiserKind, str]] = {
     "trans_enc": ("encoder", "seqTransEncoder"),

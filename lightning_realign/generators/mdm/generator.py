@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_realign.checkpoints.published import sizes_of_weights
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import LoadOptions, Recipe
-from lightning_realign.generators.mdm_files import MDMForm, read_form
+from lightning_realign.generators.mdm.files import MDMForm, read_form
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.network import Facts
-from lightning_realign.models.mdm import MotionDenoiser
+from lightning_realign.models.published.mdm import MotionDenoiser
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.published import sizes_of_weights
 from lightning_realign.types import TextFeatures
-from lightning_realign.weights import load_strictly, read_weights
 
 # Frames of every motion in the published training and evaluation, padding included.
 MAX_FRAMES = 196

@@ -9,12 +9,22 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from lightning_realign.checkpoints.published import (
+    numbered,
+    published_weights,
+    read_options,
+    sizes_of_weights,
+    skeleton_of_size,
+)
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.models.momask import MaskedTransformer, ResidualTransformer, TokenTransformerArchitecture
-from lightning_realign.models.motion_codec import CodecArchitecture
-from lightning_realign.models.residual_vq import ResidualVQVAE
-from lightning_realign.published import numbered, published_weights, read_options, sizes_of_weights, skeleton_of_size
-from lightning_realign.weights import load_strictly
+from lightning_realign.files.weights import load_strictly
+from lightning_realign.models.published.momask import (
+    MaskedTransformer,
+    ResidualTransformer,
+    TokenTransformerArchitecture,
+)
+from lightning_realign.models.published.motion_codec import CodecArchitecture
+from lightning_realign.models.published.residual_vq import ResidualVQVAE
 
 _Network = TypeVar("_Network", MaskedTransformer, ResidualTransformer)
 

@@ -12,8 +12,8 @@ from typing_extensions import Self
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, read_normaliser
 from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
-from lightning_realign.generators.momask_files import MoMaskParts, read_parts
-from lightning_realign.generators.token_sampling import TokenSampling, draw_tokens
+from lightning_realign.generators.momask.files import MoMaskParts, read_parts
+from lightning_realign.generators.momask.tokens import TokenSampling, draw_tokens
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import zero_padding
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.models.momask import MaskedTransformer, ResidualTransformer
-from lightning_realign.models.residual_vq import NO_TOKEN
+from lightning_realign.models.published.momask import MaskedTransformer, ResidualTransformer
+from lightning_realign.models.published.residual_vq import NO_TOKEN
 from lightning_realign.types import valid_mask
 
 GumbelNoise = Callable[[int], Tensor]

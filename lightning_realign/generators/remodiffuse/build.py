@@ -18,7 +18,7 @@ from lightning_realign.data.formats import Metadata, read_metadata
 from lightning_realign.errors import DataError
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
-from lightning_realign.generators.remodiffuse_files import DATABASES, read_denoiser, read_statistics
+from lightning_realign.generators.remodiffuse.files import DATABASES, read_denoiser, read_statistics
 from lightning_realign.motion import Skeleton
 from lightning_realign.text import CachedTextEncoder
 

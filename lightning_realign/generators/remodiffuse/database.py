@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lightning_realign.data.formats import UNREADABLE_ARRAY
 from lightning_realign.errors import DataError, FeatureSpecError
+from lightning_realign.files.reading import UNREADABLE_ARRAY
 
 # How much a difference of lengths counts: similarity times exp(-0.1 |l - l'| / max(l, l')), of all published models.
 LENGTH_WEIGHT = 0.1

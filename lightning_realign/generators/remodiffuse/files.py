@@ -6,15 +6,15 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_realign.checkpoints.published import sizes_of_weights
 from lightning_realign.errors import CheckpointError, DataError
+from lightning_realign.files.weights import load_strictly, read_weights, state_under
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.motiondiffuse import read_sizes, scaled_statistics
-from lightning_realign.generators.remodiffuse_database import DatabaseForm, RetrievalDatabase
-from lightning_realign.models.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
+from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
+from lightning_realign.models.published.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.published import sizes_of_weights
-from lightning_realign.weights import load_strictly, read_weights, state_under
 
 logger = logging.getLogger(__name__)
 

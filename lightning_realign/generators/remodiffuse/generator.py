@@ -22,9 +22,9 @@ from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
 from lightning_realign.generators.network import Facts
-from lightning_realign.generators.remodiffuse_database import RetrievalDatabase
-from lightning_realign.generators.remodiffuse_files import read_database, read_denoiser, read_statistics
-from lightning_realign.models.remodiffuse import ReMoDiffuseDenoiser, RetrievedMotions
+from lightning_realign.generators.remodiffuse.database import RetrievalDatabase
+from lightning_realign.generators.remodiffuse.files import read_database, read_denoiser, read_statistics
+from lightning_realign.models.published.remodiffuse import ReMoDiffuseDenoiser, RetrievedMotions
 from lightning_realign.motion.normaliser import Normaliser
 
 # Timesteps above this are coarse, the others fine, see `Mixture`.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import DataError
-from lightning_realign.metrics.functional import pool_order, retrieval_ranks
+from lightning_realign.metrics.functional.retrieval import pool_order, retrieval_ranks
 
 
 @dataclass(frozen=True)

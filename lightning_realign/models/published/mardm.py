@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.models.latent_head import LatentHead
-from lightning_realign.models.momask import CodeInput, TablePositions
-from lightning_realign.models.motion_codec import (
+from lightning_realign.models.published.momask import CodeInput, TablePositions
+from lightning_realign.models.published.motion_codec import (
     CodecArchitecture,
     MotionDecoder,
     MotionEncoder,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lightning_realign.errors import FeatureSpecError
 from lightning_realign.models.blocks import sinusoid
-from lightning_realign.models.motiondiffuse import (
+from lightning_realign.models.published.motiondiffuse import (
     MotionDiffuseArchitecture,
     StyledFeedForward,
     Stylisation,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.models.motion_codec import (
+from lightning_realign.models.published.motion_codec import (
     CodecArchitecture,
     MotionDecoder,
     MotionEncoder,

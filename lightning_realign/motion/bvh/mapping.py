@@ -1,7 +1,7 @@
 """From the joints of a BVH file to those of a skeleton: name mappings, units, the up axis, and the frame rate.
 
 Mappings are YAML files: `skeleton`, `joints` (per joint of the skeleton a name, or several whose mean is taken), and
-optionally `unit` (metres per unit), one more unit to try. Those shipped are in `motion/mappings/`.
+optionally `unit` (metres per unit), one more unit to try. Those shipped are in `motion/bvh/mappings/`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import yaml
 from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.motion.bvh import BvhMotion
-from lightning_realign.motion.joint_names import joint_side
-from lightning_realign.motion.skeleton import Skeleton
-from lightning_realign.motion.skeleton_spec import load_skeleton
+from lightning_realign.motion.bvh.read import BvhMotion
+from lightning_realign.motion.skeleton.joint_names import joint_side
+from lightning_realign.motion.skeleton.skeleton import Skeleton
+from lightning_realign.motion.skeleton.spec import load_skeleton
 
 UpAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
 UNITS = {"metre": 1.0, "centimetre": 0.01, "millimetre": 0.001, "inch": 0.0254}

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from lightning_realign.errors import DataError
 from lightning_realign.motion import rotations
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 # Degrees per second at which a twist that had to be carried past a singular direction is undone.
 _UNTWIST = 360.0

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign.data.formats import write_text_atomic
+from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.motion import rotations
-from lightning_realign.motion.bvh_pose import Pose, check_joints, solve_pose
-from lightning_realign.motion.skeleton import Skeleton
+from lightning_realign.motion.bvh.pose import Pose, check_joints, solve_pose
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 # Rotations are written in this order: the first turns about an axis of the parent's.
 _ORDER = ("Zrotation", "Xrotation", "Yrotation")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.motion.joint_names import joint_side
+from lightning_realign.motion.skeleton.joint_names import joint_side
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.motion.skeleton import Skeleton
-from lightning_realign.motion.skeleton_fields import SpecFields, read_tree
+from lightning_realign.motion.skeleton.fields import SpecFields, read_tree
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 AXES = {
     "0": (0.0, 0.0, 0.0),

@@ -1,4 +1,4 @@
-"""Skeletons as data: YAML specs, those shipped in `motion/skeletons/` and any user's own, and how a spec travels.
+"""Skeletons as data: YAML specs, those shipped in `builtin/` and any user's own, and how a spec travels.
 
 A spec has the fields of `Skeleton`. Joints may be named or numbered, `parents` follow from `chains` or the other way
 round, and rest directions are axes (`+x`, `-y`, ...) or vectors [x, y, z].
@@ -19,14 +19,14 @@ from typing import Any
 import yaml
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.motion.skeleton import Skeleton
-from lightning_realign.motion.skeleton_parse import AXES, parse_spec
+from lightning_realign.motion.skeleton.parse import AXES, parse_spec
+from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 @functools.cache
 def skeleton_names() -> tuple[str, ...]:
     """The names of the skeletons shipped."""
-    folder = resources.files(__package__) / "skeletons"
+    folder = resources.files(__package__) / "builtin"
     return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
 
 
@@ -86,7 +86,7 @@ def skeleton_of_reference(reference: str) -> Skeleton:
         ConfigError: no skeleton of that name is shipped, or the spec has a mistake.
     """
     if reference in skeleton_names():
-        text = (resources.files(__package__) / "skeletons" / f"{reference}.yaml").read_text(encoding="utf-8")
+        text = (resources.files(__package__) / "builtin" / f"{reference}.yaml").read_text(encoding="utf-8")
         return parse_spec(yaml.safe_load(text), f"{reference}.yaml", reference)
     if not _is_inline(reference):
         raise ConfigError(f"skeleton is {reference!r}, which is not known; choose one of {', '.join(skeleton_names())}")

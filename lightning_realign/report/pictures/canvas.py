@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_realign.data.formats import save_bytes_atomic
+from lightning_realign.files.atomic import save_bytes_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion import Skeleton, skeleton_of_reference
-from lightning_realign.motion.joint_names import Side, joint_side
+from lightning_realign.motion.skeleton.joint_names import Side, joint_side
 
 _REQUIRED = ("joints", "text", "fps", "skeleton")
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_realign.data.formats import read_json
 from lightning_realign.errors import DataError
+from lightning_realign.files.reading import read_json
 from lightning_realign.motion import skeleton_of_reference
-from lightning_realign.report.clip import read_fields
+from lightning_realign.report.pictures.clip import read_fields
 
 
 @dataclass(frozen=True)

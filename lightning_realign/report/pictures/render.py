@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lightning_realign.data.formats import save_bytes_atomic
 from lightning_realign.errors import ConfigError
-from lightning_realign.report.clip import Clip, load_clips
-from lightning_realign.report.scene import LIMBS, Panel, plan_views
+from lightning_realign.files.atomic import save_bytes_atomic
+from lightning_realign.report.pictures.clip import Clip, load_clips
+from lightning_realign.report.pictures.scene import LIMBS, Panel, plan_views
 
 _HOLD = 0.6  # seconds the last frame stays before an animation starts again
 _MAX_FPS = 50.0  # players slow down a GIF whose frames last less than 20 ms

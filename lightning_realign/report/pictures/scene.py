@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lightning_realign.motion.joint_names import Side
-from lightning_realign.report.clip import Clip
+from lightning_realign.motion.skeleton.joint_names import Side
+from lightning_realign.report.pictures.clip import Clip
 
 Array = NDArray[np.float64]
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoint import SPEC_KEY
+from lightning_realign.checkpoints.bundles import SPEC_KEY
+from lightning_realign.checkpoints.evaluator import evaluator_spec
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.evaluators import load_evaluator
-from lightning_realign.evaluators.bundle import evaluator_spec
+from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.models import EvaluatorArchitecture, MotionTextEvaluator
 from lightning_realign.text.word_vectors import Vocabulary
-from tests.support import write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, use_hashed_text, write_reward
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, use_hashed_text, write_reward
 
 COUNT = 41
 

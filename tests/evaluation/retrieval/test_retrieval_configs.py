@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
+from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.data import HumanML3DDataModule, KITMLDataModule
-from lightning_realign.hashing import checkpoint_sha256
-from tests.cli_bench import ROOT, TINY_REWARD, launch_lines, one_error_line, realign
-from tests.retrieval.conftest import write_evaluator
-from tests.rewards.published_rewards import SMALL, hollow, spm_state, write_tmr
-from tests.test_ddp_cli import TWO, launch
+from tests.cli.test_ddp_cli import TWO, launch
+from tests.evaluation.retrieval.conftest import write_evaluator
+from tests.helpers.cli_bench import ROOT, TINY_REWARD, launch_lines, one_error_line, realign
+from tests.helpers.published_rewards import SMALL, hollow, spm_state, write_tmr
 
 CONFIGS = sorted((ROOT / "configs" / "retrieval").glob("*.yaml"))
 WHOLE = "--trainer.limit_test_batches=1.0"

@@ -8,13 +8,15 @@ import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.data.formats import file_sha256, read_split, write_lines_atomic
+from lightning_realign.data.formats import read_split
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
-from lightning_realign.retrieval import RetrievalSystem
-from tests.retrieval.conftest import COUNT, embedded
-from tests.support import write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, write_reward
-from tests.training.helpers import trainer
+from lightning_realign.evaluation import RetrievalSystem
+from lightning_realign.files.atomic import write_lines_atomic
+from lightning_realign.files.hashing import file_sha256
+from tests.evaluation.retrieval.conftest import COUNT, embedded
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, write_reward
+from tests.helpers.training_runs import trainer
 
 SMALL = 12
 

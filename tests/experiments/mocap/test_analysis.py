@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from benchmarks.headline.ablation_sheets import Ablation, against_main
-from benchmarks.headline.analysis import (
+from experiments.mocap.ablation_sheets import Ablation, against_main
+from experiments.mocap.analysis import (
     Training,
     bounded,
     first_replications,
@@ -21,17 +21,17 @@ from benchmarks.headline.analysis import (
     read_training,
     subset_figures,
 )
-from benchmarks.headline.finished import Receipt
+from experiments.mocap.finished import Receipt
 from lightning_realign.data.labels import read_labels
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.difference import Side, differences, per_sample
+from lightning_realign.evaluation.paired import Side, differences, per_sample
 from lightning_realign.evaluation.record import Embeddings
 from lightning_realign.evaluation.scoring import floor_distances, score
-from lightning_realign.metrics.generation_functional import embedding_distance, frechet_distance, gaussian_of
+from lightning_realign.metrics.functional.generation import embedding_distance, frechet_distance, gaussian_of
 from lightning_realign.metrics.keyed import id_keys
-from tests.headline.small_runs import GROUPS, SAMPLES, WIDTH, a_record, a_training, normal
-from tests.support import write_tiny_dataset
+from tests.helpers.small_runs import GROUPS, SAMPLES, WIDTH, a_record, a_training, normal
+from tests.helpers.support import write_tiny_dataset
 
 
 def by_definition(one, other) -> float:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.headline.content import RULES, read_action
-from benchmarks.headline.probes import ContentRules
+from experiments.mocap.content import RULES, read_action
+from experiments.mocap.probes import ContentRules
 from lightning_realign.errors import ConfigError
-from lightning_realign.inference.probes import Task
-from tests.headline.built_figures import SKELETON, gesturing, mirrored, rotated, stepping
+from lightning_realign.evaluation.probes import Task
+from tests.helpers.built_figures import SKELETON, gesturing, mirrored, rotated, stepping
 
 SIDES = {"left": "right", "right": "left"}
 # speed in m/s, its way in degrees (0 ahead, 90 left), net turn in degrees

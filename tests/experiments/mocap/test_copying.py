@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.headline.copying import STRIDE, Gallery, pose_vectors
-from benchmarks.headline.probes import CopyDistance
+from experiments.mocap.copying import STRIDE, Gallery, pose_vectors
+from experiments.mocap.probes import CopyDistance
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
+from lightning_realign.evaluation.probes import Task
 from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.inference.probes import Task
 from lightning_realign.motion import recover_joints
 from lightning_realign.rewards import load_reward
-from tests.headline.built_figures import SKELETON, mirrored, rotated
-from tests.support import random_joints, write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, use_hashed_text, write_reward
+from tests.helpers.built_figures import SKELETON, mirrored, rotated
+from tests.helpers.support import random_joints, write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, use_hashed_text, write_reward
 
 
 def poses(frames, seed):
@@ -122,7 +122,7 @@ def test_what_does_not_apply_is_left_out(training):
 def test_neighbouring_captions_of_a_large_split_keep_their_order(training, monkeypatch):
     probe, data, _ = training
     whole = {caption: gallery.poses for caption, gallery in probe._references.items()}
-    monkeypatch.setattr("benchmarks.headline.probes.ENCODED", 3)
+    monkeypatch.setattr("experiments.mocap.probes.ENCODED", 3)
     probe.prepare(data, "test")
     assert all(np.array_equal(whole[caption], gallery.poses) for caption, gallery in probe._references.items())
     assert list(whole) == list(probe._references)

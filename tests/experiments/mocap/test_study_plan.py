@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.headline.__main__ import main
-from benchmarks.headline.chosen import read_chosen
-from benchmarks.headline.measurements import plan, variants
-from benchmarks.headline.plan import CONFIGS, DEFAULT_OUT, Study
-from benchmarks.headline.units import in_order
+from experiments.mocap.__main__ import main
+from experiments.mocap.chosen import read_chosen
+from experiments.mocap.measurements import plan, variants
+from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.units import in_order
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.errors import ConfigError
 from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
-from tests.cli_bench import ROOT, TINY_RUN, realign
+from tests.helpers.cli_bench import ROOT, TINY_RUN, realign
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_every_row_is_a_setting_that_the_product_knows(cli_bench, tmp_path, monk
 @pytest.mark.parametrize("name", ["test_mld", "test_mld_nearest", "val_mld", "test_pairs", "mld"])
 def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     """Of several configurations laid over each other, as the parser understands them."""
-    pytest.importorskip("benchmarks.headline.probes")
+    pytest.importorskip("experiments.mocap.probes")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["train.py"])
     with pytest.raises(SystemExit) as ended:

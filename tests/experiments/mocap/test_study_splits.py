@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.headline.nearest import stretched, write_nearest
-from benchmarks.headline.splits import build, build_pairs, held_out_pairs, pair_splits, read_pairs, unseen_ids
+from experiments.mocap.nearest import stretched, write_nearest
+from experiments.mocap.splits import build, build_pairs, held_out_pairs, pair_splits, read_pairs, unseen_ids
 from lightning_realign.data import OwnDataModule
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.inference import SampleScoring
+from lightning_realign.evaluation import SampleScoring
 from lightning_realign.motion import feature_statistics, load_skeleton
-from tests.cli_bench import TINY_RUN, realign
-from tests.support import random_joints
-from tests.tiny_models import dataset_normaliser, write_reward
+from tests.helpers.cli_bench import TINY_RUN, realign
+from tests.helpers.support import random_joints
+from tests.helpers.tiny_models import dataset_normaliser, write_reward
 
 CONTENTS = ("walk", "run", "wave", "bow", "turn", "kick", "few")
 STYLES = ("calm", "angry", "old", "young", "proud", "sad")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.headline.__main__ import told
-from benchmarks.headline.runner import run_units
-from benchmarks.headline.units import FOLDER, PlannedUnit, in_order, missing
+from experiments.mocap.__main__ import told
+from experiments.mocap.runner import run_units
+from experiments.mocap.units import FOLDER, PlannedUnit, in_order, missing
 from lightning_realign.errors import ConfigError
-from tests.cli_bench import ROOT
+from tests.helpers.cli_bench import ROOT
 
 COUNTING = """
 import pathlib, sys
@@ -125,8 +125,8 @@ if not given:
 DRIVER = """
 import sys
 from pathlib import Path
-from benchmarks.headline.runner import run_units
-from benchmarks.headline.units import PlannedUnit
+from experiments.mocap.runner import run_units
+from experiments.mocap.units import PlannedUnit
 run_units([PlannedUnit("long", ("python", "-c", sys.argv[2], "{folder}"), resume="checkpoint")], Path(sys.argv[1]))
 """
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks.headline.chosen import read_chosen
-from benchmarks.headline.plan import CONFIGS, DEFAULT_OUT, Study
-from benchmarks.headline.synthetic import EQUAL_COMPUTE, JUDGES, MOTION_REWARD, synthetic_units, variants
-from benchmarks.headline.units import FOLDER, in_order
+from experiments.mocap.chosen import read_chosen
+from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.synthetic import EQUAL_COMPUTE, JUDGES, MOTION_REWARD, synthetic_units, variants
+from experiments.mocap.units import FOLDER, in_order
 from lightning_realign.inference import GuidedGeneration
-from tests.cli_bench import ROOT, realign
+from tests.helpers.cli_bench import ROOT, realign
 
 CHOSEN = read_chosen(ROOT / CONFIGS / "chosen.yaml").generators["synthetic"]
 PLANNED = {unit.name: unit for unit in synthetic_units(Study(Path("raw"), DEFAULT_OUT), CHOSEN)}

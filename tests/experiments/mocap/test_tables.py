@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.headline.analysis import first_replications, pooled_distance
-from benchmarks.headline.finished import Receipt, Unit, finished_units, latest
-from benchmarks.headline.retrieval_levels import Place, read_levels, retrieval_sheets
-from benchmarks.headline.sheets import Sheet
-from benchmarks.headline.slim_receipts import slim_receipt
-from benchmarks.headline.sweep_points import is_chosen, lines, points_of, slices
-from benchmarks.headline.tables import main, write_tables
+from experiments.mocap.analysis import first_replications, pooled_distance
+from experiments.mocap.finished import Receipt, Unit, finished_units, latest
+from experiments.mocap.retrieval_levels import Place, read_levels, retrieval_sheets
+from experiments.mocap.sheets import Sheet
+from experiments.mocap.slim_receipts import slim_receipt
+from experiments.mocap.sweep_points import is_chosen, lines, points_of, slices
+from experiments.mocap.tables import main, write_tables
 from lightning_realign.errors import DataError
-from lightning_realign.evaluation.difference import Difference
+from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.scoring import floor_distances, score
 from lightning_realign.evaluation.table import Interval, interval
-from tests.headline.small_runs import a_record, write_mark, write_run, write_unit
+from tests.helpers.small_runs import a_record, write_mark, write_run, write_unit
 
 
 def receipt(value, rows=("guided",), **settings) -> Receipt:

@@ -7,22 +7,22 @@ import json
 
 import pytest
 import torch
-from guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 
-from benchmarks.headline import trajectory
-from benchmarks.headline.trajectory_report import Place, Trajectories, write_report
+from experiments.mocap import trajectory
+from experiments.mocap.trajectory_report import Place, Trajectories, write_report
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.difference import Side, differences
+from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.generators import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
-from lightning_realign.guidance.compatibility import state_reward
-from lightning_realign.metrics.physical_functional import foot_height
+from lightning_realign.metrics.functional.physical import foot_height
 from lightning_realign.motion import load_skeleton, recover_joints
+from lightning_realign.rewards.compatibility import state_reward
 from lightning_realign.types import zero_padding
-from tests.support import write_tiny_dataset
-from tests.tiny_models import dataset_normaliser, use_hashed_text, write_generator, write_reward
+from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
+from tests.helpers.support import write_tiny_dataset
+from tests.helpers.tiny_models import dataset_normaliser, use_hashed_text, write_generator, write_reward
 
 TEXTS, IDS, LENGTHS = ("walk on", "a person jumps up"), ("one", "two"), torch.tensor([12, 17])
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments.plane import experiment, figures, run
+from experiments.plane.distances import Grid, sliced_wasserstein
+from experiments.plane.experiment import Option, all_options, target_yardstick, tuned
+from experiments.plane.generator import PlaneGenerator, PlaneReward, PrintedWalk, sample_clouds
+from experiments.plane.mixture import Captioned, Mixture, ring
+from experiments.plane.run import run_toy
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, reward_gradient
-from lightning_realign.toy import experiment, figures, run
-from lightning_realign.toy.distances import Grid, sliced_wasserstein
-from lightning_realign.toy.experiment import Option, all_options, target_yardstick, tuned
-from lightning_realign.toy.generator import PlaneGenerator, PlaneReward, PrintedWalk, sample_clouds
-from lightning_realign.toy.mixture import Captioned, Mixture, ring
-from lightning_realign.toy.run import run_toy
 
 LEVELS = (0.01, 0.3, 0.9, 0.999)
 

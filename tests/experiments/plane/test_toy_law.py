@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 
+from experiments.plane import law
+from experiments.plane.distances import sliced_wasserstein
+from experiments.plane.experiment import Option
+from experiments.plane.law import default_plan, draw_clouds, ideal_pair, run_law
+from experiments.plane.mixture import ring
+from experiments.plane.receipt import SCHEDULES, Cell, Plan, ratio
 from lightning_realign.__main__ import main
 from lightning_realign.errors import ConfigError
-from lightning_realign.toy import law
-from lightning_realign.toy.distances import sliced_wasserstein
-from lightning_realign.toy.experiment import Option
-from lightning_realign.toy.law import default_plan, draw_clouds, ideal_pair, run_law
-from lightning_realign.toy.mixture import ring
-from lightning_realign.toy.receipt import SCHEDULES, Cell, Plan, ratio
 
 TINY = Plan((Cell(Option("exact"), 4, 60, 3), Cell(Option(), 4, 60, 2), Cell(Option("clean"), 4, 40, 2, 3)), batch=2)
 

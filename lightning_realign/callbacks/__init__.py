@@ -1,1 +1,0 @@
-"""Lightning callbacks: prediction files, the record of a run, the guard of sweeps."""

@@ -1,0 +1,1 @@
+"""The command line: the trainer's part, the tools, and what they say of mistakes."""

@@ -1,0 +1,1 @@
+"""Checks of motions, statistics and whole data sets."""

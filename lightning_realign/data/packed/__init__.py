@@ -1,0 +1,1 @@
+"""A data set packed into few files that are mapped into memory."""

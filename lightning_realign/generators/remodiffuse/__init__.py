@@ -1,0 +1,1 @@
+"""ReMoDiffuse (arXiv 2304.01116)."""

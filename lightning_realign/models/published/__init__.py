@@ -1,0 +1,1 @@
+"""Networks of published generators, in the form of their checkpoints."""

@@ -1,0 +1,1 @@
+"""BVH files: reading, mapping onto a skeleton, poses, writing."""

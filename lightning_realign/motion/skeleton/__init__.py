@@ -1,0 +1,1 @@
+"""Skeletons and the features that they have."""

@@ -1,0 +1,1 @@
+"""Motions drawn as film strips and animations."""
