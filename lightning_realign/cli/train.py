@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from lightning_realign.checkpoints.bundles import read_resumable
+from lightning_realign.checkpoints.entry import read_resumable
 from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.cli.messages import OneLineErrors, fail
 from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lightning_realign.data.synthetic import judge as oracle
+from lightning_realign.data.synthetic import is_right as oracle
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.cost import Meter
 from lightning_realign.evaluation.probes import Probe, Task, look_at

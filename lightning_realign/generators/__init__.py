@@ -9,10 +9,10 @@ import torch
 
 from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import DrawingGenerator, Generator, LoadOptions, Recipe
+from lightning_realign.generators.base import Generator, LoadOptions, MaskedGenerator, Recipe
 from lightning_realign.types import TextFunction
 
-__all__ = ["FAMILIES", "DrawingGenerator", "Generator", "LoadOptions", "Recipe", "load_generator"]
+__all__ = ["FAMILIES", "Generator", "LoadOptions", "MaskedGenerator", "Recipe", "load_generator"]
 
 # Name of a family -> module of this package and its function (checkpoint, options) -> Generator.
 _LOADERS = {
@@ -42,7 +42,7 @@ def load_generator(
     device: torch.device | str = "cpu",
     text_cache: Path | str | None = None,
     encode: TextFunction | None = None,
-) -> Generator | DrawingGenerator:
+) -> Generator | MaskedGenerator:
     """Load a generator from a checkpoint.
 
     Args:
@@ -69,5 +69,5 @@ def load_generator(
     options = LoadOptions(scheduler, steps, cfg_scale, folder, cache, encode)
     module, function = _LOADERS[name]
     load = getattr(import_module(f"{__name__}.{module}"), function)
-    generator: Generator | DrawingGenerator = load(Path(checkpoint).expanduser(), options).to(device=device)
+    generator: Generator | MaskedGenerator = load(Path(checkpoint).expanduser(), options).to(device=device)
     return generator

@@ -1,4 +1,4 @@
-"""What the guided sampler asks of a text-to-motion generator, and the conversion between normalisations."""
+"""The protocols of text-to-motion generators, how they are loaded, and the conversion between normalisations."""
 
 from __future__ import annotations
 
@@ -197,13 +197,19 @@ class Generator(Protocol):
 
 
 LatentGuide = Callable[[int, Tensor, Callable[[Tensor], Tensor]], Tensor | None]
-"""(denoising step, predicted clean latents [B, n, C], what makes features [B, T, D] of them, in the data set's own
-units and differentiable) -> the reward's gradient with regard to those latents; None where nothing is guided."""
+"""(denoising step, predicted clean latents [B, n, C], function from those to features [B, T, D]) -> gradient.
+
+The function is differentiable, and its features are in the data set's own units. The gradient is the reward's with
+regard to the latents; None where the step is not guided.
+"""
 
 
 @runtime_checkable
-class DrawingGenerator(Protocol):
-    """A generator that draws motions by itself: at most a part of it denoises, which a reward can guide."""
+class MaskedGenerator(Protocol):
+    """A generator with a sampling loop of its own, such as MoMask or MARDM: it fills in masked codes over some rounds.
+
+    At most a part of it denoises latents, and only that part can be guided by a reward.
+    """
 
     @property
     def skeleton(self) -> str:
@@ -215,11 +221,11 @@ class DrawingGenerator(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of its network per motion drawn."""
+        """Evaluations of its networks per generated motion."""
 
     @property
     def denoising_steps(self) -> int:
-        """Steps in which its latents are denoised, each time that they are; 0 where nothing is."""
+        """Steps of each denoising of its latents; 0 if it denoises nothing."""
 
     @property
     def device(self) -> torch.device:
@@ -230,23 +236,23 @@ class DrawingGenerator(Protocol):
         """Its floating-point precision."""
 
     def condition(self, texts: Sequence[str]) -> Any:
-        """What it reads of B captions, so that their features are in the cache."""
+        """What its networks read of B captions. Calling it puts their features into the cache."""
 
-    def draw(
+    def generate(
         self,
         texts: Sequence[str],
         lengths: Tensor,
         noise: Sequence[torch.Generator],
         guide: LatentGuide | None = None,
     ) -> Tensor:
-        """Draw B motions.
+        """Generate B motions.
 
         Args:
             texts: B captions.
             lengths: [B] frames.
-            noise: B generators on the CPU. All that is random in a motion comes from its own, and nothing in it
-                depends on the others.
-            guide: asked at every denoising step.
+            noise: B random generators on the CPU, one per motion. All randomness of a motion comes from its own, so
+                that no motion depends on the others.
+            guide: called at every denoising step.
 
         Returns:
             Features [B, T, D] in the data set's own units, zero beyond a sample's length.

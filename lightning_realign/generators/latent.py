@@ -14,7 +14,7 @@ from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import UNCONDITIONAL_CAPTION, zero_padding
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.bundles import DiffusionBundle
+    from lightning_realign.checkpoints.diffusion import DiffusionBundle
     from lightning_realign.models import LatentSpace
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import DiffusionBundle
+from lightning_realign.checkpoints.diffusion import DiffusionBundle
 from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError

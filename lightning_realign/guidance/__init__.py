@@ -4,7 +4,7 @@ from lightning_realign.diffusion.noise import prompt_id, prompt_ids
 from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.diffusion.steps import make_walk
 from lightning_realign.guidance.best_of import BestOfN
-from lightning_realign.guidance.drawing import DrawingSampler
+from lightning_realign.guidance.masked import MaskedSampler
 from lightning_realign.guidance.particles import ParticleConfig, ParticleSteering
 from lightning_realign.guidance.sampler import RewardGuidedSampler, SampledStates
 from lightning_realign.rewards.decoded import DecodedReward
@@ -15,11 +15,11 @@ from lightning_realign.settings.guidance import GuidanceConfig, Location, Scale
 __all__ = [
     "BestOfN",
     "DecodedReward",
-    "DrawingSampler",
     "DualAlignmentReward",
     "FixedReward",
     "GuidanceConfig",
     "Location",
+    "MaskedSampler",
     "MeanReward",
     "ParticleConfig",
     "ParticleSteering",

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.judging import Judge

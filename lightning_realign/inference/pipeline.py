@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.generators import DrawingGenerator, Generator, load_generator
+from lightning_realign.generators import Generator, MaskedGenerator, load_generator
 from lightning_realign.generators.base import LatentGuide
 from lightning_realign.guidance import (
     BestOfN,
-    DrawingSampler,
     DualAlignmentReward,
     GuidanceConfig,
+    MaskedSampler,
     ParticleConfig,
     ParticleSteering,
     RewardGuidedSampler,
@@ -45,7 +45,7 @@ class CountingGenerator:
         watch: told of that number whenever it grows; None for nobody.
     """
 
-    def __init__(self, generator: Generator | DrawingGenerator) -> None:
+    def __init__(self, generator: Generator | MaskedGenerator) -> None:
         self._generator: Any = generator
         self.calls = 0
         self.watch: Callable[[int], None] | None = None
@@ -58,16 +58,16 @@ class CountingGenerator:
         if self.watch is not None:
             self.watch(self.calls)
 
-    def draw(
+    def generate(
         self,
         texts: Sequence[str],
         lengths: Tensor,
         noise: Sequence[torch.Generator],
         guide: LatentGuide | None = None,
     ) -> Tensor:
-        """The wrapped generator's `draw`."""
+        """The wrapped generator's `generate`."""
         self._count(self._generator.evaluations)
-        features: Tensor = self._generator.draw(texts, lengths, noise, guide)
+        features: Tensor = self._generator.generate(texts, lengths, noise, guide)
         return features
 
     def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
@@ -172,21 +172,21 @@ class GuidedPipeline:
         self._best = None if candidates == 1 or ranks is None else BestOfN(self._guided, ranks, candidates)
 
     def _sampler(
-        self, loaded: Generator | DrawingGenerator, guidance: GuidanceConfig, seed: int, ddim_eta: float
+        self, loaded: Generator | MaskedGenerator, guidance: GuidanceConfig, seed: int, ddim_eta: float
     ) -> Sampler:
         reward = self.rewards.guiding if guidance.active else None
-        if not isinstance(loaded, DrawingGenerator):
+        if not isinstance(loaded, MaskedGenerator):
             return RewardGuidedSampler(self.generator, seed=seed, config=guidance, reward=reward, ddim_eta=ddim_eta)
         if ddim_eta != 0:
             raise ConfigError(f"sampler ddim_eta={ddim_eta}: this generator does not sample with DDIM; leave it out")
-        return DrawingSampler(self.generator, seed, guidance, reward)
+        return MaskedSampler(self.generator, seed, guidance, reward)
 
     def _steered(self, sampler: Sampler) -> Sampler:
         if self.steering is None or self.rewards.learned is None:
             return sampler
         if not isinstance(sampler, RewardGuidedSampler):
             raise ConfigError(
-                f"particles is {self.steering.particles}: this generator draws motions by itself, and has nothing to "
+                f"particles is {self.steering.particles}: this generator has a sampling loop of its own and nothing to "
                 "steer; set particles to 1, and candidates above 1 to keep the best of so many motions"
             )
         return ParticleSteering(sampler, self.rewards.learned, self.steering)

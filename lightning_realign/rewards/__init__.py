@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from lightning_realign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.bundles import RewardBundle
+    from lightning_realign.checkpoints.reward import RewardBundle
 
 __all__ = ["FAMILIES", "Family", "load_reward"]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import vae_spec
+from lightning_realign.checkpoints.vae import vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
 from lightning_realign.motion import recover_joints, skeleton_reference

@@ -14,9 +14,11 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.checkpoints import folder as model_folder
-from lightning_realign.checkpoints.bundles import SPEC_KEY, load_reward, load_vae, read_resumable
+from lightning_realign.checkpoints.entry import SPEC_KEY, read_resumable
 from lightning_realign.checkpoints.folder import checkpoint_sha256, located
 from lightning_realign.checkpoints.hub import PRETRAINED, PretrainedReward, PretrainedVAE, export_model
+from lightning_realign.checkpoints.reward import load_reward
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.evaluation.judges import load_evaluator

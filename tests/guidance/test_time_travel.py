@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import DrawingSampler, GuidanceConfig, RewardGuidedSampler
-from tests.guidance.test_best_of import ToyDraws
+from lightning_realign.guidance import GuidanceConfig, MaskedSampler, RewardGuidedSampler
+from tests.guidance.test_best_of import ToyMasked
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
@@ -129,5 +129,5 @@ def test_settings_out_of_range(settings, message):
 
 
 def test_what_draws_by_itself_does_not_travel():
-    with pytest.raises(ConfigError, match="travel=1: this generator draws motions by itself; set travel to 0"):
-        DrawingSampler(ToyDraws(), config=GuidanceConfig(travel=1))
+    with pytest.raises(ConfigError, match="travel=1: this generator has a sampling loop of its own; set travel to 0"):
+        MaskedSampler(ToyMasked(), config=GuidanceConfig(travel=1))

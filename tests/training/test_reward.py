@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining

@@ -24,10 +24,10 @@ class TokenSampling:
     """How tokens are drawn; the defaults are the published evaluation's on HumanML3D.
 
     Attributes:
-        steps: rounds in which the masked tokens are filled in.
-        cfg_scale: classifier-free guidance of those; 1 is purely conditional, at half the cost.
-        residual_cfg_scale: likewise of the further codebooks.
-        kept: the share of tokens, the likeliest, that one is drawn from.
+        steps: in how many rounds the masked tokens are filled in.
+        cfg_scale: scale of classifier-free guidance there; 1 is purely conditional, at half the cost.
+        residual_cfg_scale: the same for the further codebooks.
+        kept: a token is drawn from this share of all tokens, the likeliest ones.
 
     Raises:
         ConfigError: a setting out of range.
@@ -62,7 +62,7 @@ def draw_tokens(
     noise: GumbelNoise,
     settings: TokenSampling,
 ) -> Tensor:
-    """Tokens [B, n, Q] for text [B, E]; `NO_TOKEN` beyond a motion's `counts` [B], and where the network draws none."""
+    """Tokens [B, n, Q] for text [B, E]: `NO_TOKEN` beyond a motion's `counts` [B] and where the network gives none."""
     own = valid_mask(counts, int(counts.max()))
     layers = [_fill_masked(masked, text, counts, noise, settings)]
     history = text.new_zeros(())
@@ -77,7 +77,7 @@ def draw_tokens(
 def _fill_masked(
     transformer: MaskedTransformer, text: Tensor, counts: Tensor, noise: GumbelNoise, settings: TokenSampling
 ) -> Tensor:
-    """Tokens [B, n] of the first codebook: in each round the least likely of those just drawn are drawn again."""
+    """Tokens [B, n] of the first codebook. Each round draws the least likely of the last round's tokens again."""
     own = valid_mask(counts, int(counts.max()))
     tokens = torch.where(own, transformer.mask, transformer.pad)
     scores = torch.where(own, 0.0, torch.inf)
@@ -96,7 +96,7 @@ def _fill_masked(
 def masked_shares(steps: int) -> list[float]:
     """The share of tokens that each round masks, from 1 along a quarter of a cosine.
 
-    In float32, as published: rounding a share of few tokens to their number tells the difference.
+    In float32, as published: the rounded number of tokens depends on the precision.
     """
     shares: list[float] = (torch.linspace(0, 1, steps) * math.pi * 0.5).cos().tolist()
     return shares
@@ -105,7 +105,7 @@ def masked_shares(steps: int) -> list[float]:
 def _guided(
     network: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, text: Tensor, counts: Tensor, scale: float
 ) -> Tensor:
-    """Logits with classifier-free guidance; a text of zeros is none."""
+    """Logits with classifier-free guidance. A text of zeros stands for no text."""
     if scale == 1:
         return network(x, text, counts)
     both = network(torch.cat((x, x)), torch.cat((torch.zeros_like(text), text)), counts.repeat(2))
@@ -114,7 +114,7 @@ def _guided(
 
 
 def _chosen(logits: Tensor, noise: GumbelNoise, kept: float) -> Tensor:
-    """A draw [B, n] from the likeliest of the choices: with Gumbel noise the largest is a draw of the softmax."""
+    """Tokens [B, n] drawn from the likeliest choices: the largest logit with Gumbel noise is a draw of the softmax."""
     choices = logits.shape[-1]
     values, tokens = logits.topk(math.ceil(kept * choices), dim=-1)
     noisy = values + noise(choices).gather(-1, tokens)

@@ -52,6 +52,11 @@ class Skeleton:
         return 12 * self.num_joints - 1
 
     @property
+    def metres_per_unit(self) -> float:
+        """What a length in the skeleton's unit is multiplied by to be in metres: 1, or 0.001 for millimetres."""
+        return {"metre": 1.0, "millimetre": 0.001}[self.unit]
+
+    @property
     def blocks(self) -> tuple[tuple[str, slice], ...]:
         """The seven blocks of a feature vector, in order, with their places."""
         joints = self.num_joints

@@ -34,10 +34,12 @@ def _last_reward(path: Path) -> float:
 
 
 def _oracle_right(path: Path, attributes: Mapping[str, Any]) -> bool:
-    from lightning_realign.data.synthetic import judge
+    from lightning_realign.data.synthetic import is_right
 
     fields = read_fields(path)
-    return bool(judge(torch.from_numpy(fields["joints"]), skeleton_of_reference(str(fields["skeleton"])), attributes))
+    return bool(
+        is_right(torch.from_numpy(fields["joints"]), skeleton_of_reference(str(fields["skeleton"])), attributes)
+    )
 
 
 def _difference(unguided: Path, guided: Path) -> float:
