@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_realign.errors import CheckpointError
+from lightning_realign.files.atomic import atomic_path
 
 # What torch.load raises for files that are cut off, overwritten, or no checkpoints at all.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
@@ -84,12 +84,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     """Write tensors of which no two share memory as a .safetensors file, atomically."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        partial = Path(folder) / path.name
-        save_file(dict(tensors), partial, dict(header))
-        partial.chmod(0o644)
-        partial.replace(path)
+    with atomic_path(path) as temporary:
+        save_file(dict(tensors), temporary, dict(header))
 
 
 def read_content(path: Path) -> Any:

@@ -33,8 +33,9 @@ class Recipe:
     Attributes:
         scheduler: `ddim`, `ddpm`, or `lcm` for consistency models.
         steps: sampling steps.
-        cfg_scale: classifier-free guidance: output = u + cfg_scale (c - u); 1 is purely conditional, at half the cost.
-        timesteps: the scheduler indices of the steps, noisiest first, where its own spacing is not meant.
+        cfg_scale: scale of classifier-free guidance: output = u + cfg_scale (c - u); 1 is purely conditional, at half
+            the cost.
+        timesteps: the scheduler indices of the steps, noisiest first; None for the scheduler's own spacing.
 
     Raises:
         ConfigError: a scale that is not a finite number, or no steps.
@@ -54,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a user may say of a generator beside its file; None takes what the generator was published with.
+    """What a user may say of a generator beside its file. None takes what the generator was published with.
 
     Attributes:
         scheduler, steps, cfg_scale: see `Recipe`.
@@ -71,7 +72,7 @@ class LoadOptions:
     encode: TextFunction | None = None
 
     def recipe(self, published: Recipe) -> Recipe:
-        """The published recipe with the user's own settings in their place; other steps are spaced by the scheduler."""
+        """The published recipe, with the user's settings in place. Another number of steps gets the usual spacing."""
         chosen = Recipe(
             self.scheduler if self.scheduler is not None else published.scheduler,
             self.steps if self.steps is not None else published.steps,
@@ -82,6 +83,10 @@ class LoadOptions:
 
     def normaliser(self, checkpoint: Path, features: int) -> Normaliser:
         """The statistics in the given folder.
+
+        Args:
+            checkpoint: the generator's file, for the message.
+            features: D.
 
         Raises:
             ConfigError: no folder is given.
@@ -96,10 +101,10 @@ class LoadOptions:
 
 
 def read_dataset_normaliser(folder: Path, features: int) -> Normaliser:
-    """A data set's own statistics; those of an evaluator or of MotionDiffuse are refused.
+    """A data set's own statistics. Those of an evaluator or of MotionDiffuse are refused.
 
     Raises:
-        DataError: a file is missing, does not fit, or is another's.
+        DataError: a file is missing, does not fit, or holds other statistics.
     """
     try:
         normaliser = read_normaliser(folder, features)
@@ -132,7 +137,7 @@ def read_normaliser(folder: Path, features: int, names: tuple[str, str] = ("Mean
 class Generator(Protocol):
     """A diffusion generator behind one interface; x is its own noisy state, latent or motion.
 
-    `scheduler` is a DDIM scheduler of diffusers: it carries the noise schedule, the spacing of the timesteps and the
+    `scheduler` is a DDIM scheduler of diffusers. It carries the noise schedule, the spacing of the timesteps and the
     prediction type; index t of its timesteps has signal level alphas_cumprod[t].
     """
 
@@ -153,7 +158,7 @@ class Generator(Protocol):
         """Evaluations of its network per motion and call of `denoise`, at most: 2 with classifier-free guidance."""
 
     def evaluations_at(self, t: int) -> int:
-        """Those of a call at scheduler index t."""
+        """Evaluations of its network per motion in a call of `denoise` at scheduler index t."""
 
     @property
     def device(self) -> torch.device:
@@ -169,7 +174,7 @@ class Generator(Protocol):
 
     @property
     def latents(self) -> LatentSpace | None:
-        """The latent space whose standardised latents are its states; None where those are motions."""
+        """The latent space whose standardised latents are its states; None if its states are motions."""
 
     def noise_shape(self, length: int) -> tuple[int, ...]:
         """Shape of the noise of one sample of `length` frames (without the batch axis)."""
@@ -192,7 +197,7 @@ class Generator(Protocol):
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the generator's own representation keeps of real motions [B, T, D], in the data set's own units.
 
-        The motions themselves where it works on features; decoded latents where it works on those.
+        These are the motions themselves if it works on features, and decoded latents if it works on latents.
         """
 
 
@@ -265,12 +270,12 @@ class MaskedGenerator(Protocol):
 def convert_normalisation(x: Tensor, alpha_bar: float, source: Normaliser, target: Normaliser) -> Tensor:
     """Rewrite noisy features from one normalisation in another, at the same noise level.
 
-    For x = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps only the signal carries the source's offset, so
+    For x = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps, only the signal carries the source's offset, so
 
-        y = (s_source / s_target) x + sqrt(alpha_bar) (m_source - m_target) / s_target,
+        y = (s_source / s_target) x + sqrt(alpha_bar) (m_source - m_target) / s_target.
 
-    which has the target's own clean motion as its signal; its noise has scale s_source / s_target. At alpha_bar = 1
-    this is denormalising and normalising again.
+    The signal of y is the clean motion in the target's normalisation; its noise has scale s_source / s_target. At
+    alpha_bar = 1, this denormalises and normalises again.
 
     Args:
         x: [..., D] features in the source's normalisation.

@@ -14,7 +14,7 @@ from lightning_realign.checkpoints.entry import CheckpointFile
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.generators.mdm.generator import CFG_SCALE, MDMGenerator
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 
 
 def load(checkpoint: Path, options: LoadOptions) -> Generator:
@@ -28,5 +28,5 @@ def load(checkpoint: Path, options: LoadOptions) -> Generator:
         return LatentDiffusionGenerator(diffusion_bundle(file), options.recipe(Recipe()), options)
     bundle = motion_diffusion_bundle(file)
     recipe = options.recipe(Recipe(cfg_scale=CFG_SCALE))
-    facts = Facts(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe)
-    return MDMGenerator(facts, bundle.denoiser, bundle.normaliser, options)
+    spec = GeneratorSpec(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe)
+    return MDMGenerator(spec, bundle.denoiser, bundle.normaliser, options)

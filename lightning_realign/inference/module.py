@@ -17,8 +17,8 @@ from lightning_realign.evaluation.probes import Probe
 from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName
 from lightning_realign.inference.pipeline import GuidedPipeline
 from lightning_realign.inference.rewards import require_reward, reward_paths
-from lightning_realign.inference.writer import Prediction
 from lightning_realign.motion import Skeleton
+from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.types import MotionTextBatch

@@ -15,8 +15,9 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName, prompt_ids
 from lightning_realign.inference.pipeline import GuidedPipeline
 from lightning_realign.inference.rewards import require_reward
-from lightning_realign.inference.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
+from lightning_realign.inference.writer import warn_of_blown_up
 from lightning_realign.motion import Skeleton
+from lightning_realign.motion.predictions import Prediction, write_predictions
 from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards.index import RewardIndex, find_index, reward_fingerprint
 
@@ -95,7 +96,7 @@ def generate(
     physical: Mapping[str, float] | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Generate motions from prompts and write one `.npz` for each, as `callbacks.writer.write_predictions` does.
+    """Generate motions from prompts and write one `.npz` for each, as `motion.predictions.write_predictions` does.
 
     A file is named by its text and a hash of text, length and occurrence of that pair, and by the sample's number where
     there are several; the same prompt and seed give the same motion, whatever else is asked for.
@@ -204,7 +205,7 @@ def _write_all(
                 () if matches is None else matches.ids,
                 () if matches is None else tuple(matches.rewards.tolist()),
             )
-            blown_up += count_blown_up(prediction)
+            blown_up += prediction.blown_up
             for written, path in zip(files[part], write_predictions(prediction, out), strict=True):
                 written.append(path)
             bar.update(len(texts[part]))

@@ -5,6 +5,7 @@ from lightning_realign.motion.normaliser import Normaliser, feature_statistics
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 from lightning_realign.motion.skeleton.spec import (
     load_skeleton,
+    require_same_skeleton,
     skeleton_label,
     skeleton_names,
     skeleton_of_reference,
@@ -19,6 +20,7 @@ __all__ = [
     "load_skeleton",
     "recover_joints",
     "recover_joints_from_rotations",
+    "require_same_skeleton",
     "skeleton_label",
     "skeleton_names",
     "skeleton_of_reference",

@@ -20,7 +20,6 @@ from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.motion.bvh.pose import Pose, check_joints, solve_pose
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
-_METRES = {"metre": 1.0, "millimetre": 0.001}
 _FLOAT, _UNSIGNED_SHORT = 5126, 5123
 _KINDS = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -41,7 +40,7 @@ def write_glb(path: Path, joints: NDArray[Any], skeleton: Skeleton, fps: float) 
         DataError: `joints` is misshapen or not finite.
     """
     check_joints(path, joints, skeleton)
-    metres = torch.from_numpy(joints.astype(np.float64)) * _METRES[skeleton.unit]
+    metres = torch.from_numpy(joints.astype(np.float64)) * skeleton.metres_per_unit
     pose = solve_pose(metres, skeleton, fps)
     buffer = _Buffer()
     content = {

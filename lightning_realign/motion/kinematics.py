@@ -19,6 +19,16 @@ SMOOTHING_SIGMA = 20.0
 SMOOTHING_REACH = 4.0
 
 
+def is_finite_motion(joints: Tensor) -> bool:
+    """Whether the joints [T, J, 3] of a motion, and their movement from frame to frame, are numbers.
+
+    Too strong a guidance blows a motion up, until its joints or their speeds are NaN or infinite.
+    """
+    places = joints.double()
+    moved: Tensor = torch.linalg.vector_norm(places.diff(dim=0), dim=-1)
+    return bool(places.isfinite().all()) and bool(moved.isfinite().all())
+
+
 def bone_vectors(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Each joint relative to its parent. `joints` is [..., J, 3], and so is the result; the root's entry is zero."""
     parents = torch.tensor(skeleton.parents[1:], device=joints.device)

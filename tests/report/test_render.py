@@ -142,7 +142,7 @@ def test_mp4(tmp_path, monkeypatch):
     [
         ({"joints": None}, "'joints' is missing"),
         ({"joints": np.zeros((4, 21, 3))}, "shape"),
-        ({"joints": np.full((4, 22, 3), np.nan)}, "non-finite"),
+        ({"joints": np.full((4, 22, 3), np.nan)}, "NaN or infinite"),
         ({"fps": 0.0}, "fps"),
     ],
 )

@@ -68,7 +68,7 @@ def draw_tokens(
     history = text.new_zeros(())
     for layer in range(1, residual.quantizers):
         history = history + residual.embed(layers[-1].where(own, residual.pad), layer - 1)
-        logits = _guided(partial(residual, layer), history, text, counts, settings.residual_cfg_scale)
+        logits = _with_cfg(partial(residual, layer), history, text, counts, settings.residual_cfg_scale)
         layers.append(_chosen(logits, noise, settings.kept))
     tokens = torch.stack(layers, dim=-1)
     return tokens.masked_fill(~own[..., None] | (tokens == residual.pad), NO_TOKEN)
@@ -85,7 +85,7 @@ def _fill_masked(
         ranks = scores.argsort(dim=1, stable=True).argsort(dim=1)
         hidden = ranks < (share * counts).round().clamp_min(1)[:, None]
         tokens = torch.where(hidden, transformer.mask, tokens)
-        logits = _guided(transformer, tokens, text, counts, settings.cfg_scale)
+        logits = _with_cfg(transformer, tokens, text, counts, settings.cfg_scale)
         drawn = _chosen(logits, noise, settings.kept)
         tokens = torch.where(hidden, drawn, tokens)
         likelihood = logits.softmax(dim=-1).gather(2, drawn[..., None])[..., 0]
@@ -102,7 +102,7 @@ def masked_shares(steps: int) -> list[float]:
     return shares
 
 
-def _guided(
+def _with_cfg(
     network: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, text: Tensor, counts: Tensor, scale: float
 ) -> Tensor:
     """Logits with classifier-free guidance. A text of zeros stands for no text."""

@@ -288,5 +288,4 @@ def convert(motion: BvhMotion, mapping: JointMapping, unit: float, up: UpAxis) -
     leg = leg_length(joints, skeleton)
     if not is_human_leg(leg):
         raise DataError(f"a leg is {leg:.3g} m long with {unit:g} m per unit; build such files apart, with --unit")
-    scale = 1000.0 if skeleton.unit == "millimetre" else 1.0
-    return (scale * resample(turn_up(joints, up), motion.fps, skeleton.fps)).astype(np.float32)
+    return (skeleton.units_per_metre * resample(turn_up(joints, up), motion.fps, skeleton.fps)).astype(np.float32)

@@ -18,7 +18,6 @@ from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 # Rotations are written in this order: the first turns about an axis of the parent's.
 _ORDER = ("Zrotation", "Xrotation", "Yrotation")
-_CENTIMETRES = {"metre": 100.0, "millimetre": 0.1}
 # Length of the last bone of a limb, which has no joint at its end, in lengths of the bone before it.
 _END = 0.5
 
@@ -36,7 +35,7 @@ def write_bvh(path: Path, joints: NDArray[Any], skeleton: Skeleton, fps: float) 
         DataError: `joints` is misshapen or not finite.
     """
     check_joints(path, joints, skeleton)
-    centimetres = torch.from_numpy(joints.astype(np.float64)) * _CENTIMETRES[skeleton.unit]
+    centimetres = torch.from_numpy(joints.astype(np.float64)) * (100.0 * skeleton.metres_per_unit)
     pose = solve_pose(centimetres, skeleton, fps)
     order = _depth_first(skeleton)
     angles = _euler(rotations.to_matrix(pose.local).numpy())[:, order]

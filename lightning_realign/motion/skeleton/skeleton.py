@@ -1,4 +1,4 @@
-"""A skeleton: joints, kinematic chains, and the constants of its feature format. Specs are read in `skeleton_spec`."""
+"""A skeleton: joints, kinematic chains, and the constants of its feature format. `spec` reads skeletons from files."""
 
 from __future__ import annotations
 
@@ -55,6 +55,11 @@ class Skeleton:
     def metres_per_unit(self) -> float:
         """What a length in the skeleton's unit is multiplied by to be in metres: 1, or 0.001 for millimetres."""
         return {"metre": 1.0, "millimetre": 0.001}[self.unit]
+
+    @property
+    def units_per_metre(self) -> float:
+        """What a length in metres is multiplied by to be in the skeleton's unit: 1, or 1000 for millimetres."""
+        return {"metre": 1.0, "millimetre": 1000.0}[self.unit]
 
     @property
     def blocks(self) -> tuple[tuple[str, slice], ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from lightning_realign.errors import ConfigError
+from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.motion.skeleton.parse import AXES, parse_spec
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
@@ -106,6 +106,30 @@ def skeleton_label(reference: str) -> str:
     if not _is_inline(reference):
         return reference
     return f"{skeleton_of_reference(reference).name}#{hashlib.sha256(reference.encode()).hexdigest()[:8]}"
+
+
+def require_same_skeleton(
+    who: str, found: Skeleton | str, whose: str, expected: Skeleton | str, remedy: str = "use those of one skeleton"
+) -> None:
+    """Refuse a checkpoint, reward, judge or data set of another skeleton than the one expected.
+
+    Args:
+        who: what has the skeleton `found`, as the message calls it, with its file.
+        found: its skeleton, or a reference.
+        whose: what has the skeleton `expected`, as the message calls it.
+        expected: its skeleton, or a reference.
+        remedy: what to do.
+
+    Raises:
+        FeatureSpecError: the skeletons differ.
+
+    >>> require_same_skeleton("last.ckpt", "kit", "the data set", "kit")
+    """
+    has, needs = (one if isinstance(one, str) else skeleton_reference(one) for one in (found, expected))
+    if has != needs:
+        raise FeatureSpecError(
+            f"{who} is for skeleton {skeleton_label(has)!r}, {whose} has {skeleton_label(needs)!r}: {remedy}"
+        )
 
 
 def skeleton_yaml(skeleton: Skeleton) -> str:

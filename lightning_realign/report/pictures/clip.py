@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.motion import Skeleton, skeleton_of_reference
+from lightning_realign.motion.bvh.pose import check_joints
+from lightning_realign.motion.predictions import read_prediction
 from lightning_realign.motion.skeleton.joint_names import Side, joint_side
-
-_REQUIRED = ("joints", "text", "fps", "skeleton")
 
 
 @dataclass(frozen=True)
@@ -45,64 +42,28 @@ class Clip:
         return min(int(time * self.fps + 1e-6), len(self.joints) - 1)
 
 
-def read_fields(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a prediction file, without unpickling anything.
-
-    Raises:
-        DataError: the file is missing, is no .npz archive, or lacks a field that every prediction has.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: the prediction file is missing; check the path") from None
-    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
-        raise DataError(f"{path}: not a readable .npz archive; give a file written by predict or generate") from None
-    missing = [name for name in _REQUIRED if name not in fields]
-    if missing:
-        raise DataError(f"{path}: field {missing[0]!r} is missing; give a file written by predict or generate")
-    return fields
-
-
-def _checked_joints(path: Path, joints: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float64]:
-    """The joints in metres, standing on y = 0."""
-    if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) == 0:
-        raise DataError(
-            f"{path}: field 'joints' has shape {list(joints.shape)}, expected [T, {skeleton.num_joints}, 3] "
-            f"for skeleton {skeleton.name!r}; generate the file again"
-        )
-    if not np.issubdtype(joints.dtype, np.number) or not np.isfinite(joints).all():
-        raise DataError(f"{path}: field 'joints' has non-finite values; generate the file again")
-    metres = joints.astype(np.float64) / (1000.0 if skeleton.unit == "millimetre" else 1.0)
-    metres[..., 1] -= metres[..., 1].min()
-    return metres
-
-
 def load_clip(path: Path, title: str) -> Clip:
     """Read a prediction file.
 
     Raises:
-        DataError: the file or one of its fields cannot be used.
+        DataError: the file or one of its fields cannot be used, or its joints are NaN or infinite.
     """
-    fields = read_fields(path)
-    try:
-        skeleton = skeleton_of_reference(str(fields["skeleton"]))
-    except ConfigError as error:
-        raise DataError(f"{path}: field 'skeleton': {error}") from None
-    fps = float(fields["fps"]) if fields["fps"].size == 1 else float("nan")
-    if not (np.isfinite(fps) and fps > 0):
-        raise DataError(
-            f"{path}: field 'fps' is {fields['fps']}, expected one positive number; generate the file again"
-        )
+    read = read_prediction(path)
+    skeleton = read.skeleton
+    if read.text is None:
+        raise DataError(f"{path}: field 'text' is missing; give a file written by predict or generate")
+    check_joints(path, read.joints, skeleton)
+    joints = read.joints.astype(np.float64) * skeleton.metres_per_unit
+    joints[..., 1] -= joints[..., 1].min()
     bones = tuple((parent, child) for child, parent in enumerate(skeleton.parents) if parent >= 0)
     return Clip(
-        joints=_checked_joints(path, fields["joints"], skeleton),
+        joints=joints,
         bones=bones,
         sides=tuple(joint_side(skeleton.joints[child]) for _, child in bones),
         head=next((index for index, joint in enumerate(skeleton.joints) if joint.lower() == "head"), -1),
-        text=str(fields["text"]),
+        text=read.text,
         title=title,
-        fps=fps,
+        fps=read.fps,
     )
 
 

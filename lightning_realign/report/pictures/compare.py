@@ -12,8 +12,7 @@ import torch
 
 from lightning_realign.errors import DataError
 from lightning_realign.files.reading import read_json
-from lightning_realign.motion import skeleton_of_reference
-from lightning_realign.report.pictures.clip import read_fields
+from lightning_realign.motion.predictions import read_prediction
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Pair:
 
 def _last_reward(path: Path) -> float:
     """The reward at the cleanest guided step; NaN where none was recorded."""
-    rewards = read_fields(path).get("rewards", np.empty(0))
+    rewards = read_prediction(path).rewards
     finite = rewards[np.isfinite(rewards)]
     return float(finite[-1]) if finite.size else float("nan")
 
@@ -36,15 +35,13 @@ def _last_reward(path: Path) -> float:
 def _oracle_right(path: Path, attributes: Mapping[str, Any]) -> bool:
     from lightning_realign.data.synthetic import is_right
 
-    fields = read_fields(path)
-    return bool(
-        is_right(torch.from_numpy(fields["joints"]), skeleton_of_reference(str(fields["skeleton"])), attributes)
-    )
+    motion = read_prediction(path)
+    return is_right(torch.from_numpy(motion.joints), motion.skeleton, attributes)
 
 
 def _difference(unguided: Path, guided: Path) -> float:
     """The mean distance between the joints of two motions over the frames they share, in the skeleton's unit."""
-    first, second = read_fields(unguided)["joints"], read_fields(guided)["joints"]
+    first, second = (read_prediction(path).joints for path in (unguided, guided))
     frames = min(len(first), len(second))
     return float(np.linalg.norm(first[:frames] - second[:frames], axis=-1).mean())
 
