@@ -1,4 +1,4 @@
-"""A motion to be drawn: what a prediction file holds, in metres and standing on the floor."""
+"""A motion in a picture: what a prediction file holds, in metres and standing on the floor."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lightning_realign.motion.skeleton.joint_names import Side, joint_side
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A motion of T frames.
+class ShownMotion:
+    """A motion of T frames, ready to be shown.
 
-    joints: [T, J, 3] in metres, y up, the lowest point at y = 0. bones: pairs (parent, child). sides: per bone the side
-    of the body it belongs to. head: the joint drawn as a head, or -1. text: the caption. title: what the panel is
-    called. fps: frames per second.
+    joints: [T, J, 3] in metres, y up, the lowest point at y = 0. bones: pairs (parent, child). sides: the side of the
+    body of each bone. head: the joint that is shown as a head, or -1. text: the caption. title: the title of its panel.
+    fps: frames per second.
     """
 
     joints: NDArray[np.float64]
@@ -42,7 +42,7 @@ class Clip:
         return min(int(time * self.fps + 1e-6), len(self.joints) - 1)
 
 
-def load_clip(path: Path, title: str) -> Clip:
+def load_clip(path: Path, title: str) -> ShownMotion:
     """Read a prediction file.
 
     Raises:
@@ -56,7 +56,7 @@ def load_clip(path: Path, title: str) -> Clip:
     joints = read.joints.astype(np.float64) * skeleton.metres_per_unit
     joints[..., 1] -= joints[..., 1].min()
     bones = tuple((parent, child) for child, parent in enumerate(skeleton.parents) if parent >= 0)
-    return Clip(
+    return ShownMotion(
         joints=joints,
         bones=bones,
         sides=tuple(joint_side(skeleton.joints[child]) for _, child in bones),
@@ -68,14 +68,14 @@ def load_clip(path: Path, title: str) -> Clip:
 
 
 def default_titles(files: Sequence[Path]) -> list[str]:
-    """The files' stems; with the folder in front where two stems are the same."""
+    """The files' stems, with the folder in front if two stems are the same."""
     stems = [file.stem for file in files]
     if len(set(stems)) == len(stems):
         return stems
     return [f"{file.resolve().parent.name}/{file.stem}" for file in files]
 
 
-def load_clips(files: Sequence[Path], titles: Sequence[str] | None = None) -> list[Clip]:
+def load_clips(files: Sequence[Path], titles: Sequence[str] | None = None) -> list[ShownMotion]:
     """Read several prediction files.
 
     Raises:

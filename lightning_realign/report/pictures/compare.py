@@ -1,4 +1,4 @@
-"""Choosing a pair of motions worth looking at: unguided and guided, for one caption."""
+"""Choosing a pair of motions that is worth seeing: unguided and guided, for one caption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pair:
 
 
 def _last_reward(path: Path) -> float:
-    """The reward at the cleanest guided step; NaN where none was recorded."""
+    """The reward at the cleanest guided step; NaN if none was recorded."""
     rewards = read_prediction(path).rewards
     finite = rewards[np.isfinite(rewards)]
     return float(finite[-1]) if finite.size else float("nan")
@@ -57,12 +57,12 @@ def _shared_files(unguided: Path, guided: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _sample_id(stem: str, attributes: Mapping[str, Any]) -> str:
-    """The id of a file: its stem, or the part before `_r<k>` where several replications were written."""
+    """The id of a file's sample: the stem, or its part before `_r<k>` if there are several replications."""
     return stem if stem in attributes else stem.rpartition("_r")[0]
 
 
 def _by_reward(files: Mapping[str, tuple[Path, Path]]) -> Pair:
-    """The largest gain in reward; the largest guided reward where unguided motions were written without theirs."""
+    """The pair with the largest gain in reward; if the unguided files hold no rewards, the largest guided reward."""
     after = {name: _last_reward(guided) for name, (_, guided) in files.items()}
     gains = {name: after[name] - _last_reward(unguided) for name, (unguided, _) in files.items()}
     for scores, what in ((gains, "gain in reward"), (after, "guided reward (unguided ones were not recorded)")):
@@ -77,12 +77,13 @@ def _by_reward(files: Mapping[str, tuple[Path, Path]]) -> Pair:
 def pick_pair(unguided: Path, guided: Path, root: Path | None = None) -> Pair:
     """Choose one sample on which guidance made a visible difference *for the better*.
 
-    This is a chosen example, made to show what guidance does where it helps: it says nothing of how often that is. The
-    figures for that are averages over the whole test split.
+    The pair is a chosen example that shows what guidance does where it helps. It says nothing about how often that is;
+    averages over the whole test split do.
 
-    With an oracle (`attributes.json` in the data set) the choice is among the samples that it finds wrong without
-    guidance and right with it, the one whose two motions differ most. Without an oracle, or if there is no such sample,
-    it is the one whose reward at the cleanest step gained most (or is highest, where the unguided files hold none).
+    If there is an oracle (`attributes.json` in the data set), the candidates are the samples that it finds wrong
+    unguided and right guided, and the pair whose motions differ most is chosen. Otherwise, or if there are no such
+    samples, it is the pair whose reward at the cleanest step gained most, or is highest if the unguided files hold no
+    rewards.
 
     Args:
         unguided: folder of predictions, `<id>.npz`.
