@@ -94,7 +94,7 @@ def _loader(name: str) -> Loader:
         )
     try:
         own = getattr(import_module(path), function)
-    except (ImportError, ValueError, AttributeError) as error:
+    except (ImportError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"generator family={name!r} cannot be imported ({error}); give package.module.function of a loader, and "
             "start where Python finds the package"

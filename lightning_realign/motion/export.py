@@ -98,7 +98,7 @@ def export_motions(
         out: a folder, or for one motion a file that ends in .bvh or .glb.
         skeleton: see `load_joints`.
         fps: see `load_joints`.
-        form: `bvh` or `glb` (binary glTF); by default what `out` ends in, else BVH.
+        form: `bvh` or `glb` (binary glTF); by default the ending of `out`, else BVH.
 
     Returns:
         The files written.

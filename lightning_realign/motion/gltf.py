@@ -1,7 +1,7 @@
 """Motions as binary glTF 2.0 (.glb), which Blender, game engines and web viewers read.
 
-The file holds the joints as a skin, a simple body of one octahedron per bone, so that viewers have something to show,
-and the motion as an animation. Format: the Khronos Group's glTF 2.0 specification.
+The file holds the joints as a skin, the motion as an animation, and a simple body of one octahedron per bone, so that
+viewers have something to show. Format: the Khronos Group's glTF 2.0 specification.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add(self, array: NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
-        """Append an array [N] or [N, C] of float32 or uint16; returns its number."""
+        """Append an array [N] or [N, C] of float32 or uint16, and return its number."""
         data = np.ascontiguousarray(array).tobytes()
         view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": len(data)}
         accessor: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _nodes(pose: Pose, skeleton: Skeleton) -> list[dict[str, Any]]:
 
 
 def _body(pose: Pose, skeleton: Skeleton, buffer: _Buffer) -> dict[str, Any]:
-    """The skin, and a mesh of one octahedron per bone, which moves with the joint it begins at."""
+    """The skin, and a mesh of one octahedron per bone, which moves with the joint where the bone begins."""
     rest = np.zeros((skeleton.num_joints, 3))
     rest[0] = pose.root[0].numpy()
     vertices: list[NDArray[np.float64]] = []

@@ -17,10 +17,10 @@ class Skeleton:
     """A skeleton of J joints and the constants of its feature format. Joint 0 is the root, y is up.
 
     joints: J names. parents: J indices, -1 for the root. chains: joint indices from the root or a branching joint
-    outwards. raw_offsets: per joint the axis along which its bone points in the rest pose. face: right hip, left hip,
-    right shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle
-    and toe. contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's
-    frame rate. target_lengths: bone lengths (from the parent) of the uniform skeleton, in `unit`.
+    outwards. raw_offsets: for each joint, the direction of its bone in the rest pose. face: right hip, left hip, right
+    shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle and toe.
+    contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's frame
+    rate. unit: of joints. target_lengths: bone lengths (from the parent) of the uniform skeleton, in that unit.
     min_length: shortest motion of the published data set, in frames. published_facing: whether the facing direction has
     the sign quirk of the published data sets, see `kinematics.facing_of_kinematics`.
     """
@@ -82,10 +82,10 @@ class Skeleton:
 
     @property
     def chain_parents(self) -> tuple[int, ...]:
-        """Per joint, the preceding joint whose rotation its own is relative to: -1 at a chain's first bone.
+        """For each joint, the joint before it to whose rotation its own is relative; -1 for a chain's first bone.
 
-        Every chain starts anew from the root's rotation (also those that branch off elsewhere), as in the published
-        inverse kinematics.
+        Every chain starts from the root's rotation, even one that branches off elsewhere, as in the published inverse
+        kinematics.
         """
         before = [-1] * self.num_joints
         for chain in self.chains:
@@ -105,7 +105,7 @@ class Skeleton:
         """The index of a joint by its name.
 
         Raises:
-            ConfigError: if the skeleton has no joint of that name.
+            ConfigError: the skeleton has no joint of that name.
         """
         if joint not in self.joints:
             raise ConfigError(f"joint {joint!r} is not in skeleton {self.name!r}; choose from {', '.join(self.joints)}")
