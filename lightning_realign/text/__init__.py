@@ -1,4 +1,8 @@
-"""Frozen text encoders and the disk cache of their features."""
+"""Frozen text encoders and the disk cache of their features.
+
+- `encoder`: encoders by name. `base`: what each offers. `sentence`, `pretrained`, `files`: the libraries' own.
+- `cache`: features on disk. `word_vectors`: captions as Guo et al.'s evaluator reads them.
+"""
 
 from lightning_realign.text.base import EncodedCaption, TextEncoder
 from lightning_realign.text.cache import CachedTextEncoder

@@ -45,12 +45,12 @@ class SentenceEncoder(TextEncoder):
 
 
 def load(name: str, folder: Path, device: str) -> SentenceEncoder:
-    """Load the encoder that `SentenceTransformer.save` wrote.
+    """Load an encoder that `SentenceTransformer.save` wrote.
 
     Raises:
-        CheckpointError: if files are missing, damaged, pickled, or ask for code of their own.
+        CheckpointError: files are missing, damaged or pickled, or need code of their own.
     """
-    # Loaded here and not above: the import takes seconds, and cached features do not need it.
+    # Imported here, since the import takes seconds, and cached features do not need it.
     from sentence_transformers import SentenceTransformer
 
     sizes = folder_sizes(folder)
@@ -67,10 +67,10 @@ def load(name: str, folder: Path, device: str) -> SentenceEncoder:
 
 
 def folder_sizes(folder: Path) -> tuple[int, int]:
-    """Token size from the transformer's config.json, sentence size from the last module that states one.
+    """Token size, from the transformer's config.json, and sentence size, from the last module that states one.
 
     Raises:
-        CheckpointError: if the configuration cannot be read, or names classes outside the library.
+        CheckpointError: the configuration cannot be read, or names classes outside the library.
     """
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
