@@ -102,10 +102,10 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
     dataset, text_encoder = _DATASETS[skeleton.name], _TEXT_ENCODERS[sizes["text_size"]]
     path, older = checkpoint.parent / "args.json", False
     if path.exists():
-        told: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
-        told |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
+        known: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
+        known |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
         arguments = read_json(path, "training arguments")
-        _check_model(path, checkpoint, arguments, told)
+        _check_model(path, checkpoint, arguments, known)
         given = _training(path, arguments)
         # The public code has this option since it has DistilBERT. Before that, a decoder's token also held the text.
         older = "text_encoder_type" not in arguments
@@ -156,9 +156,9 @@ def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, Skelet
     )
 
 
-def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Refuse arguments that contradict the weights, or belong to a model that cannot be used."""
-    for name, value in told.items():
+    for name, value in known.items():
         if name in given and given[name] != value:
             raise CheckpointError(
                 f"{path}: {name} is {given[name]!r}, but the weights of {checkpoint.name} are of {value!r}: "

@@ -56,7 +56,7 @@ class MDMGenerator(MotionStateGenerator):
 
     @property
     def state_frames(self) -> int | None:
-        """Frames of every state where the network hears padding."""
+        """Frames of every state if the network reads padding; else None."""
         return self._state_frames
 
     def condition(self, texts: Sequence[str]) -> TextFeatures:
