@@ -35,12 +35,15 @@ from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.evaluation.scoring import POOL
 from lightning_realign.generators import DrawingGenerator, Generator, load_generator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, Location, RewardGuidedSampler, Scale
+from lightning_realign.guidance import Location, RewardGuidedSampler, Scale
 from lightning_realign.metrics.functional.physical import foot_skating_ratio
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import MotionTextBatch, zero_padding
 
 See = Callable[[int, Tensor, Tensor], None]
@@ -239,7 +242,7 @@ def run(options: argparse.Namespace) -> Trajectories:
         )
     data = OwnDataModule(options.data, batch_size=options.batch)
     data.setup("validate" if options.split == "val" else "test")
-    generator = load_generator("own", options.generator, options.cfg, steps=options.steps)
+    generator = load_generator(options.generator, sampling=SamplingConfig(steps=options.steps, cfg_scale=options.cfg))
     if isinstance(generator, DrawingGenerator):
         raise ConfigError(
             f"{options.generator}: this generator has no predicted x_0 at every step; give a diffusion one"
@@ -248,8 +251,8 @@ def run(options: argparse.Namespace) -> Trajectories:
     check_reward(generator, reward, noisy=True)
     judges = {name: Judge(name, path).load(data.skeleton, None, "cpu") for name, path in options.judges}
     samplers = {
-        "unguided": RewardGuidedSampler(generator, seed=options.seed),
-        "guided": RewardGuidedSampler(generator, seed=options.seed, config=config, reward=reward),
+        "unguided": RewardGuidedSampler(generator, SamplingConfig(seed=options.seed)),
+        "guided": RewardGuidedSampler(generator, SamplingConfig(seed=options.seed), guidance=config, reward=reward),
     }
     record = watch(samplers, Eyes(generator, reward, judges, data.skeleton), data, options.split, options.replications)
     files = {"generator": options.generator, "reward": options.reward, **dict(options.judges)}

@@ -13,7 +13,8 @@ from torch import Tensor
 from experiments.plane.distances import Grid, sliced_wasserstein
 from experiments.plane.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
 from experiments.plane.mixture import Captioned, Mixture
-from lightning_realign.guidance import GuidanceConfig, Location, Scale
+from lightning_realign.guidance import Location, Scale
+from lightning_realign.settings.guidance import GuidanceConfig
 
 _FLOOR_DRAWS = 20
 # Every option has one cloud of this id, and so the same noise.

@@ -15,9 +15,11 @@ from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_i
 from lightning_realign.diffusion.steps import Step, Walk
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Recipe
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, SchedulerName
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.rewards.reward import BatchReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SchedulerName
 
 RewardKind = Literal["clean", "exact", "predicted"]
 SKELETON = "plane"

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError
+from lightning_realign.settings.sampling import SchedulerName
 
 # The boundary conditions of published consistency models.
 _TIMESTEP_SCALE, _SIGMA_DATA = 10.0, 0.5

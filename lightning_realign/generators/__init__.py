@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import DrawingGenerator, Generator, LoadOptions, Recipe
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFunction
 
 __all__ = ["FAMILIES", "DrawingGenerator", "Generator", "LoadOptions", "Recipe", "load_generator"]
@@ -32,42 +32,37 @@ FAMILIES = tuple(_LOADERS)
 
 
 def load_generator(
-    name: str,
-    checkpoint: Path | str,
-    cfg_scale: float | None = None,
-    *,
-    steps: int | None = None,
-    scheduler: SchedulerName | None = None,
+    path: Path | str,
+    family: str = "own",
     statistics: Path | str | None = None,
+    *,
+    sampling: SamplingConfig | None = None,
     device: torch.device | str = "cpu",
     text_cache: Path | str | None = None,
     encode: TextFunction | None = None,
 ) -> Generator | DrawingGenerator:
-    """Load a generator from a checkpoint.
+    """Load a generator.
 
     Args:
-        name: `own`, a generator that this project trained; or a published one, see `docs/backbones.md`.
-        checkpoint: its file.
-        cfg_scale: classifier-free guidance scale, 1 is purely conditional; None for the generator's own, as for
-            `steps` and `scheduler`.
-        steps: sampling steps.
-        scheduler: `ddim`, `ddpm` or `lcm`.
+        path: its checkpoint, model folder or `hf://owner/name`.
+        family: `own`, a generator that this project trained; or a published one, see `docs/backbones.md`.
         statistics: folder of the Mean.npy and Std.npy that a published generator was trained with, where its file does
             not hold them.
+        sampling: steps, scheduler and scale of classifier-free guidance; None for the generator's own.
         device: where its weights go.
         text_cache: folder of the cached text features; None for the usual one.
         encode: text encoder in place of the generator's own.
 
     Raises:
-        ConfigError: an unknown name, or settings that the generator does not have.
+        ConfigError: an unknown family, or settings that the generator does not have.
         CheckpointError: a checkpoint that is missing, of another kind, or does not fit.
         DataError: statistics that are missing or do not fit.
     """
-    if name not in _LOADERS:
-        raise ConfigError(f"generator family={name!r} is unknown; use one of {', '.join(FAMILIES)}")
-    folder, cache = (None if path is None else Path(path).expanduser() for path in (statistics, text_cache))
-    options = LoadOptions(scheduler, steps, cfg_scale, folder, cache, encode)
-    module, function = _LOADERS[name]
+    if family not in _LOADERS:
+        raise ConfigError(f"generator family={family!r} is unknown; use one of {', '.join(FAMILIES)}")
+    folder, cache = (None if place is None else Path(place).expanduser() for place in (statistics, text_cache))
+    options = LoadOptions(SamplingConfig() if sampling is None else sampling, folder, cache, encode)
+    module, function = _LOADERS[family]
     load = getattr(import_module(f"{__name__}.{module}"), function)
-    generator: Generator | DrawingGenerator = load(Path(checkpoint).expanduser(), options).to(device=device)
+    generator: Generator | DrawingGenerator = load(Path(path).expanduser(), options).to(device=device)
     return generator

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.diffusion.steps import BaseWalk, make_walk
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
@@ -23,6 +22,8 @@ from lightning_realign.rewards.reward import (
     reward_gradient,
 )
 from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions
 
 StepCallback = Callable[[int, Tensor], None]
@@ -90,12 +91,10 @@ class RewardGuidedSampler:
 
     Args:
         generator: the generator, in eval mode.
-        steps: number of sampling steps; None for the generator's own recipe, as for the scheduler.
-        scheduler: `ddim`, `ddpm`, or `lcm`.
-        seed: seed of all noise.
-        config: strength and kind of the guidance.
-        reward: the reward, with the physical ones of config; None only where config is not active.
-        ddim_eta: stochasticity of DDIM.
+        sampling: steps, scheduler and seed; its `cfg_scale` is a setting of the generator when it is loaded.
+        guidance: strength and kind of the guidance.
+        reward: the reward, with the physical ones of `guidance`; None only where that is not active.
+        travel: the steps that are undone and done again.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -105,36 +104,35 @@ class RewardGuidedSampler:
     def __init__(
         self,
         generator: Generator,
-        steps: int | None = None,
-        scheduler: SchedulerName | None = None,
-        seed: int = 1234,
-        config: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        guidance: GuidanceConfig | None = None,
         reward: Reward | None = None,
-        ddim_eta: float = 0.0,
+        travel: TravelConfig | None = None,
     ) -> None:
+        sampling = SamplingConfig() if sampling is None else sampling
         self.generator = generator
-        self.config = config if config is not None else GuidanceConfig()
+        self.guidance = GuidanceConfig() if guidance is None else guidance
         self.reward = reward
-        self.seed = seed
-        recipe = LoadOptions(scheduler, steps).recipe(generator.recipe)
-        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
-        self._guided = self.config.guided_steps(recipe.steps)
-        self._travels = self.config.travels(recipe.steps)
+        self.seed = sampling.seed
+        recipe = LoadOptions(sampling).recipe(generator.recipe)
+        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, sampling.ddim_eta, recipe.timesteps)
+        self._guided = self.guidance.guided_steps(recipe.steps)
+        self._travels = (TravelConfig() if travel is None else travel).travels(recipe.steps)
         self._check()
 
     def _check(self) -> None:
-        config = self.config
-        if not config.active:
+        guidance = self.guidance
+        if not guidance.active:
             return
         if self.reward is None:
-            raise ConfigError(f"guidance {config.asks} needs a reward model; give one, or set all of it to 0")
-        check_reward(self.generator, self.reward, noisy=config.location in ("x_t", "x_prev"))
+            raise ConfigError(f"guidance {guidance.weights} needs a reward model; give one, or set all of it to 0")
+        check_reward(self.generator, self.reward, noisy=guidance.location in ("x_t", "x_prev"))
         if not any(self._guided):
             raise ConfigError(
-                f"guidance window start={config.start}, stop={config.stop} holds none of the "
+                f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the "
                 f"{len(self._guided)} steps; widen it, or take more steps"
             )
-        if config.scale == "posterior" and not any(self._walk.sigma):
+        if guidance.scale == "posterior" and not any(self._walk.sigma):
             raise ConfigError(
                 "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with "
                 "eta 0, or one step of LCM); use scale='score', scheduler='ddpm', ddim_eta above 0, or more LCM steps"
@@ -223,9 +221,9 @@ class RewardGuidedSampler:
             ConfigError: guidance inside torch's inference mode.
         """
         lengths, reward = lengths.to(self.generator.device), None
-        if self.reward is not None and self.config.active:
+        if self.reward is not None and self.guidance.active:
             require_differentiation()
-            prepared = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+            prepared = self.reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
             reward = state_reward(self.generator, self.reward, prepared, lengths)
         return SampledBatch(self.generator.condition(texts), lengths, reward)
 
@@ -236,7 +234,7 @@ class RewardGuidedSampler:
             ConfigError: this is asked for, but the generator's output is not differentiable.
         """
         timestep, reward = self._walk.timesteps[index], batch.reward
-        if reward is None or not self._guided[index] or self.config.location != "x0_through":
+        if reward is None or not self._guided[index] or self.guidance.location != "x0_through":
             return Look(x, self.generator.denoise(x, timestep, batch.condition, batch.lengths))
         outputs = []
 
@@ -269,7 +267,7 @@ class RewardGuidedSampler:
 
     def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
         """One guided step."""
-        walk, config, x, output = self._walk, self.config, look.x, look.output
+        walk, guidance, x, output = self._walk, self.guidance, look.x, look.output
         plain = walk.step(index, output, x, noise)
         if look.gradient is not None and look.rewards is not None:
             gradient, rewards = look.gradient, look.rewards
@@ -278,16 +276,16 @@ class RewardGuidedSampler:
                 "x_t": (x, walk.alpha_bar[index]),
                 "x_prev": (plain.prev, walk.alpha_bar_next[index]),
                 "x0": (plain.x0, 1.0),
-            }[config.location]
+            }[guidance.location]
             gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
-        gradient = limit_norm(gradient, config.max_norm)
-        if config.scale in ("score", "moment"):
-            if config.scale == "moment":
+        gradient = limit_norm(gradient, guidance.max_norm)
+        if guidance.scale in ("score", "moment"):
+            if guidance.scale == "moment":
                 # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
                 gradient = math.sqrt(walk.alpha_bar[index]) * gradient
             prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
         else:
-            weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
+            weight = walk.sigma[index] ** 2 if guidance.scale == "posterior" else 1.0
             prev = plain.prev + weight * gradient
         return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, walk.sigma[index]))
 

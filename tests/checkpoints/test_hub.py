@@ -114,7 +114,7 @@ def test_the_card_says_what_the_entry_says(kind, model):
 def test_folders_stand_wherever_a_checkpoint_does(tmp_path):
     motion, lengths = torch.randn(1, 8, 263), torch.tensor([8])
     for kind in ("diffusion", "motion_diffusion"):
-        generators = [load_generator("own", path) for path in (export(tmp_path, kind), tmp_path / f"{kind}.ckpt")]
+        generators = [load_generator(path) for path in (export(tmp_path, kind), tmp_path / f"{kind}.ckpt")]
         state = torch.randn(1, *generators[0].noise_shape(8))
         assert torch.equal(*(generator.features(state, lengths) for generator in generators))
     for name, kind in (("guo", "evaluator"), ("tmr", "reward")):

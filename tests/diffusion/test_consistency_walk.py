@@ -10,13 +10,15 @@ import torch
 from diffusers.schedulers import scheduling_lcm
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import ConsistencyWalk, Walk
+from lightning_realign.diffusion.steps import ConsistencyWalk, Walk, make_walk
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motionlcm import ConsistencyGenerator
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models import LatentDenoiser
 from lightning_realign.models.denoiser import DenoiserArchitecture, guidance_embedding
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator, tiny_diffusion, toy_encoder
 
 REPEATED = (699, 399, 299, 299)
@@ -107,7 +109,7 @@ def test_guidance_asks_at_the_right_level_and_raises_the_reward(location, scale)
     reward = FunctionReward(lambda motion, _: -(motion - 2.0).square().mean(dim=(1, 2)))
     config = GuidanceConfig(mu=20.0, scale=scale, location=location)
     lengths, texts = torch.tensor([12, 12]), ["a", "b"]
-    guided = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts, lengths).features
+    guided = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts, lengths).features
     plain = RewardGuidedSampler(generator).sample(texts, lengths).features
     walk = ConsistencyWalk(generator.scheduler, REPEATED)
     assert reward.levels == list({"x_t": walk.alpha_bar, "x_prev": walk.alpha_bar_next, "x0": (1.0,) * 4}[location])
@@ -119,7 +121,7 @@ def test_one_step_has_no_posterior_scale():
     generator = with_recipe(GaussianGenerator(), (799,))
     reward = FunctionReward(lambda motion, _: motion.mean(dim=(1, 2)))
     with pytest.raises(ConfigError, match="posterior"):
-        RewardGuidedSampler(generator, config=GuidanceConfig(mu=1.0, scale="posterior"), reward=reward)
+        RewardGuidedSampler(generator, guidance=GuidanceConfig(mu=1.0, scale="posterior"), reward=reward)
 
 
 def consistency_bundle():
@@ -136,15 +138,15 @@ def test_a_guided_consistency_generator():
     reward = FunctionReward(lambda motion, _: motion.sum(dim=(1, 2)) / 50)
     config, texts = GuidanceConfig(mu=5.0, scale="score", location="x0"), ["walk", "run", "jump"]
     plain = RewardGuidedSampler(generator).sample(texts, LENGTHS)
-    guided = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts, LENGTHS)
+    guided = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts, LENGTHS)
     assert guided.features.shape == (3, 12, FEATURES)
     assert guided.timesteps.tolist() == list(REPEATED)
     assert guided.rewards.isfinite().all()
     assert (reward.function(guided.features, 1.0) > reward.function(plain.features, 1.0)).all()
-    alone = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts[1:2], LENGTHS[1:2])
+    alone = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts[1:2], LENGTHS[1:2])
     torch.testing.assert_close(alone.features, guided.features[1:2, :7], rtol=1e-4, atol=1e-5)
     with pytest.raises(ConfigError, match="steps=2: the generator has no timesteps"):
-        RewardGuidedSampler(generator, steps=2)
+        RewardGuidedSampler(generator, SamplingConfig(steps=2))
 
 
 def test_the_denoiser_hears_the_scale():

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import RespacedWalk, Walk
+from lightning_realign.diffusion.steps import RespacedWalk, Walk, make_walk
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import make_walk
 
 UNEVEN = (999, 880, 420, 41, 7, 0)
 

@@ -13,9 +13,9 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.probes import Probe, Task, look_at, probe_figures
 from lightning_realign.evaluation.record import read_record
-from lightning_realign.inference import GuidedGeneration
 from lightning_realign.motion import Skeleton, load_skeleton, recover_joints
 from tests.helpers.cli_bench import realign
+from tests.helpers.settings import generation
 from tests.inference.test_generation import SETTINGS, make_trainer
 
 
@@ -39,7 +39,7 @@ class Travelled(Probe):
 
 def test_its_values_stand_in_record_and_receipt(bench, tmp_path):
     probe = Travelled()
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, replications=2, probes=[probe])
+    model = generation(bench.generator, bench.reward, **SETTINGS, replications=2, probes=[probe])
     data = HumanML3DDataModule(bench.data, batch_size=3)
     make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
     receipt = json.loads((tmp_path / "table-test.json").read_text())

@@ -15,6 +15,7 @@ from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.mdm.generator import MDMGenerator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models.published.mdm import MotionDenoiser
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, golden, relative_error
 from tests.helpers.public_mdm import FORMS, FULL, SMALL, load, network, public_file, text_of
@@ -161,8 +162,8 @@ def test_a_motion_does_not_depend_on_its_batch(tmp_path, form):
         return TextFeatures(text.tokens[chosen], text.lengths[chosen], text.sentence[chosen])
 
     path = public_file(tmp_path, form, diffusion_steps=4)
-    generator = load_generator("mdm", path, statistics=tmp_path, encode=encode)
-    sampler = RewardGuidedSampler(generator.to(dtype=torch.float64), 4, "ddpm", seed=3)
+    generator = load_generator(path, family="mdm", statistics=tmp_path, encode=encode)
+    sampler = RewardGuidedSampler(generator.to(dtype=torch.float64), SamplingConfig(steps=4, scheduler="ddpm", seed=3))
     both = sampler.sample(["a", "b"], LENGTHS, ids=["1", "2"]).features
     alone = sampler.sample(["b"], LENGTHS[1:], ids=["2"]).features
     assert both.shape == (2, 24, 263)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lightning_realign.checkpoints.convert import convert
+from lightning_realign.diffusion.steps import make_walk
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.mld import FORMS, load_mld, load_mld_star, load_mldpp
-from lightning_realign.guidance import make_walk
 from tests.helpers.fixed_weights import fixed_tensor, relative_error
 from tests.helpers.published_latents import (
     LENGTHS,
@@ -128,7 +128,7 @@ def test_python_objects_are_refused_then_converted(folder, tmp_path):
     report = convert(path, converted)
     path.unlink()
     assert report.kept == len(published_shapes("mld"))
-    generator = load_generator("mld", converted, statistics=folder)
+    generator = load_generator(converted, family="mld", statistics=folder)
     converted.unlink()
     assert not trap.exists()
     weight = generator.bundle.denoiser.emb_proj[1].weight

@@ -10,7 +10,9 @@ import torch
 
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 SCALES, LOCATIONS = ("score", "posterior", "constant"), ("x_t", "x_prev", "x0")
@@ -141,7 +143,7 @@ def test_window_and_every():
     config = GuidanceConfig(mu=1.0, start=0.8, stop=0.2, every=2)
     reward = FunctionReward(linear_reward)
     seen = []
-    sampler = RewardGuidedSampler(GaussianGenerator(), 10, config=config, reward=reward)
+    sampler = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10), guidance=config, reward=reward)
     result = sampler.sample(TEXTS, LENGTHS, IDS, callback=lambda t, r: seen.append((t, r)))
     guided = [False, False, True, False, True, False, True, False, False, False]
     assert (~result.rewards.isnan()).all(0).tolist() == guided
@@ -222,12 +224,15 @@ def test_skeletons_must_agree():
     reward = FunctionReward(linear_reward)
     reward.skeleton = "kit"
     with pytest.raises(FeatureSpecError, match="'kit' cannot guide a generator of skeleton 'humanml3d'"):
-        RewardGuidedSampler(GaussianGenerator(), config=GuidanceConfig(mu=1.0), reward=reward)
+        RewardGuidedSampler(GaussianGenerator(), guidance=GuidanceConfig(mu=1.0), reward=reward)
 
 
 def test_inference_mode_is_refused_and_no_grad_is_not():
     sampler = RewardGuidedSampler(
-        GaussianGenerator(), 5, config=GuidanceConfig(mu=1.0), reward=FunctionReward(linear_reward)
+        GaussianGenerator(),
+        SamplingConfig(steps=5),
+        guidance=GuidanceConfig(mu=1.0),
+        reward=FunctionReward(linear_reward),
     )
     with torch.inference_mode(), pytest.raises(ConfigError, match="inference_mode=False"):
         sampler.sample(TEXTS, LENGTHS, IDS)
@@ -244,4 +249,4 @@ def test_inference_mode_is_refused_and_no_grad_is_not():
 )
 def test_inputs_that_do_not_fit(texts, lengths, ids):
     with pytest.raises(ConfigError, match="sampler"):
-        RewardGuidedSampler(GaussianGenerator(), 5).sample(texts, torch.tensor(lengths), ids)
+        RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)).sample(texts, torch.tensor(lengths), ids)

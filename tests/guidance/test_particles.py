@@ -12,8 +12,11 @@ from experiments.plane.distances import sliced_wasserstein
 from experiments.plane.generator import PlaneGenerator, PlaneReward
 from experiments.plane.mixture import ring
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import GuidanceConfig, ParticleConfig, ParticleSteering, RewardGuidedSampler
+from lightning_realign.guidance import ParticleSteering, RewardGuidedSampler
 from lightning_realign.guidance.particle_weights import Cloud, systematic
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import ParticleConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 LENGTHS = torch.tensor([2, 3])
@@ -166,7 +169,9 @@ def test_guidance_leaves_the_law_aimed_at_where_it_is(scale, location, travel):
 def test_density_ratio_is_that_of_the_two_gaussians():
     """Guided transitions against torch's own normal densities, over a whole run."""
     config = GuidanceConfig(mu=1.0, stop=0.1)
-    sampler = RewardGuidedSampler(GaussianGenerator(), 10, "ddpm", config=config, reward=FunctionReward(tilt))
+    sampler = RewardGuidedSampler(
+        GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm"), guidance=config, reward=FunctionReward(tilt)
+    )
     noise = sampler.noise(TEXTS, LENGTHS, IDS, 0)
     batch, x = sampler.prepare(TEXTS, LENGTHS, None), noise.draw()
     for index in range(9):
@@ -190,7 +195,10 @@ def test_density_ratio_is_that_of_the_two_gaussians():
 def test_a_step_done_again_has_the_ratios_of_both_times():
     once, twice = (
         RewardGuidedSampler(
-            GaussianGenerator(), 10, "ddpm", config=GuidanceConfig(mu=1.0, travel=n), reward=FunctionReward(tilt)
+            GaussianGenerator(),
+            SamplingConfig(steps=10, scheduler="ddpm"),
+            guidance=GuidanceConfig(mu=1.0, travel=n),
+            reward=FunctionReward(tilt),
         )
         for n in (0, 1)
     )
@@ -209,7 +217,7 @@ def test_the_mixture_in_the_plane_is_approached_as_particles_grow():
     ideal = problem.target.sample(count, torch.Generator().manual_seed(0))
     distances = []
     for particles in (1, 2, 4, 8):
-        sampler = RewardGuidedSampler(PlaneGenerator(problem), 25, "ddpm")
+        sampler = RewardGuidedSampler(PlaneGenerator(problem), SamplingConfig(steps=25, scheduler="ddpm"))
         config = ParticleConfig(particles, threshold=0.5, select="weight")
         steered = ParticleSteering(sampler, PlaneReward(problem, "clean"), config)
         points = steered.sample(["caption"] * count, torch.ones(count, dtype=torch.long)).features[:, 0]

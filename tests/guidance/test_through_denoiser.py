@@ -10,8 +10,11 @@ import torch
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.inference.pipeline import CountingGenerator
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
@@ -25,7 +28,9 @@ def bowl(motion):
 def run(location, function, scale="score", scheduler="ddpm", prediction="epsilon"):
     config = GuidanceConfig(mu=0.5, scale=scale, location=location)
     generator, reward = GaussianGenerator(prediction=prediction), FunctionReward(function)
-    sampler = RewardGuidedSampler(generator, 10, scheduler, config=config, reward=reward)
+    sampler = RewardGuidedSampler(
+        generator, SamplingConfig(steps=10, scheduler=scheduler), guidance=config, reward=reward
+    )
     return sampler.sample_states(TEXTS, LENGTHS, IDS), reward
 
 
@@ -56,7 +61,9 @@ def networks(location, **options):
     counted = CountingGenerator(generator)
     reward = DualAlignmentReward(tiny_reward(), toy_encoder).to(dtype=torch.float64)
     config = GuidanceConfig(mu=5.0, location=location, **options)
-    return RewardGuidedSampler(counted, 4, "ddim", config=config, reward=reward), counted
+    return RewardGuidedSampler(
+        counted, SamplingConfig(steps=4, scheduler="ddim"), guidance=config, reward=reward
+    ), counted
 
 
 def test_networks_agree_with_finite_differences():
@@ -104,7 +111,7 @@ def test_a_network_that_cannot_be_differentiated_is_refused():
 
     config = GuidanceConfig(mu=1.0, location="x0_through")
     reward = FunctionReward(lambda x, _: bowl(x))
-    sampler = RewardGuidedSampler(Frozen(), 5, config=config, reward=reward)
+    sampler = RewardGuidedSampler(Frozen(), SamplingConfig(steps=5), guidance=config, reward=reward)
     with pytest.raises(ConfigError, match="cannot be differentiated; use location x0"):
         sampler.sample(TEXTS, LENGTHS, IDS)
 
@@ -116,7 +123,9 @@ def test_moment_is_the_gradient_through_the_denoiser_of_data_of_unit_variance(sc
     def states(scale, location, std):
         config = GuidanceConfig(mu=0.5, scale=scale, location=location)
         generator, reward = GaussianGenerator(std=std, prediction=prediction), FunctionReward(lambda x, _: bowl(x))
-        sampler = RewardGuidedSampler(generator, 10, scheduler, config=config, reward=reward)
+        sampler = RewardGuidedSampler(
+            generator, SamplingConfig(steps=10, scheduler=scheduler), guidance=config, reward=reward
+        )
         return sampler.sample_states(TEXTS, LENGTHS, IDS).states
 
     torch.testing.assert_close(states("moment", "x0", 1.0), states("score", "x0_through", 1.0), rtol=1e-9, atol=1e-9)

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import DrawingSampler, GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import DrawingSampler, RewardGuidedSampler
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.guidance.test_best_of import ToyDraws
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
@@ -30,7 +32,9 @@ class Counted(GaussianGenerator):
 
 def run(config, scheduler="ddpm", steps=20, lengths=LENGTHS, ids=IDS, generator=None, reward=None):
     generator = generator or GaussianGenerator()
-    sampler = RewardGuidedSampler(generator, steps, scheduler, config=config, reward=reward)
+    sampler = RewardGuidedSampler(
+        generator, SamplingConfig(steps=steps, scheduler=scheduler), guidance=config, reward=reward
+    )
     return sampler.sample_states(TEXTS[: len(lengths)], lengths, ids[: len(lengths)]).states
 
 
@@ -54,7 +58,9 @@ def moments_after(sampler, travel):
 def test_the_law_at_the_end_is_that_of_the_chain_written_out(scheduler):
     """12,000 independent features of a Gaussian chain; its steps are not small, so it is not the law of the data."""
     generator = GaussianGenerator()
-    mean, variance = moments_after(RewardGuidedSampler(generator, 20, scheduler), travel=2)
+    mean, variance = moments_after(
+        RewardGuidedSampler(generator, SamplingConfig(steps=20, scheduler=scheduler)), travel=2
+    )
     final = run(GuidanceConfig(travel=2), scheduler, 20, LONG)
     assert final.mean().item() == pytest.approx(mean, abs=0.015)
     assert final.std().item() == pytest.approx(math.sqrt(variance), rel=0.02)
@@ -76,17 +82,23 @@ def test_every_state_on_the_way_keeps_its_marginal(scheduler):
 def test_travel_forgets_what_a_wrong_start_left():
     """A start far from the forward process is drawn towards it, the more the oftener."""
     generator = GaussianGenerator()
-    sampler = RewardGuidedSampler(generator, 10, "ddpm", config=GuidanceConfig(travel=3))
+    sampler = RewardGuidedSampler(
+        generator, SamplingConfig(steps=10, scheduler="ddpm"), guidance=GuidanceConfig(travel=3)
+    )
     batch, noise = sampler.prepare(["t"], LONG, None), sampler.noise(["t"], LONG, ["x"], 0)
     wrong = noise.draw() + 3.0
-    once = RewardGuidedSampler(generator, 10, "ddpm").advance(batch, 5, sampler.look(batch, 5, wrong), noise).state
+    once = (
+        RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler="ddpm"))
+        .advance(batch, 5, sampler.look(batch, 5, wrong), noise)
+        .state
+    )
     often = sampler.advance(batch, 5, sampler.look(batch, 5, wrong), noise).state
     right = math.sqrt(sampler.walk.alpha_bar_next[5]) * generator.mean
     assert abs(often.mean().item() - right) < 0.7 * abs(once.mean().item() - right)
 
 
 def test_undoing_is_the_forward_process():
-    walk = RewardGuidedSampler(GaussianGenerator(), 10, "ddpm").walk
+    walk = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm")).walk
     one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for index, (before, after) in enumerate(zip(walk.alpha_bar, walk.alpha_bar_next, strict=True)):
         kept, added = float(walk.undo(index, one, none)), float(walk.undo(index, none, one))
@@ -130,4 +142,4 @@ def test_settings_out_of_range(settings, message):
 
 def test_what_draws_by_itself_does_not_travel():
     with pytest.raises(ConfigError, match="travel=1: this generator draws motions by itself; set travel to 0"):
-        DrawingSampler(ToyDraws(), config=GuidanceConfig(travel=1))
+        DrawingSampler(ToyDraws(), guidance=GuidanceConfig(travel=1))

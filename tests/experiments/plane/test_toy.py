@@ -15,7 +15,8 @@ from experiments.plane.generator import PlaneGenerator, PlaneReward, PrintedWalk
 from experiments.plane.mixture import Captioned, Mixture, ring
 from experiments.plane.run import run_toy
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import GuidanceConfig, reward_gradient
+from lightning_realign.rewards.reward import reward_gradient
+from lightning_realign.settings.guidance import GuidanceConfig
 
 LEVELS = (0.01, 0.3, 0.9, 0.999)
 
