@@ -2,7 +2,7 @@
 
 from lightning_realign.diffusion.noise import prompt_id, prompt_ids
 from lightning_realign.diffusion.schedule import SchedulerName
-from lightning_realign.diffusion.steps import make_walk
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.guidance.best_of import BestOfN
 from lightning_realign.guidance.drawing import DrawingSampler
 from lightning_realign.guidance.particles import ParticleConfig, ParticleSteering
@@ -29,7 +29,7 @@ __all__ = [
     "Scale",
     "SchedulerName",
     "WeightedRewards",
-    "make_walk",
+    "make_steps",
     "prompt_id",
     "prompt_ids",
     "reward_gradient",

@@ -122,7 +122,7 @@ class ParticleSteering:
         self.sampler = sampler
         self.reward = reward
         self.config = config
-        steps = len(sampler.walk.timesteps)
+        steps = len(sampler.steps.timesteps)
         self._weighed = steps_inside(steps, config.start, config.stop, config.every)
         check_reward(sampler.generator, reward, noisy=config.location == "x_t")
         if not any(self._weighed):
@@ -148,7 +148,7 @@ class ParticleSteering:
             features = self.sampler.generator.features(
                 result.states[rows, result.chosen.to(result.states.device)], lengths
             )
-        return GeneratedMotions(features, lengths, self.sampler.walk.timestep_tensor(), result.history)
+        return GeneratedMotions(features, lengths, self.sampler.steps.timestep_tensor(), result.history)
 
     @torch.no_grad()
     def sample_states(
@@ -189,10 +189,10 @@ class ParticleSteering:
         return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
 
     def _reward_at(self, reward: StateReward, index: int, look: Look) -> Tensor:
-        walk = self.sampler.walk
+        steps = self.sampler.steps
         if self.config.location == "x_t":
-            return reward(look.x, walk.alpha_bar[index])
-        return reward(walk.predicted(index, look.output, look.x), 1.0)
+            return reward(look.x, steps.alpha_bar[index])
+        return reward(steps.predicted(index, look.output, look.x), 1.0)
 
 
 def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
@@ -214,7 +214,7 @@ def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
 
 def _check_guidance(sampler: RewardGuidedSampler) -> None:
     """Refuse guidance whose transitions have no density over the generator's own."""
-    config, walk = sampler.config, sampler.walk
+    config, steps = sampler.config, sampler.steps
     if not config.active:
         return
     if config.location == "x_prev":
@@ -223,16 +223,16 @@ def _check_guidance(sampler: RewardGuidedSampler) -> None:
             "weights are not known; use location x_t, x0 or x0_through"
         )
     guided = [index for index, inside in enumerate(sampler.guided) if inside]
-    silent = [index for index in guided if walk.sigma[index] == 0]
+    silent = [index for index in guided if steps.sigma[index] == 0]
     if silent == guided:
         raise ConfigError(
             "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
             f"ddpm, or ddim_eta above 0, or guide with nothing in place of {config.asks}"
         )
     if silent:
-        steps = len(walk.timesteps)
-        stop = math.ceil(10_000 * (steps - silent[0]) / steps) / 10_000
+        count = len(steps.timesteps)
+        stop = math.ceil(10_000 * (count - silent[0]) / count) / 10_000
         raise ConfigError(
-            f"particles with guidance stop={config.stop}: step {silent[0] + 1} of {steps} adds no noise, so that its "
+            f"particles with guidance stop={config.stop}: step {silent[0] + 1} of {count} adds no noise, so that its "
             f"weights are not known; set guidance stop to {stop}"
         )

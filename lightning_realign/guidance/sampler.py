@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
 from lightning_realign.diffusion.schedule import SchedulerName
-from lightning_realign.diffusion.steps import BaseWalk, make_walk
+from lightning_realign.diffusion.steps import Steps, make_steps
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
@@ -117,7 +117,7 @@ class RewardGuidedSampler:
         self.reward = reward
         self.seed = seed
         recipe = LoadOptions(scheduler, steps).recipe(generator.recipe)
-        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
+        self._steps = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
         self._guided = self.config.guided_steps(recipe.steps)
         self._travels = self.config.travels(recipe.steps)
         self._check()
@@ -134,7 +134,7 @@ class RewardGuidedSampler:
                 f"guidance window start={config.start}, stop={config.stop} holds none of the "
                 f"{len(self._guided)} steps; widen it, or take more steps"
             )
-        if config.scale == "posterior" and not any(self._walk.sigma):
+        if config.scale == "posterior" and not any(self._steps.sigma):
             raise ConfigError(
                 "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with "
                 "eta 0, or one step of LCM); use scale='score', scheduler='ddpm', ddim_eta above 0, or more LCM steps"
@@ -182,18 +182,18 @@ class RewardGuidedSampler:
         noise = self.noise(texts, lengths, ids, replication)
         batch = self.prepare(texts, lengths, references)
         x, history = noise.draw(), []
-        for index, timestep in enumerate(self._walk.timesteps):
+        for index, timestep in enumerate(self._steps.timesteps):
             moved = self.advance(batch, index, self.look(batch, index, x), noise)
             x = moved.state
             history.append(moved.rewards)
             if callback is not None:
                 callback(timestep, moved.rewards)
-        return SampledStates(x, self._walk.timestep_tensor(), torch.stack(history, dim=1))
+        return SampledStates(x, self._steps.timestep_tensor(), torch.stack(history, dim=1))
 
     @property
-    def walk(self) -> BaseWalk:
+    def steps(self) -> Steps:
         """The steps."""
-        return self._walk
+        return self._steps
 
     @property
     def guided(self) -> tuple[bool, ...]:
@@ -235,7 +235,7 @@ class RewardGuidedSampler:
         Raises:
             ConfigError: this is asked for, but the generator's output is not differentiable.
         """
-        timestep, reward = self._walk.timesteps[index], batch.reward
+        timestep, reward = self._steps.timesteps[index], batch.reward
         if reward is None or not self._guided[index] or self.config.location != "x0_through":
             return Look(x, self.generator.denoise(x, timestep, batch.condition, batch.lengths))
         outputs = []
@@ -246,7 +246,7 @@ class RewardGuidedSampler:
                 raise ConfigError(
                     "guidance location='x0_through': this generator's network cannot be differentiated; use location x0"
                 )
-            return reward(self._walk.predicted(index, outputs[0], state), 1.0)
+            return reward(self._steps.predicted(index, outputs[0], state), 1.0)
 
         gradient, rewards = reward_gradient(through, x)
         return Look(x, outputs[0].detach(), gradient, rewards)
@@ -255,28 +255,28 @@ class RewardGuidedSampler:
         """Step `index` from the states of `look`, and as often again as time travel says."""
         moved = self._move(batch, index, look, noise)
         for _ in range(self._travels[index]):
-            x = self._walk.undo(index, moved.state, noise.draw())
+            x = self._steps.undo(index, moved.state, noise.draw())
             again = self._move(batch, index, self.look(batch, index, x), noise)
             moved = Moved(again.state, again.rewards, moved.log_ratio + again.log_ratio)
         return moved
 
     def _move(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
-        fresh = noise.draw() if self._walk.sigma[index] > 0 else None
+        fresh = noise.draw() if self._steps.sigma[index] > 0 else None
         if batch.reward is not None and self._guided[index]:
             return self._guided_step(index, look, fresh, batch.reward)
         nothing = look.x.new_full((len(look.x),), float("nan"))
-        return Moved(self._walk.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
+        return Moved(self._steps.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
 
     def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
         """One guided step."""
-        walk, config, x, output = self._walk, self.config, look.x, look.output
-        plain = walk.step(index, output, x, noise)
+        steps, config, x, output = self._steps, self.config, look.x, look.output
+        plain = steps.step(index, output, x, noise)
         if look.gradient is not None and look.rewards is not None:
             gradient, rewards = look.gradient, look.rewards
         else:
             at, level = {
-                "x_t": (x, walk.alpha_bar[index]),
-                "x_prev": (plain.prev, walk.alpha_bar_next[index]),
+                "x_t": (x, steps.alpha_bar[index]),
+                "x_prev": (plain.prev, steps.alpha_bar_next[index]),
                 "x0": (plain.x0, 1.0),
             }[config.location]
             gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
@@ -284,12 +284,12 @@ class RewardGuidedSampler:
         if config.scale in ("score", "moment"):
             if config.scale == "moment":
                 # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
-                gradient = math.sqrt(walk.alpha_bar[index]) * gradient
-            prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
+                gradient = math.sqrt(steps.alpha_bar[index]) * gradient
+            prev = steps.step(index, steps.guide_output(index, output, gradient), x, noise).prev
         else:
-            weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
+            weight = steps.sigma[index] ** 2 if config.scale == "posterior" else 1.0
             prev = plain.prev + weight * gradient
-        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, walk.sigma[index]))
+        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, steps.sigma[index]))
 
 
 def _log_ratio(shift: Tensor, noise: Tensor | None, sigma: float) -> Tensor:

@@ -13,7 +13,7 @@ from lightning_realign.generators import Recipe
 from lightning_realign.generators.network import Facts
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.generators.remodiffuse.generator import Branch, ReMoDiffuseGenerator, coin, published_timesteps
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
+from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_steps
 from lightning_realign.inference.pipeline import CountingGenerator
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import zero_padding
@@ -62,7 +62,7 @@ def test_steps_are_the_public_ones(tmp_path):
     recipe = generator.recipe
     assert list(recipe.timesteps) == GOLDEN["timesteps"] == list(published_timesteps())
     assert (recipe.scheduler, recipe.steps, recipe.cfg_scale) == ("ddim", 50, 7.5)
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    walk = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     for name, indices in (("first", range(20)), ("last", range(40, 50)), ("all", range(50))):
         x, cond = fixed_input("start", 2, FRAMES, 263), generator.condition(TEXTS)
         for index in indices:
