@@ -69,7 +69,7 @@ class ParticleSteering:
         self.sampler = sampler
         self.reward = reward
         self.config = config
-        steps = len(sampler.walk.timesteps)
+        steps = len(sampler.steps.timesteps)
         self._weighed = steps_inside(steps, config.start, config.stop, config.every)
         check_reward(sampler.generator, reward, noisy=config.location == "x_t")
         if not any(self._weighed):
@@ -95,7 +95,7 @@ class ParticleSteering:
             features = self.sampler.generator.features(
                 result.states[rows, result.chosen.to(result.states.device)], lengths
             )
-        return GeneratedMotions(features, lengths, self.sampler.walk.timestep_tensor(), result.history)
+        return GeneratedMotions(features, lengths, self.sampler.steps.timestep_tensor(), result.history)
 
     @torch.no_grad()
     def sample_states(
@@ -136,10 +136,10 @@ class ParticleSteering:
         return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
 
     def _reward_at(self, reward: StateReward, index: int, look: Look) -> Tensor:
-        walk = self.sampler.walk
+        steps = self.sampler.steps
         if self.config.location == "x_t":
-            return reward(look.x, walk.alpha_bar[index])
-        return reward(walk.predicted(index, look.output, look.x), 1.0)
+            return reward(look.x, steps.alpha_bar[index])
+        return reward(steps.predicted(index, look.output, look.x), 1.0)
 
 
 def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
@@ -170,15 +170,15 @@ def _check_guidance(sampler: RewardGuidedSampler) -> None:
             "weights are not known; use location x_t, x0 or x0_through"
         )
     guided = [index for index, inside in enumerate(sampler.guided) if inside]
-    silent = [index for index in guided if walk.sigma[index] == 0]
+    silent = [index for index in guided if steps.sigma[index] == 0]
     if silent == guided:
         raise ConfigError(
             "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
             f"ddpm, or ddim_eta above 0, or guide with nothing in place of {guidance.weights}"
         )
     if silent:
-        steps = len(walk.timesteps)
-        stop = math.ceil(10_000 * (steps - silent[0]) / steps) / 10_000
+        count = len(steps.timesteps)
+        stop = math.ceil(10_000 * (count - silent[0]) / count) / 10_000
         raise ConfigError(
             f"particles with guidance stop={guidance.stop}: step {silent[0] + 1} of {steps} adds no noise, so that its "
             f"weights are not known; set guidance stop to {stop}"

@@ -180,18 +180,18 @@ class RewardGuidedSampler:
         noise = self.noise(texts, lengths, ids, replication)
         batch = self.prepare(texts, lengths, references)
         x, history = noise.draw(), []
-        for index, timestep in enumerate(self._walk.timesteps):
+        for index, timestep in enumerate(self._steps.timesteps):
             moved = self.advance(batch, index, self.look(batch, index, x), noise)
             x = moved.state
             history.append(moved.rewards)
             if callback is not None:
                 callback(timestep, moved.rewards)
-        return SampledStates(x, self._walk.timestep_tensor(), torch.stack(history, dim=1))
+        return SampledStates(x, self._steps.timestep_tensor(), torch.stack(history, dim=1))
 
     @property
-    def walk(self) -> BaseWalk:
+    def steps(self) -> Steps:
         """The steps."""
-        return self._walk
+        return self._steps
 
     @property
     def guided(self) -> tuple[bool, ...]:
@@ -244,7 +244,7 @@ class RewardGuidedSampler:
                 raise ConfigError(
                     "guidance location='x0_through': this generator's network cannot be differentiated; use location x0"
                 )
-            return reward(self._walk.predicted(index, outputs[0], state), 1.0)
+            return reward(self._steps.predicted(index, outputs[0], state), 1.0)
 
         gradient, rewards = reward_gradient(through, x)
         return Look(x, outputs[0].detach(), gradient, rewards)
@@ -253,17 +253,17 @@ class RewardGuidedSampler:
         """Step `index` from the states of `look`, and as often again as time travel says."""
         moved = self._move(batch, index, look, noise)
         for _ in range(self._travels[index]):
-            x = self._walk.undo(index, moved.state, noise.draw())
+            x = self._steps.undo(index, moved.state, noise.draw())
             again = self._move(batch, index, self.look(batch, index, x), noise)
             moved = Moved(again.state, again.rewards, moved.log_ratio + again.log_ratio)
         return moved
 
     def _move(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
-        fresh = noise.draw() if self._walk.sigma[index] > 0 else None
+        fresh = noise.draw() if self._steps.sigma[index] > 0 else None
         if batch.reward is not None and self._guided[index]:
             return self._guided_step(index, look, fresh, batch.reward)
         nothing = look.x.new_full((len(look.x),), float("nan"))
-        return Moved(self._walk.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
+        return Moved(self._steps.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
 
     def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
         """One guided step."""
@@ -273,8 +273,8 @@ class RewardGuidedSampler:
             gradient, rewards = look.gradient, look.rewards
         else:
             at, level = {
-                "x_t": (x, walk.alpha_bar[index]),
-                "x_prev": (plain.prev, walk.alpha_bar_next[index]),
+                "x_t": (x, steps.alpha_bar[index]),
+                "x_prev": (plain.prev, steps.alpha_bar_next[index]),
                 "x0": (plain.x0, 1.0),
             }[guidance.location]
             gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
@@ -282,12 +282,12 @@ class RewardGuidedSampler:
         if guidance.scale in ("score", "moment"):
             if guidance.scale == "moment":
                 # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
-                gradient = math.sqrt(walk.alpha_bar[index]) * gradient
-            prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
+                gradient = math.sqrt(steps.alpha_bar[index]) * gradient
+            prev = steps.step(index, steps.guide_output(index, output, gradient), x, noise).prev
         else:
             weight = walk.sigma[index] ** 2 if guidance.scale == "posterior" else 1.0
             prev = plain.prev + weight * gradient
-        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, walk.sigma[index]))
+        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, steps.sigma[index]))
 
 
 def _log_ratio(shift: Tensor, noise: Tensor | None, sigma: float) -> Tensor:

@@ -76,17 +76,17 @@ def sampled(generator, count):
     """The state after `count` steps of the generator's own recipe, from the golden noise."""
     generator.to(dtype=torch.float64)
     recipe, x = generator.recipe, start(generator)
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    steps = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     cond = generator.condition(TEXTS)
-    for index, timestep in enumerate(walk.timesteps[:count]):
-        x = walk.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, None).prev
-    return walk, x
+    for index, timestep in enumerate(steps.timesteps[:count]):
+        x = steps.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, None).prev
+    return steps, x
 
 
 def test_twenty_steps_of_the_published_loop(generator, family):
     golden = expected(family)["sampling"]
-    walk, x = sampled(generator, 20)
-    assert list(walk.timesteps) == golden["timesteps"]
+    steps, x = sampled(generator, 20)
+    assert list(steps.timesteps) == golden["timesteps"]
     assert relative_error(x, golden["states"]["20"]) < 1e-6
 
 

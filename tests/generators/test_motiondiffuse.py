@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.diffusion.steps import Walk
+from lightning_realign.diffusion.steps import SchedulerSteps
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.generators import LoadOptions
 from lightning_realign.generators.motiondiffuse import MotionDiffuseGenerator, load
@@ -120,20 +120,22 @@ def test_ddpm_steps_are_the_public_ones(tmp_path, kind):
     checkpoint = fake_files(tmp_path, opt=f"no_eff: {kind == 'quadratic'}", frames=FRAMES)
     generator = load(checkpoint, options()).to(dtype=torch.float64)
     assert (generator.recipe.scheduler, generator.recipe.steps, generator.recipe.cfg_scale) == ("ddpm", 1000, 1.0)
-    walk, cond = Walk(generator.scheduler, "ddpm", generator.recipe.steps), generator.condition(TEXTS)
-    assert walk.timesteps == tuple(range(999, -1, -1))
+    steps, cond = SchedulerSteps(generator.scheduler, "ddpm", generator.recipe.steps), generator.condition(TEXTS)
+    assert steps.timesteps == tuple(range(999, -1, -1))
     for part, first in (("first", 0), ("last", 980)):
-        x = run(generator, walk, cond, range(first, first + 20))
+        x = run(generator, steps, cond, range(first, first + 20))
         found = x if kind == "quadratic" else zero_padding(x, LENGTHS)
         assert relative_error(found, GOLDEN[f"steps_{kind}_{part}"]) < 1e-6
 
 
-def run(generator: MotionDiffuseGenerator, walk: Walk, cond: MotionDiffuseText, indices: range) -> torch.Tensor:
+def run(
+    generator: MotionDiffuseGenerator, steps: SchedulerSteps, cond: MotionDiffuseText, indices: range
+) -> torch.Tensor:
     """The steps at some indices, from fixed noise with fixed noise."""
     x = fixed_input("start", 2, FRAMES, 263)
     for index in indices:
-        t = walk.timesteps[index]
-        x = walk.step(index, generator.denoise(x, t, cond, LENGTHS), x, fixed_input(f"noise{t}", *x.shape)).prev
+        t = steps.timesteps[index]
+        x = steps.step(index, generator.denoise(x, t, cond, LENGTHS), x, fixed_input(f"noise{t}", *x.shape)).prev
     return x
 
 
@@ -141,8 +143,8 @@ def run(generator: MotionDiffuseGenerator, walk: Walk, cond: MotionDiffuseText, 
 def test_the_whole_sampling_is_the_public_one(tmp_path):
     """All 1000 steps; the public code's coefficients are rounded to float32."""
     generator = load(fake_files(tmp_path, frames=FRAMES), options()).to(dtype=torch.float64)
-    walk = Walk(generator.scheduler, "ddpm", 1000)
-    x = run(generator, walk, generator.condition(TEXTS), range(1000))
+    steps = SchedulerSteps(generator.scheduler, "ddpm", 1000)
+    x = run(generator, steps, generator.condition(TEXTS), range(1000))
     assert relative_error(zero_padding(x, LENGTHS), GOLDEN["steps_linear_all"]) < 1e-5
 
 

@@ -88,11 +88,11 @@ def test_the_published_loop_with_given_noise(generators, family, steps):
     golden, generator = expected(family)["sampling"][str(steps)], generators[steps].to(dtype=torch.float64)
     recipe, x = generator.recipe, start(generator)
     assert (list(recipe.timesteps), recipe.cfg_scale) == (golden["timesteps"], golden["scale"])
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    run = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     cond = generator.condition(TEXTS)
-    for index, timestep in enumerate(walk.timesteps):
-        noise = fixed_input(f"noise{index + 1}", *x.shape) if walk.sigma[index] > 0 else None
-        x = walk.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, noise).prev
+    for index, timestep in enumerate(run.timesteps):
+        noise = fixed_input(f"noise{index + 1}", *x.shape) if run.sigma[index] > 0 else None
+        x = run.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, noise).prev
     assert relative_error(x, golden["state"]) < limit_of(family, 1e-6)
     motion = generator.latents.decode(x, LENGTHS, 24)
     assert relative_error(motion, golden["motion"]) < limit_of(family, 1e-6)

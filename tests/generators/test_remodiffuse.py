@@ -64,7 +64,7 @@ def test_steps_are_the_public_ones(tmp_path):
     recipe = generator.recipe
     assert list(recipe.timesteps) == GOLDEN["timesteps"] == list(published_timesteps())
     assert (recipe.scheduler, recipe.steps, recipe.cfg_scale) == ("ddim", 50, 7.5)
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    walk = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     for name, indices in (("first", range(20)), ("last", range(40, 50)), ("all", range(50))):
         x, cond = fixed_input("start", 2, FRAMES, 263), generator.condition(TEXTS)
         for index in indices:

@@ -50,12 +50,12 @@ def many(steered, count=COUNT):
 
 def own_moments(sampler):
     """Mean and variance at the end of the sampler's own chain, which is affine, from N(0, 1)."""
-    generator, walk, mean, variance = sampler.generator, sampler.walk, 0.0, 1.0
+    generator, steps, mean, variance = sampler.generator, sampler.steps, 0.0, 1.0
     probe = torch.tensor([[[0.0]], [[1.0]]], dtype=torch.float64)
-    for index, timestep in enumerate(walk.timesteps):
+    for index, timestep in enumerate(steps.timesteps):
         output = generator.denoise(probe, timestep, None, torch.tensor([1, 1]))
-        low, high = walk.step(index, output, probe, torch.zeros_like(probe)).prev.flatten().tolist()
-        mean, variance = low + (high - low) * mean, (high - low) ** 2 * variance + walk.sigma[index] ** 2
+        low, high = steps.step(index, output, probe, torch.zeros_like(probe)).prev.flatten().tolist()
+        mean, variance = low + (high - low) * mean, (high - low) ** 2 * variance + steps.sigma[index] ** 2
     return mean, variance
 
 
@@ -177,12 +177,12 @@ def test_density_ratio_is_that_of_the_two_gaussians():
     for index in range(9):
         look = sampler.look(batch, index, x)
         moved = sampler.advance(batch, index, look, noise)
-        zero, sigma = torch.zeros_like(x), sampler.walk.sigma[index]
+        zero, sigma = torch.zeros_like(x), sampler.steps.sigma[index]
         gradient = torch.zeros_like(x)
         gradient[:, 0, 0] = SLOPE
-        outputs = (look.output, sampler.walk.guide_output(index, look.output, gradient))
+        outputs = (look.output, sampler.steps.guide_output(index, look.output, gradient))
         own, guided = (
-            torch.distributions.Normal(sampler.walk.step(index, output, x, zero).prev, sigma)
+            torch.distributions.Normal(sampler.steps.step(index, output, x, zero).prev, sigma)
             .log_prob(moved.state)
             .flatten(1)
             .sum(1)
@@ -206,7 +206,7 @@ def test_a_step_done_again_has_the_ratios_of_both_times():
     batch, starts = once.prepare(TEXTS, LENGTHS, None), [noise.draw() for noise in noises]
     found = twice.advance(batch, 6, twice.look(batch, 6, starts[0]), noises[0])
     first = once.advance(batch, 6, once.look(batch, 6, starts[1]), noises[1])
-    back = once.walk.undo(6, first.state, noises[1].draw())
+    back = once.steps.undo(6, first.state, noises[1].draw())
     second = once.advance(batch, 6, once.look(batch, 6, back), noises[1])
     assert torch.equal(found.state, second.state)
     torch.testing.assert_close(found.log_ratio, first.log_ratio + second.log_ratio)

@@ -40,17 +40,17 @@ def run(config, scheduler="ddpm", steps=20, lengths=LENGTHS, ids=IDS, generator=
 
 def moments_after(sampler, travel):
     """Mean and variance at the end of the affine chain, every step of which is undone and done again, from N(0, 1)."""
-    walk, generator, mean, variance = sampler.walk, sampler.generator, 0.0, 1.0
+    steps, generator, mean, variance = sampler.steps, sampler.generator, 0.0, 1.0
     probe = torch.tensor([[[0.0]], [[1.0]]], dtype=torch.float64)
-    for index, timestep in enumerate(walk.timesteps):
+    for index, timestep in enumerate(steps.timesteps):
         output = generator.denoise(probe, timestep, None, torch.tensor([1, 1]))
-        low, high = walk.step(index, output, probe, torch.zeros_like(probe)).prev.flatten().tolist()
-        kept = walk.alpha_bar[index] / walk.alpha_bar_next[index]
+        low, high = steps.step(index, output, probe, torch.zeros_like(probe)).prev.flatten().tolist()
+        kept = steps.alpha_bar[index] / steps.alpha_bar_next[index]
         for time in range(travel + 1):
             if time > 0:
                 mean, variance = math.sqrt(kept) * mean, kept * variance + 1 - kept
             mean = low + (high - low) * mean
-            variance = (high - low) ** 2 * variance + walk.sigma[index] ** 2
+            variance = (high - low) ** 2 * variance + steps.sigma[index] ** 2
     return mean, variance
 
 
@@ -93,15 +93,15 @@ def test_travel_forgets_what_a_wrong_start_left():
         .state
     )
     often = sampler.advance(batch, 5, sampler.look(batch, 5, wrong), noise).state
-    right = math.sqrt(sampler.walk.alpha_bar_next[5]) * generator.mean
+    right = math.sqrt(sampler.steps.alpha_bar_next[5]) * generator.mean
     assert abs(often.mean().item() - right) < 0.7 * abs(once.mean().item() - right)
 
 
 def test_undoing_is_the_forward_process():
     walk = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm")).walk
     one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    for index, (before, after) in enumerate(zip(walk.alpha_bar, walk.alpha_bar_next, strict=True)):
-        kept, added = float(walk.undo(index, one, none)), float(walk.undo(index, none, one))
+    for index, (before, after) in enumerate(zip(steps.alpha_bar, steps.alpha_bar_next, strict=True)):
+        kept, added = float(steps.undo(index, one, none)), float(steps.undo(index, none, one))
         assert kept * math.sqrt(after) == pytest.approx(math.sqrt(before))
         assert kept**2 * (1 - after) + added**2 == pytest.approx(1 - before)
 
