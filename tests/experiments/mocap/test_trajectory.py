@@ -78,7 +78,7 @@ def test_what_is_predicted_is_the_posterior_mean():
     sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8), []
     trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
     places = trajectory.places_of(sampler)
-    assert [place.timestep for place in places] == [*sampler.walk.timesteps, None]
+    assert [place.timestep for place in places] == [*sampler.steps.timesteps, None]
     for (_, x, predicted), place in zip(seen[:-1], places, strict=False):
         torch.testing.assert_close(
             predicted, sampler.generator.posterior_mean(x, place.alpha_bar), rtol=1e-5, atol=1e-5
