@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -23,9 +24,36 @@ from lightning_realign.cli.messages import OneLineErrors, fail
 from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode
 from lightning_realign.cli.sweep_guard import SweepGuard
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
+# Relative to a section, because a configuration is a part of its subcommand.
+_RUN_FOLDER = "${..trainer.default_root_dir}"
+# Callbacks of every run, by the section that sets them, and what they are set to by default.
+CALLBACKS: Mapping[str, tuple[type[Callback], Mapping[str, Any]]] = {
+    "sweep_guard": (SweepGuard, {}),
+    "best_checkpoint": (
+        ModelCheckpoint,
+        {
+            "dirpath": _RUN_FOLDER,
+            "filename": "best",
+            "monitor": "val/loss",
+            "mode": "min",
+            "enable_version_counter": False,
+        },
+    ),
+    "last_checkpoint": (
+        ModelCheckpoint,
+        {
+            "dirpath": _RUN_FOLDER,
+            "filename": "last",
+            "save_on_train_epoch_end": True,
+            "enable_version_counter": False,
+        },
+    ),
+    "writer": (PredictionWriter, {"folder": f"{_RUN_FOLDER}/motions"}),
+}
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -47,7 +75,11 @@ class OneLineParser(OneLineErrors, LightningArgumentParser):
 
 
 class RealignCLI(LightningCLI):
-    """LightningCLI whose configuration always wins, that always keeps a CSV log, and that differentiates in `test`."""
+    """LightningCLI whose configuration always wins, and that differentiates in `test`.
+
+    Every run keeps a CSV log, its best and its last checkpoint, and its predictions in the run's folder,
+    `trainer.default_root_dir`. The sections `best_checkpoint`, `last_checkpoint` and `writer` change how.
+    """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         super().__init__(
@@ -59,7 +91,7 @@ class RealignCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             # Guidance differentiates during `predict` and `test`, which inference tensors forbid; the data sets shard
             # themselves, so that no sample is repeated.
-            trainer_defaults={"inference_mode": False, "use_distributed_sampler": False},
+            trainer_defaults={"inference_mode": False, "use_distributed_sampler": False, "default_root_dir": "."},
             seed_everything_default=1234,
             parser_class=OneLineParser,
             # An abbreviated option would be taken for the one it begins, whatever was meant.
@@ -103,16 +135,18 @@ class RealignCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         logger = config["logger"]
         if logger is not False:
-            loggers: list[Logger] = [] if logger in (None, True) else [logger] if isinstance(logger, Logger) else logger
+            loggers: list[Logger] = [] if logger is True else _as_list(logger)
             if not any(isinstance(entry, CSVLogger) for entry in loggers):
                 loggers = [CSVLogger(config["default_root_dir"] or ".", name="logs"), *loggers]
             kwargs["logger"] = loggers
-        plugins = config["plugins"] or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), SafeCheckpointIO()]
+        kwargs["plugins"] = [*_as_list(config["plugins"]), SafeCheckpointIO()]
         # MPS has no float64, in which noise schedules and metrics are computed.
         if config["accelerator"] == "auto" and MPSAccelerator.is_available():
             kwargs["accelerator"] = "cpu"
-        return super().instantiate_trainer(**kwargs)
+        configured = _as_list(config["callbacks"])
+        defaults = [self._get(self.config_init, name) for name in CALLBACKS]
+        wanted = _without_replaced(defaults, configured, config["enable_checkpointing"] is not False)
+        return self._instantiate_trainer({**config, **kwargs, "callbacks": configured}, wanted)
 
     def before_predict(self) -> None:
         """Keep no motion in memory unless asked to: they are written as they come."""
@@ -121,8 +155,35 @@ class RealignCLI(LightningCLI):
             settings["return_predictions"] = False
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Attach the callback that stops a sweep point whose values are not the requested ones."""
-        parser.add_lightning_class_args(SweepGuard, "sweep_guard")
+        """Attach the callbacks of every run, each with a section of its own."""
+        for section, (callback, defaults) in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, section)
+            parser.set_defaults({f"{section}.{name}": value for name, value in defaults.items()})
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A setting that may be one object, a list of them, or nothing."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _without_replaced(
+    defaults: Iterable[Callback], configured: Sequence[Callback], checkpointing: bool
+) -> list[Callback]:
+    """The default callbacks, without those that a configured one of `trainer.callbacks` stands in for.
+
+    A checkpoint is replaced by one of the same file name, the writer by any other writer. Without checkpointing there
+    are no checkpoints.
+    """
+    files = {callback.filename for callback in configured if isinstance(callback, ModelCheckpoint)}
+    writes = any(isinstance(callback, PredictionWriter) for callback in configured)
+    kept = []
+    for callback in defaults:
+        if isinstance(callback, ModelCheckpoint) and (not checkpointing or callback.filename in files):
+            continue
+        if isinstance(callback, PredictionWriter) and writes:
+            continue
+        kept.append(callback)
+    return kept
 
 
 def check_config_files(args: Sequence[str]) -> None:
