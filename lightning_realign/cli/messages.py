@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
+
+from lightning_realign.errors import RealignError
 
 # Lines of a parser's message that describe the parser rather than the mistake.
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
@@ -43,11 +47,34 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def program() -> str:
+    """How this process was started, for messages: `realign`, `train.py` or `python -m lightning_realign`."""
+    name = Path(sys.argv[0]).name
+    return name.removesuffix(".exe") if name in ("realign", "realign.exe", "train.py") else "python -m lightning_realign"
+
+
+def user_error(error: BaseException) -> RealignError | None:
+    """The message for the user that lies behind a parser's error; None where there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RealignError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
 class OneLineErrors(ArgumentParser):
     """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
+
+    # Says which old spelling is to blame, in one line; empty where none is.
+    old_spelling: Callable[[], str] | None = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with code 2, without the usage; a parser inside another one raises instead, for the outer to report."""
         if not self.exit_on_error:
             super().error(message, ex)
+        renamed = self.old_spelling() if self.old_spelling else ""
+        if renamed:
+            fail(renamed)
+        cause = user_error(ex) if ex is not None else None
+        if cause is not None:
+            fail(str(cause))
         fail(f"{one_line(message)} (all options: {self.prog.replace(' [options]', '')} --help)")

@@ -17,17 +17,23 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_realign.checkpoints.bundles import read_resumable
 from lightning_realign.checkpoints.folder import is_address
-from lightning_realign.cli.messages import OneLineErrors, fail
-from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode
+from lightning_realign.cli.messages import OneLineErrors, fail, program, user_error
+from lightning_realign.cli.renamed import explain_run
+from lightning_realign.cli.run_record import RunRecord
 from lightning_realign.cli.sweep_guard import SweepGuard
+from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.files.shipped import resolve
 from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
+_CONFIG_OPTIONS = ("--config", "-c")
+_FILE_OPTIONS = (*_CONFIG_OPTIONS, "--data")
 # Relative to a section, because a configuration is a part of its subcommand.
 _RUN_FOLDER = "${..trainer.default_root_dir}"
 # Callbacks of every run, by the section that sets them, and what they are set to by default.
@@ -96,6 +102,7 @@ class RealignCLI(LightningCLI):
             parser_class=OneLineParser,
             # An abbreviated option would be taken for the one it begins, whatever was meant.
             parser_kwargs={
+                "prog": program(),
                 "parser_mode": "omegaconf+",
                 "allow_abbrev": False,
                 **{name: {"allow_abbrev": False} for name in self.subcommands()},
@@ -104,6 +111,14 @@ class RealignCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words, in which the package's own configurations may be named."""
+        words = with_shipped_configs(sys.argv[1:] if args is None else args)
+        check_config_files(words)
+        assert isinstance(parser, OneLineParser)
+        parser.old_spelling = lambda: explain_run(words)
+        self.config = parser.parse_args(words)
 
     def _parse_ckpt_path(self) -> None:
         """Make sure that `--ckpt_path` can be read, and leave the configuration as given.
@@ -123,9 +138,7 @@ class RealignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, RealignError):
-                cause = cause.__cause__
+            cause = user_error(error)
             if cause is None:
                 raise
             raise cause from None
@@ -186,14 +199,33 @@ def _without_replaced(
     return kept
 
 
-def check_config_files(args: Sequence[str]) -> None:
+def config_files(words: Sequence[str]) -> list[str]:
+    """The values of `--config`."""
+    parts = [part for word in words for part in word.split("=", 1)]
+    return [value for option, value in pairwise(parts) if option in _CONFIG_OPTIONS]
+
+
+def with_shipped_configs(words: Sequence[str]) -> list[str]:
+    """The words with `--config NAME` and `--data NAME` as paths, where the package has a configuration of that name."""
+    resolved, before = [], ""
+    for word in words:
+        option, equals, value = word.partition("=")
+        if before in _FILE_OPTIONS and not equals:
+            word = str(resolve(word))
+        elif equals and option in _FILE_OPTIONS:
+            word = f"{option}={resolve(value)}"
+        resolved.append(word)
+        before = word
+    return resolved
+
+
+def check_config_files(words: Sequence[str]) -> None:
     """Name the `--config` file that is not YAML, which the parser's message does not.
 
     Raises:
         ConfigError: a file exists and cannot be parsed.
     """
-    words = [word for arg in args for word in arg.split("=", 1)]
-    for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
+    for path in map(Path, config_files(words)):
         try:
             if path.is_file():
                 with path.open(encoding="utf-8") as file:
@@ -214,7 +246,6 @@ def main(args: Sequence[str] | None = None) -> RealignCLI:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     configure_wandb_mode()
     try:
-        check_config_files(sys.argv[1:] if args is None else args)
         return RealignCLI(args)
-    except (RealignError, MisconfigurationException) as error:
+    except (RealignError, MisconfigurationException, OmegaConfBaseException) as error:
         fail(str(error))
