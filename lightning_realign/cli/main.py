@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from lightning_realign.cli import data_tools, tools
+from lightning_realign.cli import data_tools, tools, toy
 from lightning_realign.cli.messages import OneLineErrors, fail, program, user_error
 from lightning_realign.cli.renamed import explain_tool
 from lightning_realign.cli.tool_parser import Tool, expand_aliases, summary, tool_parser
@@ -23,7 +23,7 @@ TRAINER_COMMANDS: Mapping[str, str] = {
 def build_parser() -> OneLineErrors:
     """The whole command line; `data` holds tools of its own.
 
-    The trainer's commands are listed for the help alone: `main` hands them to `cli.train`.
+    The trainer's commands and the toy are listed for the help alone: `main` hands their words on.
     """
     parser = OneLineErrors(
         prog=program(),
@@ -31,7 +31,7 @@ def build_parser() -> OneLineErrors:
         description="Step-aware reward-guided text-to-motion generation. COMMAND --help lists a command's options.",
     )
     commands = parser.add_subcommands(dest="tool", metavar="COMMAND")
-    for name, text in TRAINER_COMMANDS.items():
+    for name, text in {**TRAINER_COMMANDS, "toy": toy.SUMMARY}.items():
         commands.add_subcommand(name, OneLineErrors(description=text), help=text)
     for name, (tool, positional) in tools.TOOLS.items():
         commands.add_subcommand(name, tool_parser(name, tool, positional), help=summary(tool))
@@ -54,8 +54,19 @@ def main(args: Sequence[str] | None = None) -> None:
         from lightning_realign.cli.train import main as train
 
         train(args)
+    elif words and words[0] == "toy":
+        _run_toy(words[1:])
     else:
         _run_tool(words)
+
+
+def _run_toy(words: list[str]) -> None:
+    try:
+        code = toy.run_toy(words)
+    except RealignError as error:
+        fail(str(error))
+    if code:
+        raise SystemExit(code)
 
 
 def _run_tool(words: list[str]) -> None:

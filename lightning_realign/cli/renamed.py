@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from lightning_realign.cli.config_files import config_files
+
 _WRITER = "lightning_realign.inference.writer.PredictionWriter"
 _SCORING = "lightning_realign.evaluation.SampleScoring"
 _RETRIEVAL = "lightning_realign.evaluation.RetrievalSystem"
@@ -145,13 +147,11 @@ def _values(words: Sequence[str]) -> Iterator[str]:
 
 def _configs(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """The files of `--config` and what they hold, as far as they can be read."""
-    parts = [part for word in words for part in word.split("=", 1)]
-    for option, file in pairwise(parts):
-        if option in ("--config", "-c") and Path(file).is_file():
-            try:
-                yield file, yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-            except (yaml.YAMLError, UnicodeDecodeError):
-                continue
+    for file in config_files(words):
+        try:
+            yield file, yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            continue
 
 
 def _texts(files: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

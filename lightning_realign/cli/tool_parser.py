@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse as parse_docstring
@@ -39,7 +39,9 @@ def tool_parser(name: str, tool: Tool, positional: str | None) -> OneLineErrors:
         (kind,) = get_args(kinds[positional])
         parser.add_argument(positional, nargs="+", type=kind, help=told.get(positional))
     elif positional:
-        parser.add_argument(positional, type=kinds[positional], help=told.get(positional))
+        default = signature(tool).parameters[positional].default
+        optional = {} if default is Parameter.empty else {"nargs": "?", "default": default}
+        parser.add_argument(positional, type=kinds[positional], help=told.get(positional), **optional)
     for flag in flags:
         parser.add_argument(f"--{flag}", action="store_true", help=told.get(flag))
     parser.add_function_arguments(tool, skip={*flags, *filter(None, [positional])}, as_positional=False)

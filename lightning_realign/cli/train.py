@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
@@ -21,19 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_realign.checkpoints.bundles import read_resumable
 from lightning_realign.checkpoints.folder import is_address
+from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
 from lightning_realign.cli.messages import OneLineErrors, fail, program, user_error
 from lightning_realign.cli.renamed import explain_run
 from lightning_realign.cli.run_record import RunRecord
 from lightning_realign.cli.sweep_guard import SweepGuard
 from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError, RealignError
-from lightning_realign.files.shipped import resolve
 from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
-_CONFIG_OPTIONS = ("--config", "-c")
-_FILE_OPTIONS = (*_CONFIG_OPTIONS, "--data")
 # Relative to a section, because a configuration is a part of its subcommand.
 _RUN_FOLDER = "${..trainer.default_root_dir}"
 # Callbacks of every run, by the section that sets them, and what they are set to by default.
@@ -197,41 +193,6 @@ def _without_replaced(
             continue
         kept.append(callback)
     return kept
-
-
-def config_files(words: Sequence[str]) -> list[str]:
-    """The values of `--config`."""
-    parts = [part for word in words for part in word.split("=", 1)]
-    return [value for option, value in pairwise(parts) if option in _CONFIG_OPTIONS]
-
-
-def with_shipped_configs(words: Sequence[str]) -> list[str]:
-    """The words with `--config NAME` and `--data NAME` as paths, where the package has a configuration of that name."""
-    resolved, before = [], ""
-    for word in words:
-        option, equals, value = word.partition("=")
-        if before in _FILE_OPTIONS and not equals:
-            word = str(resolve(word))
-        elif equals and option in _FILE_OPTIONS:
-            word = f"{option}={resolve(value)}"
-        resolved.append(word)
-        before = word
-    return resolved
-
-
-def check_config_files(words: Sequence[str]) -> None:
-    """Name the `--config` file that is not YAML, which the parser's message does not.
-
-    Raises:
-        ConfigError: a file exists and cannot be parsed.
-    """
-    for path in map(Path, config_files(words)):
-        try:
-            if path.is_file():
-                with path.open(encoding="utf-8") as file:
-                    yaml.safe_load(file)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
 
 
 def main(args: Sequence[str] | None = None) -> RealignCLI:

@@ -10,10 +10,16 @@ KINDS: tuple[Kind, ...] = ("configs", "sweeps")
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+def clone_folder() -> Path | None:
+    """The top of the repository, where the package is used from a clone; None where it is installed by itself."""
+    clone = _PACKAGE.parent
+    return clone if (clone / "setup.cfg").is_file() else None
+
+
 def shipped_folder(kind: Kind) -> Path:
     """Where the files of a kind lie: `configs/` of a clone, `lightning_realign/_configs/` of an installed package."""
-    clone = _PACKAGE.parent
-    return clone / kind if (clone / "setup.cfg").is_file() else _PACKAGE / f"_{kind}"
+    clone = clone_folder()
+    return _PACKAGE / f"_{kind}" if clone is None else clone / kind
 
 
 def shipped_files(kind: Kind) -> dict[str, Path]:
