@@ -41,7 +41,7 @@ def find_shipped(name: str) -> Path | None:
         inner = Path(*path.parts[1:]) if path.parts[:1] == (kind,) else path
         for candidate in (inner, inner.with_name(f"{inner.name}.yaml")) if inner.name else ():
             found = shipped_folder(kind) / candidate
-            if found.suffix == ".yaml" and found.is_file():
+            if found.suffix == ".yaml" and _exists(found) and found.is_file():
                 return found
     return None
 
@@ -49,4 +49,11 @@ def find_shipped(name: str) -> Path | None:
 def resolve(name: str | Path) -> Path:
     """An existing file as it is named, else the one that comes with the package, else the name unchanged."""
     path = Path(name)
-    return path if path.exists() else find_shipped(str(name)) or path
+    return path if _exists(path) else find_shipped(str(name)) or path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no name that a file could have
+        return False
