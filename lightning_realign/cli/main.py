@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
-from lightning_realign.cli import data_tools, tools, toy
-from lightning_realign.cli.messages import OneLineErrors, fail, program, user_error
+from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
 from lightning_realign.cli.renamed import explain_tool
 from lightning_realign.cli.tool_parser import Tool, expand_aliases, summary, tool_parser
+from lightning_realign.cli.tools import DATA_TOOLS, TOOLS, toy
 from lightning_realign.errors import RealignError
 
 # What LightningCLI does (`cli.train`), with what help says of it.
@@ -33,12 +33,12 @@ def build_parser() -> OneLineErrors:
     commands = parser.add_subcommands(dest="tool", metavar="COMMAND")
     for name, text in {**TRAINER_COMMANDS, "toy": toy.SUMMARY}.items():
         commands.add_subcommand(name, OneLineErrors(description=text), help=text)
-    for name, (tool, positional) in tools.TOOLS.items():
+    for name, (tool, positional) in TOOLS.items():
         commands.add_subcommand(name, tool_parser(name, tool, positional), help=summary(tool))
     data = OneLineErrors(allow_abbrev=False, description="Make and inspect data sets.")
     commands.add_subcommand("data", data, help="Make and inspect data sets.")
     data_commands = data.add_subcommands(dest="action")
-    for name, (tool, positional) in data_tools.TOOLS.items():
+    for name, (tool, positional) in DATA_TOOLS.items():
         data_commands.add_subcommand(name, tool_parser(name, tool, positional), help=summary(tool))
     return parser
 
@@ -71,12 +71,12 @@ def _run_toy(words: list[str]) -> None:
 
 def _run_tool(words: list[str]) -> None:
     parser = build_parser()
-    parser.old_spelling = lambda: explain_tool(words)
-    config = parser.parse_args(_with_aliases(words))
+    with explained_by(lambda: explain_tool(words)):
+        config = parser.parse_args(_with_aliases(words))
     try:
         chosen = parser.instantiate_classes(config)
         name, settings = chosen.tool, chosen[chosen.tool]
-        tool: Tool = (data_tools.TOOLS[settings.action] if name == "data" else tools.TOOLS[name])[0]
+        tool: Tool = (DATA_TOOLS[settings.action] if name == "data" else TOOLS[name])[0]
         arguments = settings[settings.action] if name == "data" else settings
         tool(**vars(arguments))
     except RealignError as error:
@@ -90,6 +90,6 @@ def _run_tool(words: list[str]) -> None:
 
 def _with_aliases(words: list[str]) -> list[str]:
     """The words with a tool's short spellings written out."""
-    if not words or words[0] not in tools.TOOLS:
+    if not words or words[0] not in TOOLS:
         return words
-    return [words[0], *expand_aliases(words[0], tools.TOOLS[words[0]][0], words[1:])]
+    return [words[0], *expand_aliases(words[0], TOOLS[words[0]][0], words[1:])]

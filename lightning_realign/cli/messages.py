@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +23,8 @@ _WORDING = (
     (r"Expected a (?:<class '([^']*)'>|typing\.(\S+\[[^]]*\]))", r"expected \1\2"),
     (r"\. Got value: (.*)", r", not \1"),
 )
+
+_explain: ContextVar[Callable[[], str]] = ContextVar("explain", default=str)
 
 
 def one_line(message: str) -> str:
@@ -50,7 +54,9 @@ def fail(message: str) -> NoReturn:
 def program() -> str:
     """How this process was started, for messages: `realign`, `train.py` or `python -m lightning_realign`."""
     name = Path(sys.argv[0]).name
-    return name.removesuffix(".exe") if name in ("realign", "realign.exe", "train.py") else "python -m lightning_realign"
+    return (
+        name.removesuffix(".exe") if name in ("realign", "realign.exe", "train.py") else "python -m lightning_realign"
+    )
 
 
 def user_error(error: BaseException) -> RealignError | None:
@@ -61,19 +67,25 @@ def user_error(error: BaseException) -> RealignError | None:
     return cause
 
 
+@contextmanager
+def explained_by(explain: Callable[[], str]) -> Iterator[None]:
+    """While parsing, ask `explain` for a better line about what a parser refuses; an empty one keeps the parser's."""
+    token = _explain.set(explain)
+    try:
+        yield
+    finally:
+        _explain.reset(token)
+
+
 class OneLineErrors(ArgumentParser):
     """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
-
-    # Says which old spelling is to blame, in one line; empty where none is.
-    old_spelling: Callable[[], str] | None = None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with code 2, without the usage; a parser inside another one raises instead, for the outer to report."""
         if not self.exit_on_error:
             super().error(message, ex)
-        renamed = self.old_spelling() if self.old_spelling else ""
-        if renamed:
-            fail(renamed)
+        if explanation := _explain.get()():
+            fail(explanation)
         cause = user_error(ex) if ex is not None else None
         if cause is not None:
             fail(str(cause))

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_realign.checkpoints.bundles import read_resumable
 from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
-from lightning_realign.cli.messages import OneLineErrors, fail, program, user_error
+from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
 from lightning_realign.cli.renamed import explain_run
 from lightning_realign.cli.run_record import RunRecord
 from lightning_realign.cli.sweep_guard import SweepGuard
@@ -112,9 +112,8 @@ class RealignCLI(LightningCLI):
         """Parse the words, in which the package's own configurations may be named."""
         words = with_shipped_configs(sys.argv[1:] if args is None else args)
         check_config_files(words)
-        assert isinstance(parser, OneLineParser)
-        parser.old_spelling = lambda: explain_run(words)
-        self.config = parser.parse_args(words)
+        with explained_by(lambda: explain_run(words)):
+            self.config = parser.parse_args(words)
 
     def _parse_ckpt_path(self) -> None:
         """Make sure that `--ckpt_path` can be read, and leave the configuration as given.

@@ -25,7 +25,15 @@ from lightning_realign.text.base import EncodedCaption, TextEncoder
 from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
 from lightning_realign.text.pretrained import ClipReading
 
-__all__ = ["TEXT_SIZES", "EncodedCaption", "TextEncoder", "encoder_identity", "hub_repositories", "load_text_encoder", "text_sizes"]
+__all__ = [
+    "TEXT_SIZES",
+    "EncodedCaption",
+    "TextEncoder",
+    "encoder_identity",
+    "hub_repositories",
+    "load_text_encoder",
+    "text_sizes",
+]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightning_realign.cli import data_tools, tools
 from lightning_realign.cli.main import TRAINER_COMMANDS, build_parser, main
 from lightning_realign.cli.tool_parser import expand_aliases, summary, tool_parser
+from lightning_realign.cli.tools import DATA_TOOLS, TOOLS
 from lightning_realign.files.shipped import find_shipped, resolve, shipped_files
 from tests.helpers.cli_bench import ROOT, one_error_line
 
@@ -30,17 +30,17 @@ def test_help_lists_every_command_at_once(tmp_path):
         done = called("--help", folder=tmp_path)
         seconds.append(time.monotonic() - start)
     assert done.returncode == 0
-    for name in (*TRAINER_COMMANDS, *tools.TOOLS, "toy", "data"):
+    for name in (*TRAINER_COMMANDS, *TOOLS, "toy", "data"):
         assert f"\n    {name} " in done.stdout, name
     assert min(seconds) < 1.5  # half a second where nothing else runs
 
 
-@pytest.mark.parametrize("name", [*tools.TOOLS, *(f"data {name}" for name in data_tools.TOOLS)])
+@pytest.mark.parametrize("name", [*TOOLS, *(f"data {name}" for name in DATA_TOOLS)])
 def test_every_tool_has_help(name, capsys):
     with pytest.raises(SystemExit) as end:
         build_parser().parse_args([*name.split(), "--help"])
     assert not end.value.code
-    tool = (data_tools.TOOLS[name.split()[1]] if " " in name else tools.TOOLS[name])[0]
+    tool = (DATA_TOOLS[name.split()[1]] if " " in name else TOOLS[name])[0]
     assert summary(tool).split()[0] in capsys.readouterr().out
 
 
@@ -142,7 +142,7 @@ class Strength:
     names: dict[str, float] = field(default_factory=dict)
 
 
-def made(words: list[str], guidance: Strength = Strength(), loud: bool = False, count: int = 1) -> None:  # noqa: B008
+def made(words: list[str], guidance: Strength = Strength(), loud: bool = False, count: int = 1) -> None:
     """Make something.
 
     Args:

@@ -15,14 +15,14 @@ def configs(name: str = "", copy: str | None = None, out: Path = Path()) -> None
         copy: The file, or the folder such as reward, that is copied instead, with the data configurations it names.
         out: Folder of the copies; their files must not exist yet.
     """
-    from lightning_realign.cli.configurations import copied, listing
+    from lightning_realign.cli.tools.configurations import copied, listing
 
     print(listing(name) if copy is None else "\n".join(str(path) for path in copied(copy, out)))
 
 
 def doctor() -> None:
     """Say what is installed, which devices, caches and data sets are found, and what is missing for what."""
-    from lightning_realign.cli.installation import report
+    from lightning_realign.cli.tools.installation import report
 
     print(report(Path()))
 

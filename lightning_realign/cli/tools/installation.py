@@ -81,7 +81,9 @@ def _wandb() -> Iterator[str]:
     if mode:
         yield f"mode {mode}, as WANDB_MODE says"
     else:
-        yield "an API key is found: runs are online" if has_key() else "no API key: runs are kept offline (`wandb login`)"
+        yield (
+            "an API key is found: runs are online" if has_key() else "no API key: runs are kept offline (`wandb login`)"
+        )
 
 
 def _caches() -> Iterator[str]:
