@@ -4,7 +4,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-all lint clean
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -23,6 +23,10 @@ demo: .venv/installed
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# Also what `make test` leaves out: slow tests, the wheel, the site, a browser, notebooks.
+test-all: .venv/installed
+	$(BIN)/python -m pytest -m ""
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -10,8 +10,9 @@ import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
 
-from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode, flatten
+from lightning_realign.cli.run_record import RunRecord, flatten
 from lightning_realign.cli.sweep_guard import SweepGuard, live_values, requested_point, same_value
+from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError
 
 CSV_LOGGER = {"class_path": "lightning.pytorch.loggers.CSVLogger"}

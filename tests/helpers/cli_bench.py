@@ -68,8 +68,6 @@ class Bench:
             options.append("--data.init_args.num_workers=0")
         if stage == "fit":
             options += TINY_FIT
-            if "ModelCheckpoint" in str(content["trainer"]):
-                options.append("--trainer.callbacks.every_n_epochs=1")  # of the last callback
         settings = content["model"]["init_args"]
         if "generator" in settings:
             options += [*TINY_SAMPLING, *self.networks(skeleton)]
