@@ -34,7 +34,7 @@ test-docs: .venv/installed
 
 # The site of the documentation, in site/; a warning is an error.
 docs: .venv/docs-installed
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lint: .venv/installed
 	$(BIN)/ruff check .
