@@ -3,10 +3,10 @@
     make demo
     python docs/pictures/promise.py --runs runs/demo --out docs/images/promise.png
 
-Three captions are columns; the upper row is unguided, the lower one guided, from the same noise. The camera is fixed and
-stands behind the figure, so that the figure's right is the picture's right. The oracle of the synthetic set, which looks
-at joint positions alone, marks right and wrong. Without `--ids` the script takes, of the test captions that ask for a
-walk, a turn and a wave, one each that the oracle finds wrong unguided and right guided: these are chosen examples.
+Three captions are columns; the upper row is unguided, the lower one guided, from the same noise. The camera is fixed
+and stands behind the figure, so that the figure's right is the picture's right. The oracle of the synthetic set, which
+looks at joint positions alone, marks right and wrong. Without `--ids` the script takes, of the test captions that ask
+for a walk, a turn and a wave, one each that the oracle finds wrong unguided and right guided: chosen examples.
 """
 
 from __future__ import annotations
@@ -148,9 +148,7 @@ def _ground(axes: Axes) -> None:
 
 def _line(axes: Axes, points: Array, colour: str, width: float, order: float, alpha: float = 1.0) -> None:
     seen = _project(points)
-    axes.plot(
-        seen[:, 0], seen[:, 1], color=colour, linewidth=width, alpha=alpha, zorder=order, solid_capstyle="round"
-    )
+    axes.plot(seen[:, 0], seen[:, 1], color=colour, linewidth=width, alpha=alpha, zorder=order, solid_capstyle="round")
 
 
 def _figure(axes: Axes, take: Take, frame: int, alpha: float) -> None:
@@ -250,7 +248,9 @@ def _frames(take: Take, family: str) -> list[int]:
         return [0, last // 3, 2 * last // 3, last]
     if family == "turn":
         return [0, last]
-    return [int(take.joints[:, [take.names.index("left_wrist"), take.names.index("right_wrist")], 1].max(axis=1).argmax())]
+    return [
+        int(take.joints[:, [take.names.index("left_wrist"), take.names.index("right_wrist")], 1].max(axis=1).argmax())
+    ]
 
 
 def draw_panel(axes: Axes, example: Example, guided: bool) -> None:
@@ -281,7 +281,16 @@ def draw_panel(axes: Axes, example: Example, guided: bool) -> None:
         zorder=20,
     )
     axes.text(
-        0.97, 0.94, _words(take.seen), transform=axes.transAxes, color=colour, fontsize=12, fontweight="bold", ha="right", va="top", zorder=20
+        0.97,
+        0.94,
+        _words(take.seen),
+        transform=axes.transAxes,
+        color=colour,
+        fontsize=12,
+        fontweight="bold",
+        ha="right",
+        va="top",
+        zorder=20,
     )
 
 

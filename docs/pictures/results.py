@@ -1,6 +1,6 @@
 """The pictures of RESULTS.md, drawn from the tables in docs/results/tables.md, so that they show what stands there.
 
-    python docs/pictures/results.py --out docs/images/results
+python docs/pictures/results.py --out docs/images/results
 """
 
 from __future__ import annotations

@@ -1,20 +1,19 @@
 """The examples of the documentation run: files are saved as they say, Python and commands run in the order of the page.
 
-What a page takes for granted (the demo's results, recordings, published files) is there in small. Trainings are cut to a
-batch; captions are encoded by hashes.
+What a page takes for granted (the demo's results, recordings, published files) is there in small. Trainings are cut to
+a batch; captions are encoded by hashes.
 """
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-
 from lightning_realign.cli.main import main
+
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.motion import load_skeleton
 from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows
@@ -58,7 +57,7 @@ def folder(demo, checkout, monkeypatch) -> Path:
 def run_command(words: Sequence[str], options: Sequence[str]) -> None:
     """A command of a page in this process, made small where it trains or measures."""
     words = words[1:] if words[0] == "realign" else words[2:]
-    words = [file for word in words for file in (sorted(glob.glob(word)) if "*" in word else [word])]
+    words = [file for word in words for file in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     if words[0] in TRAINING:
         words = [*words, *TINY_RUN, *(TINY_FIT if words[0] == "fit" else ()), *options]
     main([word for word in words if word])
@@ -131,7 +130,9 @@ def test_parts_of_ones_own(name, folder):
 @pytest.mark.docs
 def test_training_from_python(folder):
     small = "max_epochs=1, limit_train_batches=1, limit_val_batches=1, logger=False, enable_checkpointing=False"
-    run_page("docs/tutorials/train_from_python.md", changes=[("max_epochs=40", small), ("batch_size=64", "batch_size=4")])
+    run_page(
+        "docs/tutorials/train_from_python.md", changes=[("max_epochs=40", small), ("batch_size=64", "batch_size=4")]
+    )
 
 
 @pytest.mark.docs

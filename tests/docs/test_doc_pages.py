@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -45,7 +46,7 @@ def test_commands_name_files_that_are_there(page):
             file = word.partition("=")[2] or word
             if re.fullmatch(r"(configs|sweeps)/[\w/]+\.yaml", file):
                 assert (ROOT / file).is_file(), " ".join(words)
-        for option, value in zip(words, words[1:], strict=False):
+        for option, value in pairwise(words):
             if option == "--config" and not value.startswith("configs/") and value.endswith(".yaml"):
                 assert value in made, " ".join(words)
 
