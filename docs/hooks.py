@@ -1,7 +1,7 @@
 """What the site needs beside the pages: the root's pages as pages of the site, and links that work there, too.
 
 RESULTS.md, CONTRIBUTING.md and CHANGELOG.md stand at the top of the repository, where a forge shows them. On the site
-they are pages, too. A page links to them, and they to the pages, by paths of the repository; the links are changed here.
+they are pages, too. Pages link to them, and they to pages, by paths of the repository; the links are changed here.
 """
 
 from __future__ import annotations
