@@ -4,7 +4,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 
-.PHONY: install demo test test-all lint clean
+.PHONY: install demo test test-all test-docs docs lint clean
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -28,10 +28,22 @@ test: .venv/installed
 test-all: .venv/installed
 	$(BIN)/python -m pytest -m ""
 
+# The examples of the documentation, and its links, figures and commands.
+test-docs: .venv/installed
+	$(BIN)/python -m pytest -m docs tests/docs
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
+	touch $@
+
+# The site of the documentation, in site/; a warning is an error.
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build site *.egg-info
