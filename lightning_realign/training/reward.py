@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import reward_spec
+from lightning_realign.checkpoints.reward import reward_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.metrics import RetrievalByLevel
