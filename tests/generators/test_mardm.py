@@ -14,6 +14,7 @@ from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.generators.mardm.denoising import DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm.generator import MARDMGenerator, MARDMSettings
+from lightning_realign.generators.masked import MaskedBatch
 from lightning_realign.guidance import MaskedSampler
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.settings.guidance import GuidanceConfig

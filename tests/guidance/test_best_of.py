@@ -66,7 +66,7 @@ def samplers():
         reward=reward().to(dtype=torch.float64),
     )
     return {
-        "drawn": MaskedSampler(ToyDraws()),
+        "drawn": MaskedSampler(ToyMasked()),
         "plain": RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)),
         "guided": guided,
     }
@@ -149,14 +149,14 @@ def test_of_equal_rewards_the_first_wins_and_nan_never():
 
 
 def test_a_drawing_sampler_is_of_seed_id_and_replication():
-    sampler = MaskedSampler(ToyDraws(), SamplingConfig(seed=5))
+    sampler = MaskedSampler(ToyMasked(), SamplingConfig(seed=5))
     first = sampler.sample(TEXTS, LENGTHS, IDS)
     assert first.timesteps.shape == (0,) and first.rewards.shape == (4, 0)
     assert torch.equal(first.features, sampler.sample(TEXTS, LENGTHS, IDS).features)
     for other in (
         sampler.sample(TEXTS, LENGTHS, IDS, replication=1),
         sampler.sample(TEXTS, LENGTHS, IDS[::-1]),
-        MaskedSampler(ToyDraws(), SamplingConfig(seed=6)).sample(TEXTS, LENGTHS, IDS),
+        MaskedSampler(ToyMasked(), SamplingConfig(seed=6)).sample(TEXTS, LENGTHS, IDS),
     ):
         assert (other.features[0, :9] - first.features[0, :9]).abs().max() > 0.01
     # Without ids a repeated prompt is a sample of its own.
