@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_realign.training.draws import RewardDraws, TimestepLaw
+from lightning_realign.training.noise import RewardDraws, TimestepLaw
 
 from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
