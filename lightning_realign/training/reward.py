@@ -21,9 +21,9 @@ from lightning_realign.models import RewardArchitecture, RewardSpace, SpaceName,
 from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
-from lightning_realign.training.noise import RewardDraws, TimestepLaw
 from lightning_realign.training.latents import LatentTraining
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
+from lightning_realign.training.noise import RewardDraws, TimestepLaw
 from lightning_realign.training.principal import PrincipalStart
 from lightning_realign.types import MotionTextBatch, TextFeatures
 

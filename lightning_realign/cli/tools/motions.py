@@ -103,7 +103,7 @@ def generate(
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
     """
-    from lightning_realign.inference.prompt import generate as run
+    from lightning_realign.inference.generate import generate as run
 
     files = run(
         prompt,
