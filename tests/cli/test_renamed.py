@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 
+from lightning_realign import training
 from lightning_realign.cli.main import main
 from lightning_realign.cli.renamed import CLASSES, MODEL_OPTIONS, TOOL_OPTIONS, explain_run
 from lightning_realign.cli.tool_parser import ALIASES, tool_parser
@@ -35,7 +36,15 @@ def fields(kind, prefix=""):
             yield f"{prefix}{name}"
 
 
-@pytest.mark.parametrize("kind", [GuidedGeneration, SampleScoring])
+MODULES = (GuidedGeneration, SampleScoring, *(getattr(training, name) for name in training.__all__))
+KINDS = [kind for kind in MODULES if isinstance(kind, type) and kind.__name__ in MODEL_OPTIONS]
+
+
+def test_every_renamed_module_is_known():
+    assert {kind.__name__ for kind in KINDS} == MODEL_OPTIONS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_new_option_of_a_module_exists(kind):
     names = set(fields(kind))
     assert set(MODEL_OPTIONS[kind.__name__].values()) <= names

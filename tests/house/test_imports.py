@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.cli_bench import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lightning_realign"
 # Rooms from the bottom up; rooms of one line do not import each other either.
 FLOORS = (
