@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.vae import VAEBundle, load_vae
 from lightning_realign.checkpoints.folder import is_address
+from lightning_realign.checkpoints.vae import VAEBundle, load_vae
 from lightning_realign.errors import CheckpointError, ConfigError, RealignError
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.types import Gaussian

@@ -9,7 +9,7 @@ import sys
 
 from tests.helpers.cli_bench import ROOT
 
-SCRIPT = '''
+SCRIPT = """
 import contextlib, inspect, io, json, sys
 from pathlib import Path
 
@@ -38,7 +38,7 @@ told["saved hyper-parameters"] = json.dumps(module.hparams["guidance"])
 words = ["generate", "a person walks", "--generator.path", "g.ckpt", "--out", "o", "--guidance.knob", "0.75"]
 told["parsed by generate"] = str(build_parser().parse_args(words).generate.guidance)
 print(json.dumps(told))
-'''
+"""
 
 
 def test_a_new_setting_is_one_edit(tmp_path):
