@@ -36,16 +36,13 @@ from benchmarks.published_files import (
 from lightning_realign.errors import RealignError
 from lightning_realign.generators import Generator, MaskedGenerator, load_generator
 from lightning_realign.generators.mld import FORMS
-from lightning_realign.guidance import (
-    BestOfN,
-    DualAlignmentReward,
-    GuidanceConfig,
-    MaskedSampler,
-    RewardGuidedSampler,
-)
+from lightning_realign.guidance import BestOfN, MaskedSampler, RewardGuidedSampler
 from lightning_realign.motion import load_skeleton
 from lightning_realign.report import format_table
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import GeneratedMotions
 
 NAMES = (*FORMS, *MDM_FORMS, "motiondiffuse", "remodiffuse", "mardm", "momask")
@@ -78,10 +75,10 @@ def run(
     strength = mu if reward is not None else 0.0
     if not isinstance(generator, MaskedGenerator):
         guidance = GuidanceConfig(mu=strength, scale="constant", location="x0")
-        return RewardGuidedSampler(generator, config=guidance, reward=reward).sample(texts, lengths)
+        return RewardGuidedSampler(generator, guidance=guidance, reward=reward).sample(texts, lengths)
     if generator.denoising_steps:
         guidance = GuidanceConfig(mu=strength, location="x0")
-        return MaskedSampler(generator, config=guidance, reward=reward).sample(texts, lengths)
+        return MaskedSampler(generator, guidance=guidance, reward=reward).sample(texts, lengths)
     plain = MaskedSampler(generator)
     if reward is None:
         return plain.sample(texts, lengths)
@@ -103,10 +100,10 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, o
     reward = DualAlignmentReward(bundle, random_text(T5_SIZES))
     family = "mdm" if name in MDM_FORMS else name
     generator = load_generator(
-        family,
         write_generator(name, folder / name, options.skeleton),
-        steps=FEW_STEPS if family.startswith(("motionlcm", "mardm")) else options.steps,
+        family=family,
         statistics=statistics,
+        sampling=SamplingConfig(steps=FEW_STEPS if family.startswith(("motionlcm", "mardm")) else options.steps),
         encode=text_of(name),
     )
     size = (options.mu, options.batch, options.frames)

@@ -20,10 +20,10 @@ from torch.nn.functional import interpolate
 from lightning_realign.data import OwnDataModule
 from lightning_realign.errors import ConfigError, RealignError
 from lightning_realign.files.atomic import save_array_atomic
-from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.motion import recover_joints
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.index import load_or_build_index
+from lightning_realign.rewards.reward import DualAlignmentReward
 
 
 def stretched(joints: Tensor, frames: int) -> Tensor:

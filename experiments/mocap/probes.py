@@ -17,10 +17,10 @@ from experiments.mocap.copying import Array, Gallery, pose_vectors
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.probes import Probe, Task
-from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.motion import Skeleton, recover_joints, skeleton_label, skeleton_reference
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.index import load_or_build_index
+from lightning_realign.rewards.reward import DualAlignmentReward
 
 ENCODED = 64
 """Captions that are embedded at once."""

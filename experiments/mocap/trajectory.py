@@ -28,19 +28,25 @@ from lightning_realign.data import OwnDataModule
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, RealignError
 from lightning_realign.evaluation.judges import Evaluator
-from lightning_realign.evaluation.judging import Judge, embed_finite
+from lightning_realign.evaluation.judging import embed_finite, load_judge
 from lightning_realign.evaluation.measurement import WORST_REWARD
 from lightning_realign.evaluation.measuring import TestSplit
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.evaluation.scoring import POOL
 from lightning_realign.generators import Generator, MaskedGenerator, load_generator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, Location, RewardGuidedSampler, Scale
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.locations import LOCATIONS
+from lightning_realign.guidance.scales import SCALES
 from lightning_realign.metrics.functional.physical import foot_skating_ratio
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch, zero_padding
 
 See = Callable[[int, Tensor, Tensor], None]
@@ -66,17 +72,17 @@ def follow(
     """
     noise, batch = sampler.noise(texts, lengths, ids, replication), sampler.prepare(texts, lengths, None)
     x = noise.draw()
-    for index in range(len(sampler.walk.timesteps)):
-        look = sampler.look(batch, index, x)
-        see(index, x, sampler.walk.predicted(index, look.output, x))
-        x = sampler.advance(batch, index, look, noise).state
-    see(len(sampler.walk.timesteps), x, x)
+    for index in range(len(sampler.steps.timesteps)):
+        evaluation = sampler.evaluate(batch, index, x)
+        see(index, x, sampler.steps.predicted(index, evaluation.output, x))
+        x = sampler.advance(batch, index, evaluation, noise).state
+    see(len(sampler.steps.timesteps), x, x)
     return x
 
 
 def places_of(sampler: RewardGuidedSampler) -> list[Place]:
     """Where `follow` looks: before every step, and at the end."""
-    steps = zip(sampler.walk.timesteps, sampler.walk.alpha_bar, strict=True)
+    steps = zip(sampler.steps.timesteps, sampler.steps.alpha_bar, strict=True)
     return [*(Place(index, t, level) for index, (t, level) in enumerate(steps)), Place(len(sampler.guided), None, 1.0)]
 
 
@@ -239,17 +245,17 @@ def run(options: argparse.Namespace) -> Trajectories:
         )
     data = OwnDataModule(options.data, batch_size=options.batch)
     data.setup("validate" if options.split == "val" else "test")
-    generator = load_generator("own", options.generator, options.cfg, steps=options.steps)
+    generator = load_generator(options.generator, sampling=SamplingConfig(steps=options.steps, cfg_scale=options.cfg))
     if isinstance(generator, MaskedGenerator):
         raise ConfigError(
             f"{options.generator}: this generator has no predicted x_0 at every step; give a diffusion one"
         )
     reward = DualAlignmentReward(load_reward(options.reward))
     check_reward(generator, reward, noisy=True)
-    judges = {name: Judge(name, path).load(data.skeleton, None, "cpu") for name, path in options.judges}
+    judges = {name: load_judge(JudgeSource(name, path), data.skeleton, None, "cpu") for name, path in options.judges}
     samplers = {
-        "unguided": RewardGuidedSampler(generator, seed=options.seed),
-        "guided": RewardGuidedSampler(generator, seed=options.seed, config=config, reward=reward),
+        "unguided": RewardGuidedSampler(generator, SamplingConfig(seed=options.seed)),
+        "guided": RewardGuidedSampler(generator, SamplingConfig(seed=options.seed), guidance=config, reward=reward),
     }
     record = watch(samplers, Eyes(generator, reward, judges, data.skeleton), data, options.split, options.replications)
     files = {"generator": options.generator, "reward": options.reward, **dict(options.judges)}
@@ -281,8 +287,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path, help="folder of the data set")
     parser.add_argument("--split", choices=get_args(TestSplit), default="val")
     parser.add_argument("--mu", required=True, type=float, help="weight of the text reward")
-    parser.add_argument("--scale", choices=get_args(Scale), default="constant")
-    parser.add_argument("--location", choices=get_args(Location), default="x0")
+    parser.add_argument("--scale", choices=SCALES, default="constant")
+    parser.add_argument("--location", choices=LOCATIONS, default="x0")
     parser.add_argument("--start", type=float, default=1.0, help="guided from this part of the way ahead on")
     parser.add_argument("--steps", type=int, default=20, help="of the sampler")
     parser.add_argument("--cfg", type=float, default=2.5, help="scale of classifier-free guidance")

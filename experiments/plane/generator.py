@@ -12,12 +12,14 @@ from torch import Tensor
 from experiments.plane.mixture import Captioned
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.diffusion.steps import Step, Walk
+from lightning_realign.diffusion.steps import SchedulerSteps, Step
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Recipe
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, SchedulerName
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.rewards.reward import BatchReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SchedulerName
 
 RewardKind = Literal["clean", "exact", "predicted"]
 SKELETON = "plane"
@@ -123,7 +125,7 @@ class PlaneReward:
         return evaluate
 
 
-class PrintedWalk(Walk):
+class PrintedSteps(SchedulerSteps):
     """The step of arXiv 2511.19217, Algorithm 2, taken literally.
 
     Line 7 leaves x-bar undefined, and is read here as x_t - beta_t / sqrt(1 - alpha_bar_t) eps, of which
@@ -146,7 +148,7 @@ class PrintedWalk(Walk):
 
 
 class PrintedSampler(RewardGuidedSampler):
-    """The project's sampler with `PrintedWalk` in place of the scheduler's own step."""
+    """The project's sampler with `PrintedSteps` in place of the scheduler's own step."""
 
     def __init__(
         self,
@@ -158,7 +160,7 @@ class PrintedSampler(RewardGuidedSampler):
         reward: PlaneReward | None,
     ) -> None:
         super().__init__(generator, steps, scheduler, seed, config, reward)
-        self._walk = PrintedWalk(generator.scheduler, scheduler, steps)
+        self._steps = PrintedSteps(generator.scheduler, scheduler, steps)
 
 
 class PointSampler(RewardGuidedSampler):
@@ -206,7 +208,7 @@ def sample_clouds(
         config: the guidance.
         reward: None only where the guidance is inactive.
         scheduler: `ddpm` or `ddim`.
-        printed: take the step of `PrintedWalk`.
+        printed: take the step of `PrintedSteps`.
         seed: of all noise; the same one gives the same noise to every option.
     """
     kind = PrintedSampler if printed else RewardGuidedSampler

@@ -22,7 +22,8 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
-from lightning_realign.guidance import ParticleConfig, ParticleSteering
+from lightning_realign.guidance import ParticleSteering
+from lightning_realign.settings.search import ParticleConfig
 
 OPTIONS = (
     Option("exact"),

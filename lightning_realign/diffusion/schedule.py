@@ -25,7 +25,6 @@ else:
 
 ScheduleKind = Literal["scaled_linear", "linear", "cosine"]
 Prediction = Literal["epsilon", "sample"]
-SchedulerName = Literal["ddim", "ddpm", "lcm"]
 _COSINE_MAX_BETA = 0.999
 
 

@@ -12,8 +12,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError
+from lightning_realign.settings.sampling import SchedulerName
 
 # The boundary conditions of published consistency models.
 _TIMESTEP_SCALE, _SIGMA_DATA = 10.0, 0.5
@@ -27,7 +27,7 @@ class Step:
     x0: Tensor
 
 
-class BaseWalk(ABC):
+class Steps(ABC):
     """The S steps of a sampling run, noisiest first.
 
     Attributes:
@@ -74,7 +74,7 @@ class BaseWalk(ABC):
         return torch.tensor(self.timesteps, dtype=torch.long)
 
 
-class Walk(BaseWalk):
+class SchedulerSteps(Steps):
     """The steps of DDIM and DDPM, done by diffusers' scheduler.
 
     DDPM is DDIM with eta = 1 and a final signal level of 1 (arXiv 2010.02502, eq. 16), which is how it is run here:
@@ -118,7 +118,7 @@ class Walk(BaseWalk):
         )
 
     def step(self, index: int, output: Tensor, x: Tensor, noise: Tensor | None) -> Step:
-        """See `BaseWalk.step`."""
+        """See `Steps.step`."""
         stochastic = self.sigma[index] > 0
         result = self._scheduler.step(
             output,
@@ -130,14 +130,14 @@ class Walk(BaseWalk):
         return Step(result.prev_sample, result.pred_original_sample)
 
 
-class RespacedWalk(Walk):
+class RespacedSteps(SchedulerSteps):
     """The steps of DDIM and DDPM over some timesteps of a schedule, spaced in any way.
 
     They are those of a shorter schedule that has the levels of these timesteps only (Nichol and Dhariwal, 2021, section
     4): a step leads to the level of the next timestep, and the last one to a clean state.
 
     Args:
-        scheduler: as for `Walk`; its levels are replaced by those of the timesteps.
+        scheduler: as for `SchedulerSteps`; its levels are replaced by those of the timesteps.
         name: sampler.
         timesteps: scheduler indices of the steps, falling.
         ddim_eta: stochasticity of DDIM; 0 is deterministic.
@@ -155,7 +155,7 @@ class RespacedWalk(Walk):
         self.timesteps = chosen
 
 
-class ConsistencyWalk(BaseWalk):
+class ConsistencySteps(Steps):
     """The steps of a latent consistency model (Luo et al., arXiv 2310.04378; MotionLCM, arXiv 2404.19759).
 
     Each predicts the clean state at once, f(x_t) = c_skip x_t + c_out x0_hat with
@@ -182,7 +182,7 @@ class ConsistencyWalk(BaseWalk):
         self.sigma = tuple(math.sqrt(1 - level) for level in self.alpha_bar_next)
 
     def step(self, index: int, output: Tensor, x: Tensor, noise: Tensor | None) -> Step:
-        """See `BaseWalk.step`; x0 is the consistency function's value, to which the state is made noisy again."""
+        """See `Steps.step`; x0 is the consistency function's value, to which the state is made noisy again."""
         signal, after = self.alpha_bar[index], self.alpha_bar_next[index]
         scaled = _TIMESTEP_SCALE * self.timesteps[index]
         predicted = output
@@ -204,13 +204,13 @@ def _checked(timesteps: Sequence[int], total: int, repeated: bool) -> tuple[int,
     return tuple(int(t) for t in timesteps)
 
 
-def make_walk(
+def make_steps(
     scheduler: Any,
     name: SchedulerName,
     steps: int,
     ddim_eta: float = 0.0,
     timesteps: Sequence[int] | None = None,
-) -> BaseWalk:
+) -> Steps:
     """The steps of a sampling run.
 
     Args:
@@ -230,8 +230,8 @@ def make_walk(
         )
     if name != "lcm":
         if timesteps is None:
-            return Walk(scheduler, name, steps, ddim_eta)
-        return RespacedWalk(scheduler, name, timesteps, ddim_eta)
+            return SchedulerSteps(scheduler, name, steps, ddim_eta)
+        return RespacedSteps(scheduler, name, timesteps, ddim_eta)
     if timesteps is None:
         raise ConfigError(
             f"sampler scheduler='lcm', steps={steps}: the generator has no timesteps for it: load a consistency model, "
@@ -239,4 +239,4 @@ def make_walk(
         )
     if ddim_eta != 0.0:
         raise ConfigError(f"sampler ddim_eta={ddim_eta}: need 0 with lcm, which ignores it")
-    return ConsistencyWalk(scheduler, timesteps)
+    return ConsistencySteps(scheduler, timesteps)

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.judges import Evaluator
-from lightning_realign.evaluation.judging import Judge
+from lightning_realign.evaluation.judging import load_judge
 from lightning_realign.metrics.protocols import SIMILARITIES, Similarity
 from lightning_realign.motion import Skeleton
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 
 Kind = Literal["guo", "guo_published", "tmr", "tmr_published", "realign_published", "embeddings"]
@@ -146,7 +147,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def load_source(
-    judge: Judge | None,
+    judge: JudgeSource | None,
     path: str,
     metric: Similarity | None,
     skeleton: Skeleton,
@@ -179,4 +180,4 @@ def load_source(
         raise ConfigError(
             f"RetrievalSystem.metric is {metric}, but kind {judge.kind} has a metric of its own; leave it out"
         )
-    return EvaluatorSource(judge.load(skeleton, text_cache, device))
+    return EvaluatorSource(load_judge(judge, skeleton, text_cache, device))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
@@ -16,55 +15,41 @@ from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
-from lightning_realign.evaluation.judges import Evaluator, EvaluatorName, load_evaluator
+from lightning_realign.evaluation.judges import Evaluator, load_evaluator
 from lightning_realign.evaluation.measurement import GIVEN
 from lightning_realign.evaluation.record import Embeddings
 from lightning_realign.evaluation.stores import SampleStore, placed
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 
 # Names that a receipt has for other files.
 RESERVED = ("generator", "reward")
 
 
-@dataclass(frozen=True)
-class Judge:
-    """An evaluator that a test run asks.
+def load_judge(
+    source: JudgeSource, skeleton: Skeleton, text_cache: str | None, device: torch.device | str
+) -> Evaluator:
+    """The evaluator of a judge.
 
-    Attributes:
-        kind: `guo`, as trained by this project; `guo_published`, with the weights of Guo et al.; `tmr`, a reward model;
-            `tmr_published` and `realign_published`, those of TMR and ReAlign.
-        path: its checkpoint, `finest.tar`, or TMR's folder.
-        statistics: folder of a published evaluator's statistics, see `load_evaluator`.
-        word_vectors: folder of the published GloVe files.
+    Raises:
+        FeatureSpecError: it reads motions of another skeleton.
     """
-
-    kind: EvaluatorName
-    path: str
-    statistics: str | None = None
-    word_vectors: str | None = None
-
-    def load(self, skeleton: Skeleton, text_cache: str | None, device: torch.device | str) -> Evaluator:
-        """The evaluator.
-
-        Raises:
-            FeatureSpecError: it reads motions of another skeleton.
-        """
-        evaluator = load_evaluator(
-            self.kind,
-            self.path,
-            statistics=self.statistics,
-            word_vectors=self.word_vectors,
-            text_cache=text_cache,
-            device=device,
+    evaluator = load_evaluator(
+        source.kind,
+        source.path,
+        statistics=source.statistics,
+        word_vectors=source.word_vectors,
+        text_cache=text_cache,
+        device=device,
+    )
+    if evaluator.skeleton != skeleton_reference(skeleton):
+        raise FeatureSpecError(
+            f"{source.path}: judge of skeleton {skeleton_label(evaluator.skeleton)!r}, but the motions are of "
+            f"{skeleton.name!r}; use an evaluator of that skeleton"
         )
-        if evaluator.skeleton != skeleton_reference(skeleton):
-            raise FeatureSpecError(
-                f"{self.path}: judge of skeleton {skeleton_label(evaluator.skeleton)!r}, but the motions are of "
-                f"{skeleton.name!r}; use an evaluator of that skeleton"
-            )
-        return evaluator
+    return evaluator
 
 
 def kinship(evaluator: Evaluator, reward: RewardBundle) -> tuple[str, ...]:
@@ -135,7 +120,7 @@ class JudgePanel(nn.Module):
         ConfigError: a name that cannot stand in a table or a receipt.
     """
 
-    def __init__(self, judges: Mapping[str, Judge], rows: Sequence[str]) -> None:
+    def __init__(self, judges: Mapping[str, JudgeSource], rows: Sequence[str]) -> None:
         super().__init__()
         for name in judges:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
@@ -148,8 +133,10 @@ class JudgePanel(nn.Module):
         self._train: dict[str, Tensor] = {}
 
     def load(self, skeleton: Skeleton, text_cache: str | None, device: torch.device | str) -> None:
-        """Load the evaluators. Raises what `Judge.load` raises."""
-        self._evaluators = {name: judge.load(skeleton, text_cache, device) for name, judge in self.judges.items()}
+        """Load the evaluators. Raises what `load_judge` raises."""
+        self._evaluators = {
+            name: load_judge(judge, skeleton, text_cache, device) for name, judge in self.judges.items()
+        }
 
     def prepare(self, data: MotionTextDataModule, split: Literal["val", "test"], device: torch.device | str) -> None:
         """Get ready for a split's captions, and embed the training split, where there is one, for the floor of FID."""

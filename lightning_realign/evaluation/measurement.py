@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -16,10 +16,9 @@ from lightning_realign.evaluation.probes import Probe, Task, look_at
 from lightning_realign.evaluation.stores import FigureBoard
 from lightning_realign.metrics.functional.physical import foot_height, foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Skeleton, recover_joints
+from lightning_realign.settings.measuring import Protocol, SystemName
 from lightning_realign.types import MotionTextBatch
 
-Row = Literal["real", "reconstruction", "unguided", "guided", "samples"]
-Protocol = Literal["fixed", "published"]
 # Rows that are no method's own motions: the same in every replication of the same captions and crops.
 GIVEN = ("real", "reconstruction")
 PHYSICAL = {
@@ -37,38 +36,38 @@ COSTS = ("denoiser_calls", "seconds", "peak_memory")
 FIGURES = ("oracle_accuracy", "reward", *PHYSICAL, "blown_up", *COSTS)
 
 
-def chosen_rows(rows: Sequence[Row] | None, guided: bool) -> tuple[Row, ...]:
-    """The rows to measure of a generator, in the table's order.
+def chosen_systems(systems: Sequence[SystemName] | None, guided: bool) -> tuple[SystemName, ...]:
+    """The systems to measure of a generator, in the table's order.
 
     Args:
-        rows: those asked for; None for all, `guided` only where there is guidance.
-        guided: whether there is guidance.
+        systems: those that the user names; None for all, `guided` only where something guides or searches.
+        guided: whether something guides or searches.
 
     Raises:
-        ConfigError: an unknown row, none at all, or `guided` without guidance.
+        ConfigError: an unknown system, none at all, or `guided` without anything that guides or searches.
     """
-    allowed: tuple[Row, ...] = tuple(row for row in get_args(Row) if row != "samples")
-    if rows is None:
+    allowed: tuple[SystemName, ...] = tuple(name for name in get_args(SystemName) if name != "samples")
+    if systems is None:
         return allowed if guided else allowed[:-1]
-    unknown = [row for row in rows if row not in allowed]
-    if not rows or unknown:
-        raise ConfigError(f"GuidedGeneration.rows is {rows}; list one or more of {', '.join(allowed)}")
-    if "guided" in rows and not guided:
+    unknown = [name for name in systems if name not in allowed]
+    if not systems or unknown:
+        raise ConfigError(f"measuring systems is {systems}; list one or more of {', '.join(allowed)}")
+    if "guided" in systems and not guided:
         raise ConfigError(
-            f"GuidedGeneration.rows is {rows}, but mu and eta are 0; set mu, eta, physical or travel, or "
-            "candidates or particles above 1, or drop 'guided'"
+            f"measuring systems is {systems}, but mu and eta are 0; set guidance.mu, guidance.eta, guidance.physical "
+            "or search.travel.times, or search.candidates or search.particles.count above 1, or drop 'guided'"
         )
-    return tuple(row for row in allowed if row in rows)
+    return tuple(name for name in allowed if name in systems)
 
 
-def draws_of(row: Row, protocol: Protocol, replications: int) -> int:
+def draws_of(row: SystemName, protocol: Protocol, replications: int) -> int:
     """How many times a row is measured: given motions only once where captions and crops are fixed."""
     return 1 if row in GIVEN and protocol == "fixed" else replications
 
 
 def measured(
     figures: FigureBoard,
-    row: Row,
+    row: SystemName,
     draw: int,
     batch: MotionTextBatch,
     skeleton: Skeleton,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, is_dataclass, replace
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
@@ -15,63 +15,24 @@ from torch import Tensor
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.tasks import repeated
-from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from lightning_realign.evaluation.judging import Judge, JudgePanel
-from lightning_realign.evaluation.measurement import FIGURES, GIVEN, Protocol, Row, draws_of, measured
+from lightning_realign.errors import CheckpointError, DataError
+from lightning_realign.evaluation.judging import JudgePanel
+from lightning_realign.evaluation.measurement import FIGURES, GIVEN, draws_of, measured
 from lightning_realign.evaluation.probes import Probe, described, probe_figures
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Record, write_record
-from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, MULTIMODALITY_PAIRS, POOL, left_out, score
+from lightning_realign.evaluation.scoring import DIVERSITY_PAIRS, POOL, left_out, score
 from lightning_realign.evaluation.stores import FigureBoard, SampleStore, placed
 from lightning_realign.evaluation.table import Interval, table_text, write_table
 from lightning_realign.evaluation.wandb_tables import log_tables
 from lightning_realign.files.run_folder import run_folder
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton
+from lightning_realign.settings.measuring import MeasuringConfig, SystemName
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 
 TestSplit = Literal["val", "test"]
-
-
-@dataclass(frozen=True)
-class MeasuringPlan:
-    """How often, and of what, a run measures its rows.
-
-    Attributes:
-        replications: R, independent draws of every motion that is made.
-        protocol: `fixed`, always a motion's first caption and the same crop; `published`, a random caption and crop of
-            every motion in each replication, as published evaluations draw them.
-        captions: C, captions that MultiModality is measured on; 0 for none.
-        repeats: S, motions of each of those captions.
-        seed: of the choice of those captions.
-        reuse: whether a caption's replications are among its repeats, where the protocol is `fixed`.
-    """
-
-    replications: int
-    protocol: Protocol
-    captions: int
-    repeats: int
-    seed: int
-    reuse: bool = True
-
-    def check(self, owner: str) -> None:
-        """Refuse numbers out of range, naming the class whose arguments they are.
-
-        Raises:
-            ConfigError: one is.
-        """
-        limits = (("replications", self.replications, 1), ("multimodality_captions", self.captions, 0))
-        fewest = MULTIMODALITY_PAIRS if self.captions else 0
-        for name, value, least in (*limits, ("multimodality_repeats", self.repeats, fewest)):
-            if value < least:
-                raise ConfigError(f"{owner}.{name} is {value}; set it to {least} or more")
-        if self.protocol not in get_args(Protocol):
-            raise ConfigError(f"{owner}.protocol is {self.protocol!r}; choose {' or '.join(get_args(Protocol))}")
-
-    @property
-    def shared(self) -> int:
-        """How many of a caption's S repeats are the replications' own motions; the others are made besides."""
-        return min(self.replications, self.repeats) if self.reuse and self.protocol == "fixed" else 0
 
 
 class MeasuringModule(L.LightningModule):
@@ -81,28 +42,34 @@ class MeasuringModule(L.LightningModule):
     the receipt, and `samples-test.safetensors`, the record from which all of them can be computed again.
 
     Args:
-        rows: of the table.
-        plan: what is measured.
+        systems: what is measured, in the table's order.
+        measuring: how often, and of what.
         judges: evaluators to ask, by the names they have in the table.
         probes: figures besides our own.
 
     Raises:
-        ConfigError: a plan out of range, or a judge or figure of a name that cannot stand in a table.
+        ConfigError: a judge or metric of a name that cannot stand in a table.
     """
 
+    # Whether a caption's replications are among its repeats for MultiModality, where the protocol is `fixed`.
+    reuses_replications = True
+
     def __init__(
-        self, rows: tuple[Row, ...], plan: MeasuringPlan, judges: Mapping[str, Judge], probes: Sequence[Probe] = ()
+        self,
+        systems: tuple[SystemName, ...],
+        measuring: MeasuringConfig,
+        judges: Mapping[str, JudgeSource],
+        probes: Sequence[Probe] = (),
     ) -> None:
         super().__init__()
-        plan.check(type(self).__name__)
-        self.rows, self.plan, self.probes = rows, plan, tuple(probes)
-        self.figures = FigureBoard(rows, FIGURES + probe_figures(probes, FIGURES))
+        self.systems, self.measuring, self.probes = systems, measuring, tuple(probes)
+        self.figures = FigureBoard(systems, FIGURES + probe_figures(probes, FIGURES))
         self.lengths = SampleStore()
-        self.judges = JudgePanel(judges, rows)
+        self.judges = JudgePanel(judges, systems)
         self._repeated: set[str] = set()
 
     @abstractmethod
-    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
+    def make(self, row: SystemName, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
         """Motions [B, T, D] of a row in the data set's own units, and the evaluations of the network per motion.
 
         Args:
@@ -147,6 +114,13 @@ class MeasuringModule(L.LightningModule):
         )
 
     @property
+    def shared_repeats(self) -> int:
+        """How many of a caption's repeats are the replications' own motions; the others are made besides."""
+        plan = self.measuring
+        shared = self.reuses_replications and plan.protocol == "fixed"
+        return min(plan.replications, plan.multimodality_repeats) if shared else 0
+
+    @property
     def data(self) -> MotionTextDataModule:
         """The trainer's data module, see `data_of`."""
         return data_of(self)
@@ -158,7 +132,7 @@ class MeasuringModule(L.LightningModule):
             probe.prepare(self.data, split)
         self.judges.prepare(self.data, split, self.trainer.strategy.root_device)
         if self.judges.judges:
-            self._repeated = repeated(self.data.ids(split), self.plan.captions, self.plan.seed)
+            self._repeated = repeated(self.data.ids(split), self.measuring.multimodality_captions, self.measuring.seed)
 
     def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Measure the rows on one batch of the validation split."""
@@ -185,20 +159,20 @@ class MeasuringModule(L.LightningModule):
         self._report("test")
 
     def _measure(self, batch: MotionTextBatch, split: TestSplit) -> None:
-        fixed = self.plan.protocol == "fixed"
-        for draw in range(self.plan.replications):
+        fixed = self.measuring.protocol == "fixed"
+        for draw in range(self.measuring.replications):
             drawn = batch if fixed else self.data.drawn(split, batch.ids, draw).to(self.device)
             if draw == 0 or not fixed:
                 self.judges.read(draw, drawn)
                 self.lengths.update(drawn.lengths[:, None], drawn.ids, draw)
-            for row in self.rows:
-                if draw < draws_of(row, self.plan.protocol, self.plan.replications):
+            for row in self.systems:
+                if draw < draws_of(row, self.measuring.protocol, self.measuring.replications):
                     self.judges.show(row, draw, self._measured(row, draw, drawn), drawn)
         places = [place for place, sample in enumerate(batch.ids) if sample in self._repeated]
         if places:
             self._repeat(batch.part(places))
 
-    def _measured(self, row: Row, draw: int, batch: MotionTextBatch) -> Tensor:
+    def _measured(self, row: SystemName, draw: int, batch: MotionTextBatch) -> Tensor:
         return measured(
             self.figures,
             row,
@@ -213,8 +187,8 @@ class MeasuringModule(L.LightningModule):
 
     def _repeat(self, batch: MotionTextBatch) -> None:
         """Make the motions of the captions of MultiModality that no replication makes."""
-        for row in (row for row in self.rows if row not in GIVEN):
-            for repeat in range(self.plan.shared, self.plan.repeats):
+        for row in (row for row in self.systems if row not in GIVEN):
+            for repeat in range(self.shared_repeats, self.measuring.multimodality_repeats):
                 self.judges.show(row, repeat, self.make(row, batch, repeat, repeat=True)[0], batch, repeat=True)
 
     def _reset(self) -> None:
@@ -253,15 +227,15 @@ class MeasuringModule(L.LightningModule):
         if frames is None:
             raise DataError(f"{type(self).__name__} has measured no samples: the {split} split gave no batch")
         chosen = [sample for sample in ids if sample in self._repeated]
-        draws = [None] if self.plan.protocol == "fixed" else list(range(self.plan.replications))
+        draws = [None] if self.measuring.protocol == "fixed" else list(range(self.measuring.replications))
         record = Record(
             tuple(ids),
             tuple(tuple(sample.caption for sample in self.data.samples(split, ids, draw)) for draw in draws),
             frames[..., 0].long(),
             tuple(self.data.labels.get(sample) for sample in ids),
-            self.plan.replications,
+            self.measuring.replications,
             figures,
-            self.judges.compute(ids, chosen, self.plan.shared),
+            self.judges.compute(ids, chosen, self.shared_repeats),
             self._settings(split),
         )
         missing = left_out(record)
@@ -274,12 +248,12 @@ class MeasuringModule(L.LightningModule):
             self.log(f"{name}_ci95", value.half_width, sync_dist=True)
 
     def _settings(self, split: TestSplit) -> dict[str, Any]:
-        own = {name: value for name, value in self.hparams.items() if name != "rows"}
+        own = dict(self.hparams)
         files = self.files() | {name: judge.path for name, judge in self.judges.judges.items()}
         return {
             "split": split,
             "split_size": len(self.data.ids(split)),
-            "rows": list(self.rows),
+            "systems": list(self.systems),
             "guided": self.guided(),
             "pool": POOL,
             "diversity_pairs": DIVERSITY_PAIRS,
@@ -290,12 +264,13 @@ class MeasuringModule(L.LightningModule):
         }
 
 
-def plain_settings(judges: Mapping[str, Judge], probes: Sequence[Probe]) -> dict[str, Any]:
-    """Judges and probes as the plain values that a receipt and Lightning's hparams.yaml can hold."""
-    return {
-        "judges": {name: asdict(judge) for name, judge in judges.items()},
-        "probes": [described(probe) for probe in probes],
-    }
+def plain_settings(
+    settings: Mapping[str, Any], judges: Mapping[str, JudgeSource], probes: Sequence[Probe]
+) -> dict[str, Any]:
+    """The arguments of a module as the plain nested values that a receipt, a checkpoint and hparams.yaml can hold."""
+    plain = {name: asdict(value) if is_dataclass(value) else value for name, value in settings.items()}  # type: ignore[arg-type]
+    judged = {name: asdict(judge) for name, judge in judges.items()}
+    return {**plain, "judges": judged, "probes": [described(probe) for probe in probes]}
 
 
 def split_of(stage: str) -> TestSplit:

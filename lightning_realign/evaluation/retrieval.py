@@ -14,7 +14,6 @@ from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.embeddings import EmbeddingSource, Kind, load_source
-from lightning_realign.evaluation.judging import Judge
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.table import interval, write_table
 from lightning_realign.files.run_folder import run_folder
@@ -28,6 +27,7 @@ from lightning_realign.metrics.protocols import (
     needs_sentences,
 )
 from lightning_realign.report.table import format_table
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.types import MotionTextBatch
 
@@ -93,10 +93,10 @@ class RetrievalSystem(L.LightningModule):
         self.save_hyperparameters()
         self.system, self.path, self.metric, self.threshold = system, path, metric, threshold
         self.protocols: tuple[Protocol, ...] = PROTOCOLS if protocols is None else tuple(dict.fromkeys(protocols))
-        self.judge: Judge | None = None
+        self.judge: JudgeSource | None = None
         _check_settings(system, kind, self.protocols, nsim, threshold)
         if kind != "embeddings":
-            self.judge = Judge(kind, path, statistics, word_vectors)
+            self.judge = JudgeSource(kind, path, statistics, word_vectors)
         for option, value in (("statistics", statistics), ("word_vectors", word_vectors)):
             if self.judge is None and value is not None:
                 raise ConfigError(f"RetrievalSystem.{option} is {value}, but kind embeddings needs none; leave it out")

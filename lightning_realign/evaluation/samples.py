@@ -11,15 +11,14 @@ from torch import Tensor
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
-from lightning_realign.evaluation.judging import Judge
-from lightning_realign.evaluation.measurement import Protocol, Row
-from lightning_realign.evaluation.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
+from lightning_realign.evaluation.measuring import MeasuringModule, plain_settings, split_of
 from lightning_realign.evaluation.probes import Probe
 from lightning_realign.files.reading import load_array
-from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
-from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.measuring import MeasuringConfig, SystemName
+from lightning_realign.settings.sources import CacheConfig, JudgeSource, RewardSource
 from lightning_realign.types import MotionTextBatch
 
 
@@ -34,45 +33,36 @@ class SampleScoring(MeasuringModule):
     Args:
         folder: of the motions.
         method: who made them, for tables.
-        reward: checkpoint of a reward model, for the figure `reward`; null leaves it out.
-        reward_family: `own`, or which published reward the file holds, see docs/backbones.md.
-        reward_statistics: folder of the statistics of a published reward, where its file does not tell them.
-        replications: R, of the files.
-        protocol: which captions and crops the motions were made for, see `MeasuringPlan`.
-        multimodality_captions: captions that judges measure MultiModality on; the field has 100, 0 leaves it out.
-        multimodality_repeats: motions of each of them; the field has 30.
-        seed: of the choice of those captions.
-        text_cache: folder of cached text features; null for the usual one.
-        judges: evaluators that are asked, by the names they have in the table.
-        probes: figures that are measured besides, see `Probe`.
+        reward: where the reward's weights come from, for the metric `reward`; without a path it is left out.
+        measuring: how often, and of what; `systems` has no use here.
+        caches: folders of cached text features.
+        judges: evaluators that a test asks, by the names they have in the table.
+        probes: further metrics, see `Probe`.
 
     Raises:
-        ConfigError: a setting that is out of range.
+        ConfigError: a setting that is out of range or has no use here.
     """
+
+    reuses_replications = False
 
     def __init__(
         self,
         folder: str,
         method: str = "samples",
-        reward: str | None = None,
-        reward_family: RewardFamily = "own",
-        reward_statistics: str | None = None,
-        replications: int = 20,
-        protocol: Protocol = "fixed",
-        multimodality_captions: int = 0,
-        multimodality_repeats: int = 30,
-        seed: int = 1234,
-        text_cache: str | None = None,
-        judges: dict[str, Judge] | None = None,
+        reward: RewardSource = RewardSource(),  # noqa: B008 - frozen
+        measuring: MeasuringConfig = MeasuringConfig(multimodality_captions=0),  # noqa: B008
+        caches: CacheConfig = CacheConfig(),  # noqa: B008
+        judges: dict[str, JudgeSource] | None = None,
         probes: list[Probe] | None = None,
     ) -> None:
-        plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed, reuse=False)
-        super().__init__(("real", "samples"), plan, judges or {}, probes or ())
-        self.save_hyperparameters(ignore=["judges", "probes"])
-        # Lightning writes plain values only.
-        self.save_hyperparameters(plain_settings(judges or {}, probes or ()))
-        self.folder, self.text_cache = Path(folder), text_cache
-        self.reward_path, self.reward_family, self.reward_statistics = reward, reward_family, reward_statistics
+        super().__init__(("real", "samples"), measuring, judges or {}, probes or ())
+        if measuring.systems is not None:
+            raise ConfigError("SampleScoring measures real motions and samples: leave measuring.systems out")
+        if reward.ensemble:
+            raise ConfigError("SampleScoring scores by one reward: leave reward.ensemble out")
+        settings = {"folder": folder, "method": method, "reward": reward, "measuring": measuring, "caches": caches}
+        self.save_hyperparameters(plain_settings(settings, judges or {}, probes or ()))
+        self.folder, self.reward_source, self.caches = Path(folder), reward, caches
         self._reward: DualAlignmentReward | None = None
 
     def setup(self, stage: str) -> None:
@@ -87,11 +77,13 @@ class SampleScoring(MeasuringModule):
             raise ConfigError("SampleScoring has nothing to predict, its motions are there already: use test")
         data, device = self.data, self.trainer.strategy.root_device
         self._require_files(data.ids(split_of(stage)))
-        if self.reward_path is not None and self._reward is None:
-            bundle = load_reward(self.reward_path, self.reward_family, self.reward_statistics).to(device)
-            self._reward = DualAlignmentReward(bundle, cache_dir=self.text_cache)
+        if self.reward_source.path is not None and self._reward is None:
+            bundle = load_reward(self.reward_source.path, self.reward_source.family, self.reward_source.statistics).to(
+                device
+            )
+            self._reward = DualAlignmentReward(bundle, cache_dir=self.caches.text)
             self._require_skeleton(self._reward)
-        self.judges.load(data.skeleton, self.text_cache, device)
+        self.judges.load(data.skeleton, self.caches.text, device)
         if self.trainer.local_rank == 0:
             self._fill_caches(stage)
         self.trainer.strategy.barrier("caches of scored samples")
@@ -101,7 +93,7 @@ class SampleScoring(MeasuringModule):
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
         """Nothing: `setup` has refused to predict. Lightning asks for this before it lets anybody refuse."""
 
-    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
+    def make(self, row: SystemName, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
         """The batch's own motions, or those of the files."""
         if row == "real":
             return batch.motion, None
@@ -123,11 +115,11 @@ class SampleScoring(MeasuringModule):
 
     def files(self) -> dict[str, str | None]:
         """The reward's checkpoint."""
-        return {"reward": self.reward_path}
+        return {"reward": self.reward_source.path}
 
     def guides(self) -> dict[str, RewardBundle]:
         """The reward model, if one was named: whether it has guided the method is not known here."""
-        return {} if self._reward is None else {str(self.reward_path): self._reward.bundle}
+        return {} if self._reward is None else {str(self.reward_source.path): self._reward.bundle}
 
     def guided(self) -> None:
         """Not known here."""
@@ -146,9 +138,11 @@ class SampleScoring(MeasuringModule):
     def _require_files(self, ids: list[str]) -> None:
         if not self.folder.is_dir():
             raise DataError(f"SampleScoring.folder: {self.folder} is not a folder; give that of the method's motions")
-        wanted = [self._path(sample, draw) for draw in range(self.plan.replications) for sample in ids]
-        for sample in repeated(ids, self.plan.captions, self.plan.seed) if self.judges.judges else ():
-            wanted += [self._path(sample, draw, repeat=True) for draw in range(self.plan.repeats)]
+        wanted = [self._path(sample, draw) for draw in range(self.measuring.replications) for sample in ids]
+        for sample in (
+            repeated(ids, self.measuring.multimodality_captions, self.measuring.seed) if self.judges.judges else ()
+        ):
+            wanted += [self._path(sample, draw, repeat=True) for draw in range(self.measuring.multimodality_repeats)]
         missing = [path for path in wanted if not path.is_file()]
         if missing:
             raise DataError(
@@ -160,8 +154,8 @@ class SampleScoring(MeasuringModule):
         spec = self.data.skeleton
         if reward.skeleton != skeleton_reference(spec):
             raise FeatureSpecError(
-                f"{self.reward_path}: reward model of skeleton {skeleton_label(reward.skeleton)!r}, but the data set "
-                f"has {spec.name!r}; use one of that skeleton"
+                f"{self.reward_source.path}: reward model of skeleton {skeleton_label(reward.skeleton)!r}, but the "
+                f"data set has {spec.name!r}; use one of that skeleton"
             )
 
     def _read(self, path: Path, length: int) -> Tensor:

@@ -22,12 +22,12 @@ from lightning_realign.metrics.functional.generation import (
     r_precision,
 )
 from lightning_realign.metrics.keyed import id_keys
+from lightning_realign.settings.measuring import MULTIMODALITY_PAIRS
 
 logger = logging.getLogger(__name__)
 
 POOL = 32
 DIVERSITY_PAIRS = 300
-MULTIMODALITY_PAIRS = 10
 REAL = "real"
 
 

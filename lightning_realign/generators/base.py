@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lightning_realign.data.formats import load_statistics
-from lightning_realign.diffusion.schedule import SchedulerName
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.settings.sampling import SamplingConfig, SchedulerName
 from lightning_realign.types import TextFunction
 
 if TYPE_CHECKING:
@@ -58,25 +58,24 @@ class LoadOptions:
     """What a user may say of a generator beside its file. None takes what the generator was published with.
 
     Attributes:
-        scheduler, steps, cfg_scale: see `Recipe`.
+        sampling: steps, scheduler and scale of classifier-free guidance, see `Recipe`.
         statistics: folder of the Mean.npy and Std.npy that it was trained with, for files that do not hold them.
         text_cache: folder of cached text features; None for the usual one.
         encode: text encoder in place of the generator's own.
     """
 
-    scheduler: SchedulerName | None = None
-    steps: int | None = None
-    cfg_scale: float | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     statistics: Path | None = None
     text_cache: Path | None = None
     encode: TextFunction | None = None
 
     def recipe(self, published: Recipe) -> Recipe:
-        """The published recipe, with the user's settings in place. Another number of steps gets the usual spacing."""
+        """The published recipe with the user's own settings in their place; other steps are spaced by the scheduler."""
+        own = self.sampling
         chosen = Recipe(
-            self.scheduler if self.scheduler is not None else published.scheduler,
-            self.steps if self.steps is not None else published.steps,
-            self.cfg_scale if self.cfg_scale is not None else published.cfg_scale,
+            own.scheduler if own.scheduler is not None else published.scheduler,
+            own.steps if own.steps is not None else published.steps,
+            own.cfg_scale if own.cfg_scale is not None else published.cfg_scale,
         )
         same = (chosen.scheduler, chosen.steps) == (published.scheduler, published.steps)
         return replace(chosen, timesteps=published.timesteps) if same else chosen

@@ -88,11 +88,12 @@ def consistency_recipe(published: Consistency, options: LoadOptions) -> Recipe:
     Raises:
         ConfigError: another scheduler than `lcm`, or more steps than the model was distilled from.
     """
-    if options.scheduler not in (None, "lcm"):
+    if options.sampling.scheduler not in (None, "lcm"):
         raise ConfigError(
-            f"generator scheduler={options.scheduler!r}: a consistency model takes 'lcm' alone; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: a consistency model takes 'lcm' alone; leave "
+            "scheduler out"
         )
-    steps = 1 if options.steps is None else options.steps
+    steps = 1 if options.sampling.steps is None else options.sampling.steps
     if not 1 <= steps <= published.original:
         raise ConfigError(
             f"sampler steps={steps}: need 1 to {published.original}, the steps of the solver that this consistency "
@@ -100,7 +101,7 @@ def consistency_recipe(published: Consistency, options: LoadOptions) -> Recipe:
         )
     timesteps = published.timesteps.get(steps) or spaced_timesteps(published.original, steps)
     scale = published.scales[max(count for count in published.scales if count <= steps)]
-    return Recipe("lcm", steps, scale if options.cfg_scale is None else options.cfg_scale, timesteps)
+    return Recipe("lcm", steps, scale if options.sampling.cfg_scale is None else options.sampling.cfg_scale, timesteps)
 
 
 def spaced_timesteps(original: int, steps: int) -> tuple[int, ...]:

@@ -10,8 +10,11 @@ from torch import Tensor
 from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LatentGuide, MaskedGenerator
+from lightning_realign.guidance.scales import parts_of
 from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
 from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions, zero_padding
 
 
@@ -24,9 +27,10 @@ class MaskedSampler:
 
     Args:
         generator: the generator.
-        seed: seed of all noise.
-        config: strength and window of the guidance.
-        reward: the reward, with the physical ones of config; None only where config is not active.
+        sampling: the seed; steps, scheduler and cfg_scale are settings of the generator when it is loaded.
+        guidance: strength and window of the guidance.
+        reward: the reward, with the physical ones of `guidance`; None only where that is not active.
+        travel: must be none.
 
     Raises:
         ConfigError: guidance that the generator cannot have.
@@ -35,21 +39,28 @@ class MaskedSampler:
     def __init__(
         self,
         generator: MaskedGenerator,
-        seed: int = 1234,
-        config: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        guidance: GuidanceConfig | None = None,
         reward: Reward | None = None,
+        travel: TravelConfig | None = None,
     ) -> None:
+        sampling = SamplingConfig() if sampling is None else sampling
         self.generator = generator
-        self.seed = seed
-        self.config = config if config is not None else GuidanceConfig()
+        self.seed = sampling.seed
+        self.guidance = GuidanceConfig() if guidance is None else guidance
         self.reward = reward
-        if self.config.travel:
+        if sampling.ddim_eta != 0:
             raise ConfigError(
-                f"guidance travel={self.config.travel}: this generator has a sampling loop of its own; set travel to 0"
+                f"sampling ddim_eta={sampling.ddim_eta}: this generator does not sample with DDIM; leave it out"
             )
-        if self.config.active:
-            _check_guidance(generator, self.config, reward)
-        self._guided = self.config.guided_steps(generator.denoising_steps)
+        if travel is not None and travel.times:
+            raise ConfigError(
+                f"travel times={travel.times}: this generator has a sampling loop of its own; set times to 0"
+            )
+        parts_of(self.guidance)
+        if self.guidance.active:
+            _check_guidance(generator, self.guidance, reward)
+        self._guided = self.guidance.guided_steps(generator.denoising_steps)
 
     @torch.no_grad()
     def sample(
@@ -82,11 +93,11 @@ class MaskedSampler:
 
     def _guide(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> LatentGuide | None:
         """The gradient of the reward of a batch; None without guidance."""
-        if self.reward is None or not self.config.active:
+        if self.reward is None or not self.guidance.active:
             return None
         require_differentiation()
         normaliser = self.reward.normaliser
-        reward = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+        reward = self.reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
 
         def guide(step: int, clean: Tensor, features_of: Callable[[Tensor], Tensor]) -> Tensor | None:
             if not self._guided[step]:
@@ -97,13 +108,13 @@ class MaskedSampler:
                 return reward(seen, lengths, 1.0)
 
             gradient, _ = reward_gradient(evaluate, clean)
-            return limit_norm(gradient, self.config.max_norm)
+            return limit_norm(gradient, self.guidance.max_norm)
 
         return guide
 
 
-def _check_guidance(generator: MaskedGenerator, config: GuidanceConfig, reward: Reward | None) -> None:
-    asked = f"guidance {config.asks}"
+def _check_guidance(generator: MaskedGenerator, guidance: GuidanceConfig, reward: Reward | None) -> None:
+    asked = f"guidance {guidance.weights}"
     if not generator.denoising_steps:
         raise ConfigError(
             f"{asked}: this generator has no denoising to guide; set all of it to 0, and candidates above 1 to keep "
@@ -111,15 +122,15 @@ def _check_guidance(generator: MaskedGenerator, config: GuidanceConfig, reward: 
         )
     if reward is None:
         raise ConfigError(f"{asked} needs a reward model; give one, or set all of it to 0")
-    if (config.scale, config.location) != ("score", "x0"):
+    if (guidance.scale, guidance.location) != ("score", "x0"):
         raise ConfigError(
-            f"guidance scale={config.scale!r}, location={config.location!r}: this generator is guided at the clean "
+            f"guidance scale={guidance.scale!r}, location={guidance.location!r}: this generator is guided at the clean "
             "motion that it predicts; set scale to score and location to x0"
         )
     if reward.latents is not None:
         raise ConfigError("this generator is guided by its motions; give a reward that reads motions, not latents")
-    if not any(config.guided_steps(generator.denoising_steps)):
+    if not any(guidance.guided_steps(generator.denoising_steps)):
         raise ConfigError(
-            f"guidance window start={config.start}, stop={config.stop} holds none of the {generator.denoising_steps} "
-            "steps; widen it, or take more steps"
+            f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the "
+            f"{generator.denoising_steps} steps; widen it, or take more steps"
         )

@@ -9,75 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance.particle_weights import Cloud, Potential
-from lightning_realign.guidance.sampler import Look, RewardGuidedSampler
+from lightning_realign.guidance.locations import Evaluation
+from lightning_realign.guidance.particle_weights import Cloud
+from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import Reward
-from lightning_realign.settings.guidance import check_window, steps_inside
+from lightning_realign.settings.checks import steps_inside
+from lightning_realign.settings.search import ParticleConfig
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of further particles lie beyond those of any run, and of any run's best-of-N candidates.
 _STRIDE = 2**48
-
-Selection = Literal["reward", "weight"]
-PotentialLocation = Literal["x_t", "x0"]
-
-
-@dataclass(frozen=True)
-class ParticleConfig:
-    """How particles are weighed: the law aimed at is p(x) exp(R_0(x)), R = (R_phi + eta R_m) / temperature.
-
-    Attributes:
-        particles: K for each motion.
-        temperature: of the reward; the lower, the stronger.
-        eta: weight of the motion reward beside that of the text.
-        potential: what a particle's weight grows by at a step: `difference` exp(R_t - R_{t+1}), `max` exp of the
-            largest R so far, `sum` exp of the sum of all R so far. The end makes up for all, so that the law aimed at
-            is the same.
-        location: what R_t is taken of: `x0`, the predicted clean state, or `x_t`, with its own step token.
-        start, stop, every: the steps at which particles are weighed and resampled, see `GuidanceConfig`.
-        threshold: a motion's particles are resampled where their effective number, 1 over the sum of the squared
-            weights, is below threshold * K: at 1 always, at 0 never.
-        select: which particle becomes the motion: `reward` that with the highest clean reward, `weight` one drawn by
-            the weights, which follows the law aimed at as K grows.
-
-    Raises:
-        ConfigError: a setting out of range.
-    """
-
-    particles: int = 4
-    temperature: float = 1.0
-    eta: float = 0.0
-    potential: Potential = "difference"
-    location: PotentialLocation = "x0"
-    start: float = 1.0
-    stop: float = 0.0
-    every: int = 1
-    threshold: float = 0.5
-    select: Selection = "reward"
-
-    def __post_init__(self) -> None:
-        if self.particles < 1:
-            raise ConfigError(f"particles is {self.particles}; set it to 1 or more")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ConfigError(f"particles temperature={self.temperature}: need a positive number")
-        if not math.isfinite(self.eta):
-            raise ConfigError(f"particles eta={self.eta} is not finite; give a number")
-        if not 0.0 <= self.threshold <= 1.0:
-            raise ConfigError(f"particles threshold={self.threshold}: need 0 to 1")
-        closed = (("potential", Potential), ("location", PotentialLocation), ("select", Selection))
-        for name, allowed in closed:
-            value = getattr(self, name)
-            if value not in get_args(allowed):
-                raise ConfigError(f"particles {name}={value!r} is unknown; use one of {', '.join(get_args(allowed))}")
-        check_window("particles", self.start, self.stop, self.every)
 
 
 @dataclass(frozen=True)
@@ -122,14 +70,14 @@ class ParticleSteering:
         self.sampler = sampler
         self.reward = reward
         self.config = config
-        steps = len(sampler.walk.timesteps)
-        self._weighed = steps_inside(steps, config.start, config.stop, config.every)
+        count = len(sampler.steps.timesteps)
+        self._weighed = steps_inside(count, config.start, config.stop, config.every)
         check_reward(sampler.generator, reward, noisy=config.location == "x_t")
         if not any(self._weighed):
             raise ConfigError(
-                f"particles window start={config.start}, stop={config.stop} holds none of the {steps} steps; widen it"
+                f"particles window start={config.start}, stop={config.stop} holds none of the {count} steps; widen it"
             )
-        if config.particles > 1:
+        if config.count > 1:
             _check_guidance(sampler)
 
     def sample(
@@ -148,7 +96,7 @@ class ParticleSteering:
             features = self.sampler.generator.features(
                 result.states[rows, result.chosen.to(result.states.device)], lengths
             )
-        return GeneratedMotions(features, lengths, self.sampler.walk.timestep_tensor(), result.history)
+        return GeneratedMotions(features, lengths, self.sampler.steps.timestep_tensor(), result.history)
 
     @torch.no_grad()
     def sample_states(
@@ -160,7 +108,7 @@ class ParticleSteering:
         references: Tensor | None = None,
     ) -> SteeredStates:
         """As `sample`, but all particles, as the generator's clean states."""
-        sampler, count = self.sampler, self.config.particles
+        sampler, count = self.sampler, self.config.count
         frames = check_batch(texts, lengths, ids)
         names = ids if ids is not None else prompt_ids(texts, frames)
         noises = [sampler.noise(texts, lengths, names, replication + k * _STRIDE) for k in range(count)]
@@ -170,11 +118,14 @@ class ParticleSteering:
         batch, reward = sampler.prepare(texts, lengths, references), self._prepare(texts, lengths, references)
         states = [noise.draw() for noise in noises]
         for index, weighed in enumerate(self._weighed):
-            looks = [sampler.look(batch, index, state) for state in states]
-            cloud.record(torch.stack([self._reward_at(reward, index, look) for look in looks]) if weighed else None)
+            evaluations = [sampler.evaluate(batch, index, state) for state in states]
             if weighed:
-                looks = _taken(looks, cloud.resample())
-            moved = [sampler.advance(batch, index, look, noise) for look, noise in zip(looks, noises, strict=True)]
+                cloud.record(torch.stack([self._reward_at(reward, index, one) for one in evaluations]))
+                evaluations = _taken(evaluations, cloud.resample())
+            else:
+                cloud.record(None)
+            pairs = zip(evaluations, noises, strict=True)
+            moved = [sampler.advance(batch, index, evaluation, noise) for evaluation, noise in pairs]
             states = [after.state for after in moved]
             cloud.multiply(torch.stack([after.log_ratio for after in moved]))
         rewards = cloud.finish(torch.stack([reward(state, 1.0) for state in states]))
@@ -188,18 +139,18 @@ class ParticleSteering:
         prepared = self.reward.prepare(texts, references, mu=strength, eta=strength * self.config.eta)
         return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
 
-    def _reward_at(self, reward: StateReward, index: int, look: Look) -> Tensor:
-        walk = self.sampler.walk
+    def _reward_at(self, reward: StateReward, index: int, evaluation: Evaluation) -> Tensor:
+        steps = self.sampler.steps
         if self.config.location == "x_t":
-            return reward(look.x, walk.alpha_bar[index])
-        return reward(walk.predicted(index, look.output, look.x), 1.0)
+            return reward(evaluation.x, steps.alpha_bar[index])
+        return reward(steps.predicted(index, evaluation.output, evaluation.x), 1.0)
 
 
-def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
+def _taken(evaluations: Sequence[Evaluation], places: Tensor | None) -> list[Evaluation]:
     """Each motion's particles from their places [K, B]; None leaves all where they are."""
     if places is None:
-        return list(looks)
-    places = places.to(looks[0].x.device)
+        return list(evaluations)
+    places = places.to(evaluations[0].x.device)
     rows = torch.arange(places.shape[1], device=places.device)
 
     def take(parts: Sequence[Tensor | None]) -> list[Tensor] | list[None]:
@@ -208,31 +159,34 @@ def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
             return [None] * len(parts)
         return list(torch.stack(present)[places, rows].unbind())
 
-    fields = [take([getattr(look, name) for look in looks]) for name in ("x", "output", "gradient", "rewards")]
-    return [Look(*parts) for parts in zip(*fields, strict=True)]
+    fields = [
+        take([getattr(evaluation, name) for evaluation in evaluations])
+        for name in ("x", "output", "gradient", "rewards")
+    ]
+    return [Evaluation(*parts) for parts in zip(*fields, strict=True)]
 
 
 def _check_guidance(sampler: RewardGuidedSampler) -> None:
     """Refuse guidance whose transitions have no density over the generator's own."""
-    config, walk = sampler.config, sampler.walk
-    if not config.active:
+    guidance, steps = sampler.guidance, sampler.steps
+    if not guidance.active:
         return
-    if config.location == "x_prev":
+    if sampler.location.follows_noise:
         raise ConfigError(
-            "particles with guidance location='x_prev': the gradient depends on the step's own noise, so that the "
-            "weights are not known; use location x_t, x0 or x0_through"
+            f"particles with guidance location={guidance.location!r}: the gradient depends on the step's own noise, so "
+            "that the weights are not known; use location x_t, x0 or x0_through"
         )
     guided = [index for index, inside in enumerate(sampler.guided) if inside]
-    silent = [index for index in guided if walk.sigma[index] == 0]
+    silent = [index for index in guided if steps.sigma[index] == 0]
     if silent == guided:
         raise ConfigError(
             "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
-            f"ddpm, or ddim_eta above 0, or guide with nothing in place of {config.asks}"
+            f"ddpm, or ddim_eta above 0, or guide with nothing in place of {guidance.weights}"
         )
     if silent:
-        steps = len(walk.timesteps)
-        stop = math.ceil(10_000 * (steps - silent[0]) / steps) / 10_000
+        count = len(steps.timesteps)
+        stop = math.ceil(10_000 * (count - silent[0]) / count) / 10_000
         raise ConfigError(
-            f"particles with guidance stop={config.stop}: step {silent[0] + 1} of {steps} adds no noise, so that its "
+            f"particles with guidance stop={guidance.stop}: step {silent[0] + 1} of {count} adds no noise, so that its "
             f"weights are not known; set guidance stop to {stop}"
         )

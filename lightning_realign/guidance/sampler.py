@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,18 +10,20 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.diffusion.schedule import SchedulerName
-from lightning_realign.diffusion.steps import BaseWalk, make_walk
+from lightning_realign.diffusion.steps import Steps, make_steps
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
+from lightning_realign.guidance.locations import Evaluation, Location
+from lightning_realign.guidance.scales import GuidedStep, parts_of
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import (
     Reward,
     limit_norm,
     require_differentiation,
-    reward_gradient,
 )
 from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions
 
 StepCallback = Callable[[int, Tensor], None]
@@ -55,19 +56,6 @@ class SampledBatch:
 
 
 @dataclass(frozen=True)
-class Look:
-    """States before a step and what the network says of them.
-
-    x, output: [B, ...]. gradient, rewards: [B, ...] and [B] of the location `x0_through`; None at any other.
-    """
-
-    x: Tensor
-    output: Tensor
-    gradient: Tensor | None = None
-    rewards: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class Moved:
     """States after a step.
 
@@ -90,12 +78,10 @@ class RewardGuidedSampler:
 
     Args:
         generator: the generator, in eval mode.
-        steps: number of sampling steps; None for the generator's own recipe, as for the scheduler.
-        scheduler: `ddim`, `ddpm`, or `lcm`.
-        seed: seed of all noise.
-        config: strength and kind of the guidance.
-        reward: the reward, with the physical ones of config; None only where config is not active.
-        ddim_eta: stochasticity of DDIM.
+        sampling: steps, scheduler and seed; its `cfg_scale` is a setting of the generator when it is loaded.
+        guidance: strength and kind of the guidance.
+        reward: the reward, with the physical ones of `guidance`; None only where that is not active.
+        travel: the steps that are undone and done again.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -105,39 +91,36 @@ class RewardGuidedSampler:
     def __init__(
         self,
         generator: Generator,
-        steps: int | None = None,
-        scheduler: SchedulerName | None = None,
-        seed: int = 1234,
-        config: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        guidance: GuidanceConfig | None = None,
         reward: Reward | None = None,
-        ddim_eta: float = 0.0,
+        travel: TravelConfig | None = None,
     ) -> None:
+        sampling = SamplingConfig() if sampling is None else sampling
         self.generator = generator
-        self.config = config if config is not None else GuidanceConfig()
+        self.guidance = GuidanceConfig() if guidance is None else guidance
         self.reward = reward
-        self.seed = seed
-        recipe = LoadOptions(scheduler, steps).recipe(generator.recipe)
-        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, ddim_eta, recipe.timesteps)
-        self._guided = self.config.guided_steps(recipe.steps)
-        self._travels = self.config.travels(recipe.steps)
-        self._check()
+        self.seed = sampling.seed
+        recipe = LoadOptions(sampling).recipe(generator.recipe)
+        self._steps = make_steps(
+            generator.scheduler, recipe.scheduler, recipe.steps, sampling.ddim_eta, recipe.timesteps
+        )
+        self._guided = self.guidance.guided_steps(recipe.steps)
+        self._travels = (TravelConfig() if travel is None else travel).travels(recipe.steps)
+        self._scale, self._location = parts_of(self.guidance)
+        if self.guidance.active:
+            self._check()
 
     def _check(self) -> None:
-        config = self.config
-        if not config.active:
-            return
+        guidance = self.guidance
+        self._scale.check_steps(self._steps)
         if self.reward is None:
-            raise ConfigError(f"guidance {config.asks} needs a reward model; give one, or set all of it to 0")
-        check_reward(self.generator, self.reward, noisy=config.location in ("x_t", "x_prev"))
+            raise ConfigError(f"guidance {guidance.weights} needs a reward model; give one, or set all of it to 0")
+        check_reward(self.generator, self.reward, noisy=self._location.noisy)
         if not any(self._guided):
             raise ConfigError(
-                f"guidance window start={config.start}, stop={config.stop} holds none of the "
+                f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the "
                 f"{len(self._guided)} steps; widen it, or take more steps"
-            )
-        if config.scale == "posterior" and not any(self._walk.sigma):
-            raise ConfigError(
-                "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with "
-                "eta 0, or one step of LCM); use scale='score', scheduler='ddpm', ddim_eta above 0, or more LCM steps"
             )
 
     def sample(
@@ -182,18 +165,18 @@ class RewardGuidedSampler:
         noise = self.noise(texts, lengths, ids, replication)
         batch = self.prepare(texts, lengths, references)
         x, history = noise.draw(), []
-        for index, timestep in enumerate(self._walk.timesteps):
-            moved = self.advance(batch, index, self.look(batch, index, x), noise)
+        for index, timestep in enumerate(self._steps.timesteps):
+            moved = self.advance(batch, index, self.evaluate(batch, index, x), noise)
             x = moved.state
             history.append(moved.rewards)
             if callback is not None:
                 callback(timestep, moved.rewards)
-        return SampledStates(x, self._walk.timestep_tensor(), torch.stack(history, dim=1))
+        return SampledStates(x, self._steps.timestep_tensor(), torch.stack(history, dim=1))
 
     @property
-    def walk(self) -> BaseWalk:
+    def steps(self) -> Steps:
         """The steps."""
-        return self._walk
+        return self._steps
 
     @property
     def guided(self) -> tuple[bool, ...]:
@@ -223,73 +206,55 @@ class RewardGuidedSampler:
             ConfigError: guidance inside torch's inference mode.
         """
         lengths, reward = lengths.to(self.generator.device), None
-        if self.reward is not None and self.config.active:
+        if self.reward is not None and self.guidance.active:
             require_differentiation()
-            prepared = self.reward.prepare(texts, references, mu=self.config.mu, eta=self.config.eta)
+            prepared = self.reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
             reward = state_reward(self.generator, self.reward, prepared, lengths)
         return SampledBatch(self.generator.condition(texts), lengths, reward)
 
-    def look(self, batch: SampledBatch, index: int, x: Tensor) -> Look:
-        """Evaluate the network before step `index`, and differentiate through it where the location asks for that.
+    @property
+    def location(self) -> Location:
+        """Where the gradient is taken."""
+        return self._location
+
+    def evaluate(self, batch: SampledBatch, index: int, x: Tensor) -> Evaluation:
+        """Evaluate the network before step `index`, and differentiate through it where the location does so.
 
         Raises:
-            ConfigError: this is asked for, but the generator's output is not differentiable.
+            ConfigError: the location does so, but the generator's output is not differentiable.
         """
-        timestep, reward = self._walk.timesteps[index], batch.reward
-        if reward is None or not self._guided[index] or self.config.location != "x0_through":
-            return Look(x, self.generator.denoise(x, timestep, batch.condition, batch.lengths))
-        outputs = []
+        timestep, reward = self._steps.timesteps[index], batch.reward
 
-        def through(state: Tensor) -> Tensor:
-            outputs.append(self.generator.denoise(state, timestep, batch.condition, batch.lengths))
-            if not outputs[0].requires_grad:
-                raise ConfigError(
-                    "guidance location='x0_through': this generator's network cannot be differentiated; use location x0"
-                )
-            return reward(self._walk.predicted(index, outputs[0], state), 1.0)
+        def denoise(state: Tensor) -> Tensor:
+            return self.generator.denoise(state, timestep, batch.condition, batch.lengths)
 
-        gradient, rewards = reward_gradient(through, x)
-        return Look(x, outputs[0].detach(), gradient, rewards)
+        if reward is None or not self._guided[index]:
+            return Evaluation(x, denoise(x))
+        return self._location.evaluate(self._steps, index, x, denoise, reward)
 
-    def advance(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
-        """Step `index` from the states of `look`, and as often again as time travel says."""
-        moved = self._move(batch, index, look, noise)
+    def advance(self, batch: SampledBatch, index: int, evaluation: Evaluation, noise: SampleNoise) -> Moved:
+        """Do step `index` from the evaluated states, and do it again as often as time travel says."""
+        moved = self._move(batch, index, evaluation, noise)
         for _ in range(self._travels[index]):
-            x = self._walk.undo(index, moved.state, noise.draw())
-            again = self._move(batch, index, self.look(batch, index, x), noise)
+            x = self._steps.undo(index, moved.state, noise.draw())
+            again = self._move(batch, index, self.evaluate(batch, index, x), noise)
             moved = Moved(again.state, again.rewards, moved.log_ratio + again.log_ratio)
         return moved
 
-    def _move(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
-        fresh = noise.draw() if self._walk.sigma[index] > 0 else None
+    def _move(self, batch: SampledBatch, index: int, evaluation: Evaluation, noise: SampleNoise) -> Moved:
+        fresh = noise.draw() if self._steps.sigma[index] > 0 else None
+        unguided = self._steps.step(index, evaluation.output, evaluation.x, fresh)
         if batch.reward is not None and self._guided[index]:
-            return self._guided_step(index, look, fresh, batch.reward)
-        nothing = look.x.new_full((len(look.x),), float("nan"))
-        return Moved(self._walk.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
+            step = GuidedStep(self._steps, index, evaluation.x, evaluation.output, unguided, fresh)
+            return self._guide(step, evaluation, batch.reward)
+        nothing = unguided.prev.new_full((len(unguided.prev),), float("nan"))
+        return Moved(unguided.prev, nothing, torch.zeros_like(nothing))
 
-    def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
-        """One guided step."""
-        walk, config, x, output = self._walk, self.config, look.x, look.output
-        plain = walk.step(index, output, x, noise)
-        if look.gradient is not None and look.rewards is not None:
-            gradient, rewards = look.gradient, look.rewards
-        else:
-            at, level = {
-                "x_t": (x, walk.alpha_bar[index]),
-                "x_prev": (plain.prev, walk.alpha_bar_next[index]),
-                "x0": (plain.x0, 1.0),
-            }[config.location]
-            gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
-        gradient = limit_norm(gradient, config.max_norm)
-        if config.scale in ("score", "moment"):
-            if config.scale == "moment":
-                # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
-                gradient = math.sqrt(walk.alpha_bar[index]) * gradient
-            prev = walk.step(index, walk.guide_output(index, output, gradient), x, noise).prev
-        else:
-            weight = walk.sigma[index] ** 2 if config.scale == "posterior" else 1.0
-            prev = plain.prev + weight * gradient
-        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, walk.sigma[index]))
+    def _guide(self, step: GuidedStep, evaluation: Evaluation, reward: StateReward) -> Moved:
+        gradient, rewards = self._location.gradient(self._steps, step.index, evaluation, step.unguided, reward)
+        guided = self._scale.guide(step, limit_norm(gradient, self.guidance.max_norm))
+        ratio = _log_ratio(guided - step.unguided.prev, step.noise, self._steps.sigma[step.index])
+        return Moved(guided, rewards, ratio)
 
 
 def _log_ratio(shift: Tensor, noise: Tensor | None, sigma: float) -> Tensor:

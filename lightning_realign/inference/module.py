@@ -10,24 +10,26 @@ from torch import Tensor
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.evaluation.judging import Judge
-from lightning_realign.evaluation.measurement import Protocol, Row, chosen_rows
-from lightning_realign.evaluation.measuring import MeasuringModule, MeasuringPlan, plain_settings, split_of
+from lightning_realign.evaluation.measurement import chosen_systems
+from lightning_realign.evaluation.measuring import MeasuringModule, plain_settings, split_of
 from lightning_realign.evaluation.probes import Probe
-from lightning_realign.guidance import GuidanceConfig, Location, ParticleConfig, Scale, SchedulerName
-from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.rewards import require_reward, reward_paths
+from lightning_realign.inference.pipeline import Pipeline
+from lightning_realign.inference.rewards import require_reward
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.predictions import Prediction
-from lightning_realign.rewards import Family as RewardFamily
 from lightning_realign.rewards.index import load_or_build_index
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.measuring import MeasuringConfig, SystemName
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import SearchConfig
+from lightning_realign.settings.sources import CacheConfig, GeneratorSource, JudgeSource, RewardSource
 from lightning_realign.types import MotionTextBatch
 
 
 class GuidedGeneration(MeasuringModule):
     """Reward-guided generation for the texts of a data set (Algorithm 2 of arXiv 2511.19217).
 
-    `predict` returns, per replication, the guided motions (for `callbacks.writer.PredictionWriter`). `validate` and
+    `predict` returns, per replication, the guided motions (for `inference.writer.PredictionWriter`). `validate` and
     `test` measure real motions, their reconstructions by the generator's autoencoder, unguided and guided motions: the
     mean clean reward R_phi(x, c), the oracle's verdict where the data set has true attributes, physical quality, what
     judges say, and what a motion costs (network evaluations of the denoiser, 2 per step with classifier-free guidance;
@@ -36,46 +38,16 @@ class GuidedGeneration(MeasuringModule):
     when a run begins; no checkpoint of this module is needed, or made.
 
     Args:
-        generator: checkpoint of the generator.
-        reward: checkpoint of the reward model; needed where mu or eta is not 0, and for the figure `reward`.
-        ensemble: checkpoints of further rewards; the mean with `reward` guides, ranks candidates and weighs particles.
-            `reward` alone reads x^c and makes the figure `reward`.
-        physical: weights of the physical rewards `foot_skating`, `jerk` and `penetration`, added to the guidance
-            whatever mu is; they need location `x0` or `x0_through`, and no reward model.
-        mu: weight of the text reward.
-        eta: weight of the reward towards the retrieved training motion x^c.
-        scale: how the gradient enters the step, see `GuidanceConfig`.
-        location: the tensor at which the gradient is taken.
-        start: beginning of the guided window, as the fraction of the trajectory still ahead.
-        stop: its end, likewise.
-        every: guide every k-th step of the window.
-        max_norm: largest norm of one sample's gradient; null for no limit.
-        steps: sampling steps; null for the generator's own, as for scheduler and cfg_scale.
-        scheduler: `ddim`, `ddpm` or `lcm`.
-        cfg_scale: scale of classifier-free guidance; 1 is purely conditional.
-        seed: with a sample's id and the replication, it determines the sample's noise.
-        replications: independent draws of every motion that `validate` and `test` measure; the field has 20.
-        protocol: whether captions and crops are `fixed` or drawn anew, see `MeasuringPlan`.
-        multimodality_captions: captions that judges measure MultiModality on; the field has 100, 0 leaves it out.
-        multimodality_repeats: motions of each of them; the field has 30.
-        predict_replications: independent draws of every motion that `predict` returns; 1 names a file by the id alone.
-        ddim_eta: stochasticity of DDIM, 0 to 1; above 0 it has the noise that the scale `posterior` needs.
-        candidates: motions drawn for each guided one, of which the one with the highest clean reward is kept.
-        travel: how often each step of the travel window is undone with fresh noise and done again.
-        travel_start: beginning of that window, as start.
-        travel_stop: its end, likewise.
-        particles: particles for each guided motion, resampled by the reward on the way; above 1 needs a reward.
-        temperature: of the reward where it weighs particles; the lower, the stronger.
-        family: `own`, or which published generator the file holds, see docs/backbones.md.
-        reward_family: likewise of the reward.
-        statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
-        reward_statistics: likewise of the reward.
-        text_cache: folder of cached text features; null for the usual one.
-        index_cache: folder of cached retrieval indexes; null for the usual one.
-        rows: what `validate` and `test` measure; null for all, `guided` only where mu, eta, travel or a weight of
-            `physical` is not 0, or candidates or particles above 1.
+        generator: where the generator's weights come from.
+        reward: where the reward's weights come from; needed where mu or eta is not 0, and for the metric `reward`.
+        guidance: strength and kind of the guidance.
+        sampling: steps, scheduler, scale of classifier-free guidance and seed.
+        search: candidates, particles and time travel.
+        measuring: which systems `validate` and `test` measure, and how often.
+        caches: folders of cached text features and retrieval indexes.
+        predict_replications: replications that `predict` returns; 1 names a file by the id alone.
         judges: evaluators that `validate` and `test` ask, by the names they have in the table.
-        probes: figures that `validate` and `test` measure besides, see `Probe`.
+        probes: further metrics that `validate` and `test` measure, see `Probe`.
 
     Raises:
         ConfigError: a setting that is out of range or contradicts another one.
@@ -83,69 +55,40 @@ class GuidedGeneration(MeasuringModule):
 
     def __init__(
         self,
-        generator: str,
-        reward: str | None = None,
-        mu: float = 0.0,
-        eta: float = 0.0,
-        scale: Scale = "score",
-        location: Location = "x_t",
-        start: float = 1.0,
-        stop: float = 0.0,
-        every: int = 1,
-        max_norm: float | None = None,
-        steps: int | None = None,
-        scheduler: SchedulerName | None = None,
-        cfg_scale: float | None = None,
-        seed: int = 1234,
-        replications: int = 20,
-        protocol: Protocol = "fixed",
-        multimodality_captions: int = 100,
-        multimodality_repeats: int = 30,
+        generator: GeneratorSource,
+        reward: RewardSource = RewardSource(),  # noqa: B008 - frozen
+        guidance: GuidanceConfig = GuidanceConfig(),  # noqa: B008
+        sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
+        search: SearchConfig = SearchConfig(),  # noqa: B008
+        measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008
+        caches: CacheConfig = CacheConfig(),  # noqa: B008
         predict_replications: int = 1,
-        ddim_eta: float = 0.0,
-        candidates: int = 1,
-        travel: int = 0,
-        travel_start: float = 1.0,
-        travel_stop: float = 0.0,
-        particles: int = 1,
-        temperature: float = 1.0,
-        family: str = "own",
-        reward_family: RewardFamily = "own",
-        statistics: str | None = None,
-        reward_statistics: str | None = None,
-        text_cache: str | None = None,
-        index_cache: str | None = None,
-        ensemble: list[str] | None = None,
-        physical: dict[str, float] | None = None,
-        rows: list[Row] | None = None,
-        judges: dict[str, Judge] | None = None,
+        judges: dict[str, JudgeSource] | None = None,
         probes: list[Probe] | None = None,
     ) -> None:
-        guidance = GuidanceConfig(
-            mu, eta, scale, location, start, stop, every, max_norm, travel, travel_start, travel_stop, physical or {}
-        )
-        plan = MeasuringPlan(replications, protocol, multimodality_captions, multimodality_repeats, seed)
-        super().__init__(
-            chosen_rows(rows, guidance.active or max(candidates, particles) > 1 or travel > 0),
-            plan,
-            judges or {},
-            probes or (),
-        )
-        self.save_hyperparameters(ignore=["judges", "probes"])
-        # Lightning writes plain values only.
-        self.save_hyperparameters(plain_settings(judges or {}, probes or ()))
-        self.guidance = guidance
-        require_reward(self.guidance, reward, candidates, particles)
-        reward_paths(reward, ensemble)
-        self.steering = ParticleConfig(particles, temperature) if particles > 1 else None
+        systems = chosen_systems(measuring.systems, guidance.active or search.active)
+        super().__init__(systems, measuring, judges or {}, probes or ())
+        require_reward(guidance, search, reward)
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
-        self.mu, self.eta, self.seed = mu, eta, seed
+        self.generator, self.reward_source, self.guidance = generator, reward, guidance
+        self.sampling, self.search, self.caches = sampling, search, caches
         self.predict_replications = predict_replications
-        self._pipeline: GuidedPipeline | None = None
+        settings = {
+            "generator": generator,
+            "reward": reward,
+            "guidance": guidance,
+            "sampling": sampling,
+            "search": search,
+            "measuring": measuring,
+            "caches": caches,
+            "predict_replications": predict_replications,
+        }
+        self.save_hyperparameters(plain_settings(settings, judges or {}, probes or ()))
+        self._pipeline: Pipeline | None = None
 
     @property
-    def pipeline(self) -> GuidedPipeline:
+    def pipeline(self) -> Pipeline:
         """Generator, reward, text and index.
 
         Raises:
@@ -170,11 +113,11 @@ class GuidedGeneration(MeasuringModule):
             self._pipeline = self._load()
         if data.skeleton != self.pipeline.skeleton:
             raise FeatureSpecError(
-                f"{self.hparams['generator']}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
+                f"{self.generator.path}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
                 f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
             )
         if stage != TrainerFn.PREDICTING:
-            self.judges.load(data.skeleton, self.hparams["text_cache"], self.trainer.strategy.root_device)
+            self.judges.load(data.skeleton, self.caches.text, self.trainer.strategy.root_device)
         # The first process of a machine fills the caches, the others read them.
         if self.trainer.local_rank == 0:
             self._fill_caches(data, stage)
@@ -182,36 +125,25 @@ class GuidedGeneration(MeasuringModule):
         if self.trainer.local_rank != 0:
             self._fill_caches(data, stage)
 
-    def _load(self) -> GuidedPipeline:
-        settings = self.hparams
-        return GuidedPipeline(
-            settings["generator"],
-            settings["reward"],
+    def _load(self) -> Pipeline:
+        return Pipeline(
+            self.generator,
+            self.reward_source,
             self.guidance,
-            ensemble=settings["ensemble"],
-            family=settings["family"],
-            reward_family=settings["reward_family"],
-            statistics=settings["statistics"],
-            reward_statistics=settings["reward_statistics"],
-            steps=settings["steps"],
-            scheduler=settings["scheduler"],
-            seed=self.seed,
-            cfg_scale=settings["cfg_scale"],
-            text_cache=settings["text_cache"],
-            ddim_eta=settings["ddim_eta"],
-            candidates=settings["candidates"],
-            steering=self.steering,
-            device=self.trainer.strategy.root_device,
+            self.sampling,
+            self.search,
+            self.caches,
+            self.trainer.strategy.root_device,
         )
 
     def _fill_caches(self, data: MotionTextDataModule, stage: str) -> None:
-        published = self.plan.protocol == "published" and stage != TrainerFn.PREDICTING
+        published = self.measuring.protocol == "published" and stage != TrainerFn.PREDICTING
         captions = list(data.caption_tokens(split_of(stage))) if published else data.captions(TrainerFn(stage).value)
         self.pipeline.prepare_text(captions)
         if stage != TrainerFn.PREDICTING:
             self.prepare_judges(stage)
-        if self.eta != 0 and self.pipeline.reward is not None:
-            device, folder = self.trainer.strategy.root_device, self.hparams["index_cache"]
+        if self.pipeline.needs_index and self.pipeline.reward is not None:
+            device, folder = self.trainer.strategy.root_device, self.caches.index
             self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
 
     def _require_gradients(self, stage: str) -> None:
@@ -230,25 +162,13 @@ class GuidedGeneration(MeasuringModule):
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
         """The batch's motions, guided where the settings say so; one entry per replication."""
-        matches = self.pipeline.matches(batch.captions)
+        total = self.predict_replications
         return [
-            Prediction(
-                self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication),
-                batch.ids,
-                batch.captions,
-                self.pipeline.skeleton,
-                self.mu,
-                self.eta,
-                self.seed,
-                replication,
-                self.predict_replications,
-                () if matches is None else matches.ids,
-                () if matches is None else tuple(matches.rewards.tolist()),
-            )
-            for replication in range(self.predict_replications)
+            self.pipeline.predict(batch.captions, batch.lengths, batch.ids, replication, total)
+            for replication in range(total)
         ]
 
-    def make(self, row: Row, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
+    def make(self, row: SystemName, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
         """Motions of a row, and the evaluations of the denoiser; a repeat is what the replication of its number is."""
         if row == "real":
             return batch.motion, None
@@ -270,15 +190,14 @@ class GuidedGeneration(MeasuringModule):
 
     def files(self) -> dict[str, str | None]:
         """The checkpoints of generator and rewards."""
-        further = {f"ensemble.{place}": path for place, path in enumerate(self.hparams["ensemble"] or ())}
-        return {"generator": self.hparams["generator"], "reward": self.hparams["reward"], **further}
+        further = {f"ensemble.{place}": path for place, path in enumerate(self.reward_source.ensemble)}
+        return {"generator": self.generator.path, "reward": self.reward_source.path, **further}
 
     def guides(self) -> dict[str, RewardBundle]:
         """The learned rewards."""
-        paths = reward_paths(self.hparams["reward"], self.hparams["ensemble"])
         bundles = (member.bundle for member in self.pipeline.rewards.members)
-        return dict(zip(map(str, paths), bundles, strict=True))
+        return dict(zip(self.reward_source.paths, bundles, strict=True))
 
     def guided(self) -> bool:
         """Whether a row is guided."""
-        return "guided" in self.rows
+        return "guided" in self.systems

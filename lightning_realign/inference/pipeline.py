@@ -2,114 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.noise import prompt_ids
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.generators import Generator, MaskedGenerator, load_generator
-from lightning_realign.generators.base import LatentGuide
-from lightning_realign.guidance import (
-    BestOfN,
-    DualAlignmentReward,
-    GuidanceConfig,
-    MaskedSampler,
-    ParticleConfig,
-    ParticleSteering,
-    RewardGuidedSampler,
-    SchedulerName,
-)
-from lightning_realign.guidance.best_of import Sampler
-from lightning_realign.inference.rewards import build_reward, require_reward, reward_paths
+from lightning_realign.generators import MaskedGenerator, load_generator
+from lightning_realign.guidance.best_of import BestOfN, Sampler
+from lightning_realign.guidance.masked import MaskedSampler
+from lightning_realign.guidance.particles import ParticleSteering
+from lightning_realign.guidance.sampler import RewardGuidedSampler
+from lightning_realign.inference.counting import CountingGenerator
+from lightning_realign.inference.motions import Motion
+from lightning_realign.inference.prompt import check_prompts, chosen_device, file_names, frames_of
+from lightning_realign.inference.rewards import load_rewards, require_reward
 from lightning_realign.motion import Skeleton, skeleton_of_reference
-from lightning_realign.rewards import Family as RewardFamily
-from lightning_realign.rewards.index import Matches, RewardIndex
+from lightning_realign.motion.predictions import Prediction
+from lightning_realign.rewards.index import Matches, RewardIndex, find_index, reward_fingerprint
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.rewards.weighted import ScoredReward
+from lightning_realign.settings.checks import check_least
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import SearchConfig
+from lightning_realign.settings.sources import CacheConfig, GeneratorSource, RewardSource
 from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
 _TEXT_BATCH = 256
+# Motions from prompts that are sampled together.
+_PROMPT_BATCH = 32
 
 
-class CountingGenerator:
-    """A generator that counts its network's evaluations; otherwise the generator it wraps.
-
-    Args:
-        generator: the generator.
-
-    Attributes:
-        calls: network evaluations per motion so far, over all batches. A gradient taken back through the network
-            counts as one more: with frozen weights it costs about as much.
-        watch: told of that number whenever it grows; None for nobody.
-    """
-
-    def __init__(self, generator: Generator | MaskedGenerator) -> None:
-        self._generator: Any = generator
-        self.calls = 0
-        self.watch: Callable[[int], None] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
-
-    def _count(self, evaluations: int) -> None:
-        self.calls += evaluations
-        if self.watch is not None:
-            self.watch(self.calls)
-
-    def generate(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        noise: Sequence[torch.Generator],
-        guide: LatentGuide | None = None,
-    ) -> Tensor:
-        """The wrapped generator's `generate`."""
-        self._count(self._generator.evaluations)
-        features: Tensor = self._generator.generate(texts, lengths, noise, guide)
-        return features
-
-    def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
-        """The wrapped generator's `denoise`."""
-        evaluations = self._generator.evaluations_at(t)
-        self._count(evaluations)
-        output: Any = self._generator.denoise(x, t, cond, lengths)
-        if output.requires_grad:
-
-            def count(gradient: Tensor) -> None:
-                self._count(evaluations)
-
-            output.register_hook(count)
-        predicted: Tensor = output
-        return predicted
-
-
-class GuidedPipeline:
-    """Samples a generator with and without the guidance of a reward.
+class Pipeline:
+    """A generator and its rewards: all that generating needs, with or without Lightning.
 
     Args:
-        generator: the generator's checkpoint.
-        reward: the reward's checkpoint; None only where nothing learned guides. It reads x^c and scores motions.
+        generator: where the generator's weights come from.
+        reward: where the learned reward comes from; without a path there is none.
         guidance: strength and kind of the guidance.
-        ensemble: checkpoints of further rewards; their mean with the first guides, ranks candidates and weighs
-            particles.
-        family: kind of the generator's file, see `load_generator`.
-        reward_family: kind of the rewards' files, see `load_reward`.
-        statistics: folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
-        reward_statistics: likewise of the reward, see `load_reward`.
-        steps, scheduler, cfg_scale: of the sampler; None for the generator's own.
-        seed: of all noise.
-        text_cache: folder of cached text features; None for the usual one.
-        ddim_eta: stochasticity of DDIM.
-        candidates: N, motions that are drawn for each guided one, of which the one with the highest clean reward is
-            kept; 1 for none but it.
-        steering: particles that stand for each guided motion; None for one, the motion itself.
+        sampling: steps, scheduler, scale of classifier-free guidance and seed.
+        search: candidates, particles and time travel.
+        caches: folders of cached features.
         device: where to compute.
 
     Attributes:
         rewards: all rewards.
-        reward: the learned one that reads x^c and scores motions; None for none.
+        reward: the learned reward that reads x^c and scores motions; None for none.
         index: the training split's embeddings, from which x^c is retrieved; to be set where eta is not 0.
 
     Raises:
@@ -120,76 +64,201 @@ class GuidedPipeline:
 
     def __init__(
         self,
-        generator: Path | str,
-        reward: Path | str | None,
-        guidance: GuidanceConfig,
-        *,
-        ensemble: Sequence[Path | str] | None = None,
-        family: str = "own",
-        reward_family: RewardFamily = "own",
-        statistics: Path | str | None = None,
-        reward_statistics: Path | str | None = None,
-        steps: int | None = None,
-        scheduler: SchedulerName | None = None,
-        seed: int = 1234,
-        cfg_scale: float | None = None,
-        text_cache: Path | str | None = None,
-        ddim_eta: float = 0.0,
-        candidates: int = 1,
-        steering: ParticleConfig | None = None,
+        generator: GeneratorSource,
+        reward: RewardSource | None = None,
+        guidance: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        search: SearchConfig | None = None,
+        caches: CacheConfig | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        require_reward(guidance, reward, candidates, 1 if steering is None else steering.particles)
-        rewards = reward_paths(reward, ensemble)
-        loaded = load_generator(
-            family,
-            generator,
-            cfg_scale,
-            steps=steps,
-            scheduler=scheduler,
-            statistics=statistics,
+        source = RewardSource() if reward is None else reward
+        self.caches = CacheConfig() if caches is None else caches
+        self.sampling = SamplingConfig() if sampling is None else sampling
+        guidance = GuidanceConfig() if guidance is None else guidance
+        search = SearchConfig() if search is None else search
+        require_reward(guidance, search, source)
+        self._loaded = load_generator(
+            generator.path,
+            generator.family,
+            generator.statistics,
+            sampling=self.sampling,
             device=device,
-            text_cache=text_cache,
+            text_cache=self.caches.text,
         )
-        self.generator = CountingGenerator(loaded)
-        self.guidance = guidance
-        self.skeleton: Skeleton = _skeleton(loaded.skeleton, generator)
-        self.rewards = build_reward(
-            rewards,
-            guidance,
-            self.skeleton,
-            family=reward_family,
-            statistics=reward_statistics,
-            text_cache=text_cache,
-            device=device,
-        )
-        self.reward: DualAlignmentReward | None = self.rewards.members[0] if self.rewards.members else None
+        self.generator = CountingGenerator(self._loaded)
+        self.skeleton: Skeleton = _skeleton(self._loaded.skeleton, generator.path)
+        self.rewards = load_rewards(source, self.skeleton, self.caches.text, device)
         self.index: RewardIndex | None = None
-        self._plain = self._sampler(loaded, GuidanceConfig(), seed, ddim_eta)
-        self.steering = steering
-        self._guided = self._steered(self._sampler(loaded, guidance, seed, ddim_eta))
-        ranks = self.rewards.learned
-        self._best = None if candidates == 1 or ranks is None else BestOfN(self._guided, ranks, candidates)
+        self._unguided = self._sampler(GuidanceConfig(), SearchConfig())
+        self.guide(guidance, search)
 
-    def _sampler(
-        self, loaded: Generator | MaskedGenerator, guidance: GuidanceConfig, seed: int, ddim_eta: float
-    ) -> Sampler:
-        reward = self.rewards.guiding if guidance.active else None
-        if not isinstance(loaded, MaskedGenerator):
-            return RewardGuidedSampler(self.generator, seed=seed, config=guidance, reward=reward, ddim_eta=ddim_eta)
-        if ddim_eta != 0:
-            raise ConfigError(f"sampler ddim_eta={ddim_eta}: this generator does not sample with DDIM; leave it out")
-        return MaskedSampler(self.generator, seed, guidance, reward)
+    @property
+    def reward(self) -> DualAlignmentReward | None:
+        """The learned reward that reads x^c and scores motions; None for none."""
+        return self.rewards.first
 
-    def _steered(self, sampler: Sampler) -> Sampler:
-        if self.steering is None or self.rewards.learned is None:
-            return sampler
+    def guide(self, guidance: GuidanceConfig, search: SearchConfig) -> None:
+        """Change guidance and search; the networks stay as they are.
+
+        Raises:
+            ConfigError: settings that contradict each other, or that need a reward.
+        """
+        require_reward(guidance, search, self.rewards.source)
+        self.guidance, self.search = guidance, search
+        sampler, ranks = self._sampler(guidance, search), self.rewards.learned
+        if search.particles.count > 1 and ranks is not None:
+            sampler = self._steered(sampler, ranks)
+        self._guided = sampler
+        self._best = None
+        if search.candidates > 1 and ranks is not None:
+            self._best = BestOfN(sampler, ranks, search.candidates)
+
+    def _sampler(self, guidance: GuidanceConfig, search: SearchConfig) -> Sampler:
+        reward = self.rewards.guiding(guidance) if guidance.active else None
+        kind = MaskedSampler if isinstance(self._loaded, MaskedGenerator) else RewardGuidedSampler
+        return kind(self.generator, self.sampling, guidance, reward, search.travel)
+
+    def _steered(self, sampler: Sampler, reward: ScoredReward) -> Sampler:
+        particles = self.search.particles
         if not isinstance(sampler, RewardGuidedSampler):
             raise ConfigError(
-                f"particles is {self.steering.particles}: this generator has a sampling loop of its own and nothing to "
-                "steer; set particles to 1, and candidates above 1 to keep the best of so many motions"
+                f"particles count is {particles.count}: this generator has a sampling loop of its own and nothing to "
+                "steer; set count to 1, and candidates above 1 to keep the best of so many motions"
             )
-        return ParticleSteering(sampler, self.rewards.learned, self.steering)
+        return ParticleSteering(sampler, reward, particles)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        generator: GeneratorSource | Path | str,
+        reward: RewardSource | Path | str | None = None,
+        guidance: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        search: SearchConfig | None = None,
+        device: str = "auto",
+    ) -> Pipeline:
+        """Load a generator, and a reward that guides it.
+
+        Args:
+            generator: checkpoint, model folder, `hf://owner/name`, or a source that says more.
+            reward: likewise; None for none.
+            guidance: strength and kind of the guidance; None for none.
+            sampling: steps, scheduler, scale of classifier-free guidance and seed; None for the generator's own.
+            search: candidates, particles and time travel; None for none.
+            device: where to compute, such as `cpu` or `cuda:1`; `auto` is the GPU where CUDA finds one, else the CPU.
+
+        Raises:
+            ConfigError: settings that contradict each other, or no such device.
+            CheckpointError: a checkpoint that cannot be used.
+            FeatureSpecError: generator and reward are of different skeletons.
+        """
+        source = generator if isinstance(generator, GeneratorSource) else GeneratorSource(str(generator))
+        rewards = RewardSource(str(reward)) if isinstance(reward, Path | str) else reward
+        return cls(source, rewards, guidance, sampling, search, device=chosen_device(device))
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seconds: float = 4.0,
+        samples: int = 1,
+        guidance: GuidanceConfig | None = None,
+        search: SearchConfig | None = None,
+    ) -> list[Motion]:
+        """Generate motions from prompts.
+
+        The same prompt, length and seed give the same motion, whatever else is generated beside it.
+
+        Args:
+            prompts: one or more texts.
+            seconds: length of the motions, rounded to a multiple of 4 frames.
+            samples: motions per text.
+            guidance: strength and kind of the guidance from now on; None keeps the present ones.
+            search: candidates, particles and time travel from now on; None keeps the present ones.
+
+        Returns:
+            The motions, by prompt and then by sample.
+
+        Raises:
+            ConfigError: a prompt, a length or a setting that cannot be used.
+        """
+        self.guide(guidance or self.guidance, search or self.search)
+        if self.needs_index and self.index is None:
+            self.find_index()
+        texts = [prompts] if isinstance(prompts, str) else prompts
+        motions: list[list[Motion]] = [[] for _ in texts]
+        for first, prediction in self.predictions(texts, seconds, samples):
+            for place in range(len(prediction.ids)):
+                motions[first + place].append(Motion(prediction, place))
+        return list(chain.from_iterable(motions))
+
+    def predictions(
+        self, prompts: Sequence[str], seconds: float = 4.0, samples: int = 1
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Generate motions from prompts batch by batch, as `generate` does.
+
+        Yields:
+            The place of a batch's first prompt, and its motions; their ids name files by text, length and occurrence.
+
+        Raises:
+            ConfigError: a prompt or a length that cannot be used.
+        """
+        texts, frames = check_prompts(prompts), frames_of(seconds, self.skeleton)
+        check_least("samples", samples, 1)
+        ids = prompt_ids(texts, [frames] * len(texts))
+        for first, replication in product(range(0, len(texts), _PROMPT_BATCH), range(samples)):
+            part = slice(first, first + _PROMPT_BATCH)
+            lengths = torch.full((len(texts[part]),), frames)
+            made = self.predict(texts[part], lengths, ids[part], replication, samples)
+            yield first, replace(made, ids=file_names(made.captions, made.ids))
+
+    def predict(
+        self, captions: Sequence[str], lengths: Tensor, ids: Sequence[str], replication: int = 0, replications: int = 1
+    ) -> Prediction:
+        """Generate a motion for each of B captions, with all that its file states.
+
+        Args:
+            captions: B texts.
+            lengths: [B] frames.
+            ids: B sample ids, which with the seed and the replication determine the noise.
+            replication: number of the replication.
+            replications: how many there are in all.
+        """
+        matches = self.matches(captions)
+        return Prediction(
+            self.sample(captions, lengths, ids, replication),
+            tuple(ids),
+            tuple(captions),
+            self.skeleton,
+            self.guidance.mu,
+            self.guidance.eta,
+            self.sampling.seed,
+            replication,
+            replications,
+            () if matches is None else matches.ids,
+            () if matches is None else tuple(matches.rewards.tolist()),
+        )
+
+    def find_index(self, index: Path | str | None = None) -> None:
+        """Read the embeddings from which x^c is retrieved, where eta is not 0.
+
+        Args:
+            index: their file; None for the one that a guided run of this reward has cached.
+
+        Raises:
+            ConfigError: there is none, or it is of another reward.
+            DataError: the file cannot be used.
+        """
+        if self.needs_index and self.reward is not None:
+            fingerprint = reward_fingerprint(self.reward.bundle)
+            found = Path(index) if index else find_index(fingerprint, self.caches.index)
+            self.index = RewardIndex.load(found, fingerprint)
+
+    @property
+    def needs_index(self) -> bool:
+        """Whether eta of guidance or particles is not 0, so that x^c is retrieved."""
+        particles = self.search.particles
+        return self.guidance.eta != 0 or (particles.count > 1 and particles.eta != 0)
 
     def prepare_text(self, captions: Sequence[str]) -> None:
         """Encode captions ahead of sampling, so that they are in the cache."""
@@ -208,14 +277,14 @@ class GuidedPipeline:
             captions: B texts.
             lengths: [B] frames.
             ids: B sample ids, which with the seed and the replication determine the noise.
-            replication: index of the draw.
+            replication: number of the replication.
             guided: False leaves the guidance out.
 
         Raises:
             ConfigError: eta is not 0 and there is no index.
         """
         if not guided:
-            return self._plain.sample(captions, lengths, ids, replication)
+            return self._unguided.sample(captions, lengths, ids, replication)
         matches = self.matches(captions)
         references = None if matches is None else matches.latents
         if self._best is not None:
@@ -241,7 +310,7 @@ class GuidedPipeline:
             ConfigError: the pipeline has no reward.
         """
         if self.reward is None:
-            raise ConfigError("reward is not set: give the checkpoint of a reward model to score motions")
+            raise ConfigError("reward path is not set: give the checkpoint of a reward model to score motions")
         return self.reward.score(features, lengths, captions)
 
     def matches(self, captions: Sequence[str]) -> Matches | None:
@@ -250,10 +319,10 @@ class GuidedPipeline:
         Raises:
             ConfigError: eta is not 0 and there is no index.
         """
-        eta = self.guidance.eta if self.steering is None else self.guidance.eta or self.steering.eta
-        if eta == 0 or self.reward is None:
+        if not self.needs_index or self.reward is None:
             return None
         if self.index is None:
+            eta = self.guidance.eta or self.search.particles.eta
             raise ConfigError(f"eta is {eta}: eta needs the training set's index; give the index, or set eta to 0")
         return self.index.query(self.reward.text_latents(captions))
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.settings.sources import RewardFamily
 
 if TYPE_CHECKING:
     from lightning_realign.checkpoints.reward import RewardBundle
 
-__all__ = ["FAMILIES", "Family", "load_reward"]
+__all__ = ["FAMILIES", "load_reward"]
 
-Family = Literal["own", "realign", "tmr"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
+FAMILIES: tuple[RewardFamily, ...] = get_args(RewardFamily)
 
 
 def load_reward(
     path: Path | str,
-    family: Family = "own",
+    family: RewardFamily = "own",
     statistics: Path | str | None = None,
     *,
     step_aware: bool | None = None,

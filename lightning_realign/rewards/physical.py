@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.files.imports import named_part
 from lightning_realign.metrics.functional.physical import CONTACT_HEIGHT
 from lightning_realign.motion import Normaliser, Skeleton, recover_joints, skeleton_reference
 from lightning_realign.rewards.reward import BatchReward
@@ -113,7 +114,16 @@ PHYSICAL_REWARDS: Mapping[str, Callable[[Skeleton], JointReward]] = {
     "jerk": Jerkiness,
     "penetration": Penetration,
 }
-"""Those that a configuration can name, as the figures that they improve."""
+"""The physical rewards that a configuration can name, by the metric that each improves."""
+
+
+def physical_reward(name: str, skeleton: Skeleton) -> JointReward:
+    """A physical reward by its name, or by the path of a class of your own such as `my_package.Balance`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return named_part("guidance physical", name, PHYSICAL_REWARDS)(skeleton)
 
 
 def _mean(values: Tensor, counts: Tensor) -> Tensor:

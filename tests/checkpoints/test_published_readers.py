@@ -92,7 +92,7 @@ def test_sizes_that_build_no_network_name_the_file(family, key, shape, message, 
     if family == "mdm":
         (tmp_path / "args.json").write_text('{"dataset": "humanml", "arch": "trans_enc"}')
     with pytest.raises(CheckpointError, match=rf"\.(tar|pth|pt): no network has the sizes .*{message}") as caught:
-        load_generator(family, path, statistics=tmp_path)
+        load_generator(path, family, tmp_path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 

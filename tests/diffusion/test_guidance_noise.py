@@ -1,4 +1,4 @@
-"""Per-sample noise, and the walk's steps beside diffusers' own."""
+"""Per-sample noise, and the sampler's steps beside diffusers' own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.noise import SampleNoise, sample_generator
-from lightning_realign.diffusion.steps import Walk
-from lightning_realign.guidance import prompt_id, prompt_ids
+from lightning_realign.diffusion.noise import SampleNoise, prompt_id, prompt_ids, sample_generator
+from lightning_realign.diffusion.steps import SchedulerSteps
 
 
 def draws(ids, replication=0, seed=7, dtype=torch.float32, count=3):
@@ -48,36 +47,36 @@ def schedulers():
 
 
 @pytest.mark.parametrize("steps", [1, 7, 20, 50, 1000])
-def test_walk_is_diffusers_ddim(steps):
+def test_steps_are_diffusers_ddim(steps):
     reference, _ = schedulers()
     reference.set_timesteps(steps)
-    walk = Walk(schedulers()[0], "ddim", steps)
+    run = SchedulerSteps(schedulers()[0], "ddim", steps)
     random = torch.Generator().manual_seed(0)
     x, eps = (torch.randn(3, 2, 5, generator=random, dtype=torch.float64) for _ in range(2))
-    assert walk.timesteps == tuple(reference.timesteps.tolist())
-    for index, t in enumerate(walk.timesteps):
-        step = walk.step(index, eps, x, None)
+    assert run.timesteps == tuple(reference.timesteps.tolist())
+    for index, t in enumerate(run.timesteps):
+        step = run.step(index, eps, x, None)
         expected = reference.step(eps, t, x)
         assert torch.equal(step.prev, expected.prev_sample)
         assert torch.equal(step.x0, expected.pred_original_sample)
-        assert walk.alpha_bar[index] == float(NoiseSchedule().alpha_bar[t + 1])
-    assert walk.alpha_bar_next == (*walk.alpha_bar[1:], 1.0)
+        assert run.alpha_bar[index] == float(NoiseSchedule().alpha_bar[t + 1])
+    assert run.alpha_bar_next == (*run.alpha_bar[1:], 1.0)
 
 
 @pytest.mark.parametrize("steps", [7, 20, 50, 1000])
-def test_walk_is_diffusers_ddpm_with_the_same_noise(steps):
+def test_steps_are_diffusers_ddpm_with_the_same_noise(steps):
     """diffusers' DDPM draws from a list of generators, one per sample: the same float32 noise as ours."""
     ids, shape = ["a", "b", "c"], (2, 5)
     _, reference = schedulers()
     reference.set_timesteps(steps)
-    walk = Walk(schedulers()[0], "ddpm", steps)
+    run = SchedulerSteps(schedulers()[0], "ddpm", steps)
     stream = SampleNoise(7, ids, 0, [shape] * 3, device=torch.device("cpu"), dtype=torch.float32)
     generators = [sample_generator(7, name, 0) for name in ids]
     x, eps = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), torch.zeros(3, *shape)
-    assert walk.timesteps == tuple(reference.timesteps.tolist())
-    for index, t in enumerate(walk.timesteps):
-        noise = stream.draw() if walk.sigma[index] > 0 else None
-        found = walk.step(index, eps + 0.1 * x, x, noise).prev
+    assert run.timesteps == tuple(reference.timesteps.tolist())
+    for index, t in enumerate(run.timesteps):
+        noise = stream.draw() if run.sigma[index] > 0 else None
+        found = run.step(index, eps + 0.1 * x, x, noise).prev
         expected = reference.step(eps + 0.1 * x, t, x, generator=generators).prev_sample
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
         x = found

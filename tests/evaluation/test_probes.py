@@ -13,9 +13,9 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.probes import Probe, Task, look_at, probe_figures
 from lightning_realign.evaluation.record import read_record
-from lightning_realign.inference import GuidedGeneration
 from lightning_realign.motion import Skeleton, load_skeleton, recover_joints
 from tests.helpers.cli_bench import realign
+from tests.helpers.settings import generation
 from tests.inference.test_generation import SETTINGS, make_trainer
 
 
@@ -39,7 +39,7 @@ class Travelled(Probe):
 
 def test_its_values_stand_in_record_and_receipt(bench, tmp_path):
     probe = Travelled()
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, replications=2, probes=[probe])
+    model = generation(bench.generator, bench.reward, **SETTINGS, replications=2, probes=[probe])
     data = HumanML3DDataModule(bench.data, batch_size=3)
     make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
     receipt = json.loads((tmp_path / "table-test.json").read_text())
@@ -82,10 +82,10 @@ def test_a_command_line_names_them_by_class(bench, checkout):
         "trainer.default_root_dir": checkout / "run",
         "trainer.enable_progress_bar": "false",
         "data.init_args.root": bench.data,
-        "model.init_args.generator": bench.generator,
-        "model.init_args.reward": bench.reward,
-        "model.init_args.replications": 1,
-        "model.init_args.steps": 2,
+        "model.init_args.generator.path": bench.generator,
+        "model.init_args.reward.path": bench.reward,
+        "model.init_args.measuring.replications": 1,
+        "model.init_args.sampling.steps": 2,
         "model.init_args.probes": json.dumps(probes),
     }
     arguments = [f"--{name}={value}" for name, value in settings.items()]

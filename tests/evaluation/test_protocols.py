@@ -14,10 +14,10 @@ from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.data.tasks import repeated, write_tasks
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation import SampleScoring
-from lightning_realign.evaluation.judging import Judge
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.motion import load_skeleton, recover_joints
+from lightning_realign.settings.sources import JudgeSource
 from tests.inference.test_generation import assert_same_rows, make_trainer, run_test
 
 
@@ -28,7 +28,7 @@ def data_of(bench, batch_size=3) -> HumanML3DDataModule:
 
 
 def score_samples(bench, folder, out, **settings) -> dict:
-    judges = {"second": Judge("tmr", bench.reward)}
+    judges = {"second": JudgeSource("tmr", bench.reward)}
     model = SampleScoring(str(folder), reward=bench.reward, judges=judges, **settings)
     make_trainer(out).test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=4), verbose=False)
     return json.loads((out / "table-test.json").read_text())
@@ -47,7 +47,7 @@ def test_draws_depend_on_the_seed_and_the_draw_alone(bench):
 
 
 def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_path):
-    judges = {"second": Judge("tmr", bench.reward)}
+    judges = {"second": JudgeSource("tmr", bench.reward)}
     settings = {"protocol": "published", "judges": judges, "multimodality_repeats": 10, "multimodality_captions": 2}
     table = run_test(bench, tmp_path / "a", batch_size=7, **settings)
     assert_same_rows(table, run_test(bench, tmp_path / "b", batch_size=2, **settings))
@@ -62,7 +62,7 @@ def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_p
 
 
 def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
-    judges = {"second": Judge("tmr", bench.reward)}
+    judges = {"second": JudgeSource("tmr", bench.reward)}
     sizes = {"multimodality_captions": 3, "multimodality_repeats": 10}
     table = run_test(bench, tmp_path, judges=judges, **sizes)
     record = read_record(tmp_path)
@@ -77,13 +77,13 @@ def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
     assert all(len({tuple(row) for row in motions.tolist()}) == 10 for motions in repeats)
     again = score(record)["guided"]["second/MultiModality"]
     assert table["rows"]["guided"]["second/MultiModality"]["mean"] == again.mean > 0
-    run_test(bench, tmp_path / "more", replications=10, judges=judges, rows=["real", "guided"], **sizes)
+    run_test(bench, tmp_path / "more", replications=10, judges=judges, systems=["real", "guided"], **sizes)
     more = read_record(tmp_path / "more").judges["second"].repeats["guided"]
     torch.testing.assert_close(more, repeats, atol=1e-4, rtol=1e-4)
 
 
 def test_figures_of_a_record_are_those_of_the_run(bench, tmp_path):
-    table = run_test(bench, tmp_path, judges={"second": Judge("tmr", bench.reward)})
+    table = run_test(bench, tmp_path, judges={"second": JudgeSource("tmr", bench.reward)})
     for row, figures in score(read_record(tmp_path)).items():
         assert {name: value.mean for name, value in figures.items()} == {
             name: value["mean"] for name, value in table["rows"][row].items()

@@ -105,7 +105,7 @@ def trees(tmp_path_factory):
 
 def load_family(kind, name, path, root):
     if kind == "generator":
-        return generators.load_generator(name, path, statistics=None if name == "own" else root)
+        return generators.load_generator(path, name, None if name == "own" else root)
     if kind == "reward":
         return rewards.load_reward(path, name, statistics=root if name == "realign" else None)
     words = root / "glove" if name == "guo_published" else None

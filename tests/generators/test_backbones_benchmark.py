@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import backbones
-from lightning_realign.guidance import DualAlignmentReward
+from lightning_realign.rewards.reward import DualAlignmentReward
 
 SMALL = ["--only", "motionlcm_v2", "--batch", "2", "--frames", "24"]
 

@@ -13,6 +13,7 @@ from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions, Recipe, convert_normalisation
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, normaliser_of, tiny_diffusion, toy_encoder
 
 LENGTHS = torch.tensor([12, 7, 9])
@@ -105,18 +106,21 @@ def write_checkpoint(path):
 
 def test_a_loaded_generator_samples_as_the_one_saved(tmp_path):
     bundle = write_checkpoint(tmp_path / "model.ckpt")
-    loaded = load_generator("own", tmp_path / "model.ckpt", 2.0)
+    loaded = load_generator(tmp_path / "model.ckpt", sampling=SamplingConfig(cfg_scale=2.0))
     assert (loaded.skeleton, loaded.dtype, loaded.noise_shape(40)) == ("humanml3d", torch.float32, (2, 8))
     again = LatentDiffusionGenerator(loaded.bundle, Recipe(cfg_scale=2.0), LoadOptions(encode=toy_encoder))
     original = LatentDiffusionGenerator(bundle, Recipe(cfg_scale=2.0), LoadOptions(encode=toy_encoder))
-    motions = [RewardGuidedSampler(g, 5).sample(["walk", "run", "jump"], LENGTHS) for g in (again, original)]
+    motions = [
+        RewardGuidedSampler(g, SamplingConfig(steps=5)).sample(["walk", "run", "jump"], LENGTHS)
+        for g in (again, original)
+    ]
     assert torch.equal(motions[0].features, motions[1].features)
 
 
 def test_wrong_names_files_and_scales(tmp_path):
     with pytest.raises(ConfigError, match="generator family='gan' is unknown; use one of own, mld"):
-        load_generator("gan", tmp_path / "model.ckpt")
+        load_generator(tmp_path / "model.ckpt", family="gan")
     with pytest.raises(CheckpointError, match=r"none\.ckpt"):
-        load_generator("own", tmp_path / "none.ckpt")
+        load_generator(tmp_path / "none.ckpt")
     with pytest.raises(ConfigError, match="cfg_scale=nan"):
         LatentDiffusionGenerator(tiny_diffusion(), Recipe(cfg_scale=math.nan))

@@ -15,8 +15,10 @@ from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.generators.mardm.denoising import DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm.generator import MARDMGenerator, MARDMSettings
 from lightning_realign.generators.masked import MaskedBatch
-from lightning_realign.guidance import GuidanceConfig, MaskedSampler
+from lightning_realign.guidance import MaskedSampler
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.generators.test_momask import noise_of, texts_of
 from tests.helpers.fixed_weights import fixed_input, golden, relative_error
 from tests.helpers.published_mardm import autoencoder, transformer, write_mardm
@@ -144,7 +146,7 @@ def test_guidance_moves_the_decoded_motion_to_the_reward(kind, steps):
     goal = max(heights) + 1.0
     reward = NearReward(goal)
     config = GuidanceConfig(mu=0.05, location="x0", start=0.8)
-    guided = MaskedSampler(generator, config=config, reward=reward).sample(texts, lengths, ["x", "y"])
+    guided = MaskedSampler(generator, guidance=config, reward=reward).sample(texts, lengths, ["x", "y"])
 
     def distance(motions) -> Tensor:
         return torch.stack([(m[:n, 3] - goal).square().mean() for m, n in zip(motions.features, lengths, strict=True)])
@@ -154,9 +156,9 @@ def test_guidance_moves_the_decoded_motion_to_the_reward(kind, steps):
     assert {shape for shape, _ in reward.seen} == {(2, 24, 263)}
     evaluations = 2 * sum(config.guided_steps(steps)) * (2 if kind == "SiT" else 1)
     assert len(reward.seen) == evaluations
-    alone = MaskedSampler(generator, config=config, reward=NearReward(goal)).sample(["b"], lengths[1:], ["y"])
+    alone = MaskedSampler(generator, guidance=config, reward=NearReward(goal)).sample(["b"], lengths[1:], ["y"])
     torch.testing.assert_close(alone.features[0], guided.features[1, :16], rtol=1e-6, atol=1e-6)
-    off = MaskedSampler(generator, config=GuidanceConfig(location="x0"), reward=reward)
+    off = MaskedSampler(generator, guidance=GuidanceConfig(location="x0"), reward=reward)
     assert torch.equal(off.sample(texts, lengths, ["x", "y"]).features, plain.features)
 
 
@@ -180,11 +182,11 @@ def test_only_codes_that_are_being_denoised_are_moved():
 def test_what_cannot_guide_is_refused():
     generator, reward = made("SiT", 4), NearReward(0.0)
     with pytest.raises(ConfigError, match="set scale to score and location to x0"):
-        MaskedSampler(generator, config=GuidanceConfig(mu=1.0), reward=reward)
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0), reward=reward)
     with pytest.raises(ConfigError, match="needs a reward"):
-        MaskedSampler(generator, config=GuidanceConfig(mu=1.0, location="x0"))
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0"))
     with pytest.raises(ConfigError, match="holds none of the 4 steps"):
-        MaskedSampler(generator, config=GuidanceConfig(mu=1.0, location="x0", start=0.1), reward=reward)
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0", start=0.1), reward=reward)
 
 
 @pytest.mark.parametrize(("kind", "scale", "expected"), [("SiT", 4.5, 3 * 2 * 9), ("SiT", 1.0, 27), ("DDPM", 4.5, 30)])
@@ -200,56 +202,56 @@ def test_evaluations_are_those_of_all_networks(kind, scale, expected):
 @pytest.mark.parametrize(("name", "steps"), [("MARDM_SiT_XL", 25), ("MARDM_DDPM_XL", 50)])
 def test_public_folders_load(tmp_path, name, steps):
     folder = write_mardm(tmp_path, name)
-    generator = load_generator("mardm", folder, encode=texts_of)
+    generator = load_generator(folder, family="mardm", encode=texts_of)
     assert isinstance(generator, MaskedGenerator)
     assert (generator.skeleton, generator.denoising_steps, generator.settings.cfg_scale) == ("humanml3d", steps, 4.5)
     assert generator.settings.rounds == 18
     for key, value in transformer("small").state_dict().items():
         assert torch.equal(generator.transformer.state_dict()[key], value), key
     assert generator.normaliser.std.min() >= 0.5
-    few = load_generator("mardm", folder, 1.0, steps=2, encode=texts_of)
+    few = load_generator(folder, family="mardm", sampling=SamplingConfig(steps=2, cfg_scale=1.0), encode=texts_of)
     assert (few.denoising_steps, few.settings.cfg_scale) == (2, 1.0)
     assert few.generate(["a"], torch.tensor([21]), noise_of("a")).shape == (1, 21, 263)
 
 
 def test_kit_and_the_data_sets_own_statistics(tmp_path):
     folder = write_mardm(tmp_path / "kit", features=64)
-    generator = load_generator("mardm", folder, steps=2, encode=texts_of)
+    generator = load_generator(folder, family="mardm", sampling=SamplingConfig(steps=2), encode=texts_of)
     assert (generator.skeleton, generator.settings.cfg_scale) == ("kit", 2.5)
     assert generator.generate(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
     for name in ("eval_mean.npy", "eval_std.npy"):
         (tmp_path / "kit" / name).unlink()
     with pytest.raises(ConfigError, match=r"copy eval_mean\.npy and eval_std\.npy"):
-        load_generator("mardm", folder)
+        load_generator(folder, family="mardm")
     with pytest.raises(DataError, match=r"Mean\.npy"):
-        load_generator("mardm", folder, statistics=tmp_path)
+        load_generator(folder, family="mardm", statistics=tmp_path)
     mean, std = np.arange(251.0), np.linspace(1, 2, 251)
     np.save(tmp_path / "Mean.npy", mean), np.save(tmp_path / "Std.npy", std)
-    again = load_generator("mardm", folder, statistics=tmp_path)
+    again = load_generator(folder, family="mardm", statistics=tmp_path)
     np.testing.assert_allclose(again.normaliser.mean, mean[:64])
     np.testing.assert_allclose(again.normaliser.std, std[:64], rtol=1e-6)
 
 
 def test_bad_folders_are_told(tmp_path):
     with pytest.raises(CheckpointError, match="has no folder 'model'"):
-        load_generator("mardm", tmp_path)
+        load_generator(tmp_path, family="mardm")
     folder = write_mardm(tmp_path / "t2m")
     with pytest.raises(ConfigError, match="scheduler='ddim'"):
-        load_generator("mardm", folder, scheduler="ddim")
+        load_generator(folder, family="mardm", sampling=SamplingConfig(scheduler="ddim"))
     with pytest.raises(ConfigError, match="steps=0"):
-        load_generator("mardm", folder, steps=0)
+        load_generator(folder, family="mardm", sampling=SamplingConfig(steps=0))
     other = folder.rename(folder.with_name("mine"))
     with pytest.raises(ConfigError, match="name must tell the kind of denoising"):
-        load_generator("mardm", other)
+        load_generator(other, family="mardm")
     folder = other.rename(folder)
     content = torch.load(folder / "model/latest.tar", weights_only=True)
     del content["ema_mardm"]["mask_latent"]
     torch.save(content, folder / "model/latest.tar")
     with pytest.raises(CheckpointError, match=r"do not fit: 1 missing \('mask_latent'\)"):
-        load_generator("mardm", folder)
+        load_generator(folder, family="mardm")
     torch.save({"ae": {"a": torch.zeros(1)}}, tmp_path / "t2m/AE/model/latest.tar")
     with pytest.raises(CheckpointError, match=r"AE/model/latest\.tar: holds no network that reads motions"):
-        load_generator("mardm", folder)
+        load_generator(folder, family="mardm")
 
 
 def test_reconstruction_keeps_lengths_and_does_not_depend_on_the_batch():

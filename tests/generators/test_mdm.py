@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_realign.diffusion.steps import Walk
+from lightning_realign.diffusion.steps import SchedulerSteps
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.mdm.generator import MDMGenerator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models.published.mdm import MotionDenoiser
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, golden, relative_error
 from tests.helpers.public_mdm import FORMS, FULL, SMALL, load, network, public_file, text_of
@@ -124,14 +125,14 @@ def test_guided_output_is_the_public_one(tmp_path, form):
 
 def assert_public_steps(generator: MDMGenerator, expected: dict[str, list[float]]) -> None:
     """Given the public run's start and noise, the states on the way down from its first step are its own."""
-    walk = Walk(generator.scheduler, generator.recipe.scheduler, generator.recipe.steps)
+    steps = SchedulerSteps(generator.scheduler, generator.recipe.scheduler, generator.recipe.steps)
     features = len(generator.normaliser.mean)
     x, cond = fixed_input("mdm:start", 2, FRAMES, features), generator.condition(["a", "b"])
     compared = 0
-    for index in range(len(walk.timesteps) - 20 if len(walk.timesteps) > 50 else 0, len(walk.timesteps)):
-        t = walk.timesteps[index]
+    for index in range(len(steps.timesteps) - 20 if len(steps.timesteps) > 50 else 0, len(steps.timesteps)):
+        t = steps.timesteps[index]
         output = generator.denoise(x, t, cond, LENGTHS)
-        x = walk.step(index, output, x, fixed_input(f"mdm:noise{t}", 2, FRAMES, features)).prev
+        x = steps.step(index, output, x, fixed_input(f"mdm:noise{t}", 2, FRAMES, features)).prev
         if str(t) in expected:
             assert relative_error(x, expected[str(t)]) < DOUBLE_LIMIT
             compared += 1
@@ -161,8 +162,8 @@ def test_a_motion_does_not_depend_on_its_batch(tmp_path, form):
         return TextFeatures(text.tokens[chosen], text.lengths[chosen], text.sentence[chosen])
 
     path = public_file(tmp_path, form, diffusion_steps=4)
-    generator = load_generator("mdm", path, statistics=tmp_path, encode=encode)
-    sampler = RewardGuidedSampler(generator.to(dtype=torch.float64), 4, "ddpm", seed=3)
+    generator = load_generator(path, family="mdm", statistics=tmp_path, encode=encode)
+    sampler = RewardGuidedSampler(generator.to(dtype=torch.float64), SamplingConfig(steps=4, scheduler="ddpm", seed=3))
     both = sampler.sample(["a", "b"], LENGTHS, ids=["1", "2"]).features
     alone = sampler.sample(["b"], LENGTHS[1:], ids=["2"]).features
     assert both.shape == (2, 24, 263)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from lightning_realign.checkpoints.convert import convert
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.mld import FORMS, load_mld, load_mld_star, load_mldpp
-from lightning_realign.guidance import make_walk
 from tests.helpers.fixed_weights import fixed_tensor, relative_error
 from tests.helpers.published_latents import (
     LENGTHS,
@@ -76,17 +76,17 @@ def sampled(generator, count):
     """The state after `count` steps of the generator's own recipe, from the golden noise."""
     generator.to(dtype=torch.float64)
     recipe, x = generator.recipe, start(generator)
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    steps = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     cond = generator.condition(TEXTS)
-    for index, timestep in enumerate(walk.timesteps[:count]):
-        x = walk.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, None).prev
-    return walk, x
+    for index, timestep in enumerate(steps.timesteps[:count]):
+        x = steps.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, None).prev
+    return steps, x
 
 
 def test_twenty_steps_of_the_published_loop(generator, family):
     golden = expected(family)["sampling"]
-    walk, x = sampled(generator, 20)
-    assert list(walk.timesteps) == golden["timesteps"]
+    steps, x = sampled(generator, 20)
+    assert list(steps.timesteps) == golden["timesteps"]
     assert relative_error(x, golden["states"]["20"]) < 1e-6
 
 
@@ -128,7 +128,7 @@ def test_python_objects_are_refused_then_converted(folder, tmp_path):
     report = convert(path, converted)
     path.unlink()
     assert report.kept == len(published_shapes("mld"))
-    generator = load_generator("mld", converted, statistics=folder)
+    generator = load_generator(converted, family="mld", statistics=folder)
     converted.unlink()
     assert not trap.exists()
     weight = generator.bundle.denoiser.emb_proj[1].weight

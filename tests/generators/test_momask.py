@@ -17,6 +17,7 @@ from lightning_realign.generators.momask.generator import MoMaskGenerator
 from lightning_realign.generators.momask.tokens import TokenSampling, _chosen, draw_tokens
 from lightning_realign.models.published.residual_vq import NO_TOKEN
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, golden, relative_error
 from tests.helpers.published_momask import NAMES, SIZES, networks, parts, write_momask
@@ -171,7 +172,7 @@ def test_evaluations_are_those_of_both_transformers(steps, scale, expected):
 
 def test_public_folders_load(tmp_path):
     folder = write_momask(tmp_path)
-    generator = load_generator("momask", folder, encode=texts_of)
+    generator = load_generator(folder, family="momask", encode=texts_of)
     assert isinstance(generator, MaskedGenerator)
     assert generator.skeleton == "humanml3d"
     assert generator.settings == TokenSampling(10, 4.0, 5.0, 0.1)
@@ -184,46 +185,46 @@ def test_public_folders_load(tmp_path):
         for key, value in module.state_dict().items():
             assert torch.equal(getattr(generator.parts, name).state_dict()[key], value), key
     lengths = torch.tensor([24])
-    drawn = generator.generate(["a"], lengths, noise_of("a"))
-    torch.testing.assert_close(drawn, expected.generate(["a"], lengths, noise_of("a")))
-    faster = load_generator("momask", folder, 1.0, steps=2, encode=texts_of)
+    drawn = generator.draw(["a"], lengths, noise_of("a"))
+    torch.testing.assert_close(drawn, expected.draw(["a"], lengths, noise_of("a")))
+    faster = load_generator(folder, family="momask", sampling=SamplingConfig(steps=2, cfg_scale=1.0), encode=texts_of)
     assert faster.settings == TokenSampling(2, 1.0, 5.0, 0.1)
     converted = folder / NAMES["codec"] / "model" / "net_best_fid.safetensors"
     convert(converted.with_suffix(".tar"), converted)
     converted.with_suffix(".tar").unlink()
-    again = load_generator("momask", folder, encode=texts_of)
-    assert torch.equal(again.generate(["a"], lengths, noise_of("a")), drawn)
+    again = load_generator(folder, family="momask", encode=texts_of)
+    assert torch.equal(again.draw(["a"], lengths, noise_of("a")), drawn)
 
 
 def test_kit_has_its_own_recipe(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "small_kit", (251, *SIZES["small"][1:]))
-    generator = load_generator("momask", write_momask(tmp_path, "small_kit"), encode=texts_of)
+    generator = load_generator(write_momask(tmp_path, "small_kit"), family="momask", encode=texts_of)
     assert (generator.skeleton, generator.settings.cfg_scale) == ("kit", 2.0)
     assert generator.generate(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
 
 
 def test_bad_folders_are_told(tmp_path):
     with pytest.raises(CheckpointError, match="is no folder"):
-        load_generator("momask", tmp_path / "none")
+        load_generator(tmp_path / "none", family="momask")
     with pytest.raises(CheckpointError, match=r"exactly one folder rvq_\*/model, has none"):
-        load_generator("momask", tmp_path)
+        load_generator(tmp_path, family="momask")
     folder = write_momask(tmp_path / "t2m")
     with pytest.raises(ConfigError, match="scheduler='ddim': MoMask draws tokens"):
-        load_generator("momask", folder, scheduler="ddim")
+        load_generator(folder, family="momask", sampling=SamplingConfig(scheduler="ddim"))
     with pytest.raises(ConfigError, match="steps=0"):
-        load_generator("momask", folder, steps=0)
+        load_generator(folder, family="momask", sampling=SamplingConfig(steps=0))
     options = folder / NAMES["residual"] / "opt.txt"
     options.write_text("share_weight: False\n")
     with pytest.raises(ConfigError, match=r"opt.txt: share_weight is False; only networks trained with True"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")
     options.write_text("n_heads: many\n")
     with pytest.raises(ConfigError, match="n_heads is 'many'"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")
     options.unlink()
-    load_generator("momask", folder)
+    load_generator(folder, family="momask")
     (folder / NAMES["codec"] / "meta" / "std.npy").unlink()
     with pytest.raises(DataError, match=r"std\.npy"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")
 
 
 def test_weights_of_another_training_are_refused(tmp_path):
@@ -232,15 +233,15 @@ def test_weights_of_another_training_are_refused(tmp_path):
     content = torch.load(path, weights_only=True)
     content["t2m_transformer"]["clip_model.visual.proj"] = torch.zeros(2)
     torch.save(content, path)
-    load_generator("momask", folder)
+    load_generator(folder, family="momask")
     weight = content["t2m_transformer"].pop("cond_emb.bias")
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=r"latest.tar: its weights do not fit: 1 missing \('cond_emb.bias'\)"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")
     content["t2m_transformer"] |= {"cond_emb.bias": weight, "token_emb.weight": torch.zeros(514, 32)}
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="1 of another shape"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")
     torch.save({"vq_model": {"a": torch.zeros(1)}}, folder / NAMES["codec"] / "model" / "net_best_fid.tar")
     with pytest.raises(CheckpointError, match="holds no residual VQ-VAE"):
-        load_generator("momask", folder)
+        load_generator(folder, family="momask")

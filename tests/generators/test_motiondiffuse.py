@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.diffusion.steps import Walk
+from lightning_realign.diffusion.steps import SchedulerSteps
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.generators import LoadOptions
 from lightning_realign.generators.motiondiffuse import MotionDiffuseGenerator, load
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models.published.motiondiffuse import (
     MotionDiffuseArchitecture,
     MotionDiffuseDenoiser,
     MotionDiffuseText,
 )
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures, zero_padding
 from tests.helpers.fixed_weights import fixed_input, fixed_state, golden, relative_error
 from tests.helpers.guided_toys import FunctionReward
@@ -118,20 +120,22 @@ def test_ddpm_steps_are_the_public_ones(tmp_path, kind):
     checkpoint = fake_files(tmp_path, opt=f"no_eff: {kind == 'quadratic'}", frames=FRAMES)
     generator = load(checkpoint, options()).to(dtype=torch.float64)
     assert (generator.recipe.scheduler, generator.recipe.steps, generator.recipe.cfg_scale) == ("ddpm", 1000, 1.0)
-    walk, cond = Walk(generator.scheduler, "ddpm", generator.recipe.steps), generator.condition(TEXTS)
-    assert walk.timesteps == tuple(range(999, -1, -1))
+    steps, cond = SchedulerSteps(generator.scheduler, "ddpm", generator.recipe.steps), generator.condition(TEXTS)
+    assert steps.timesteps == tuple(range(999, -1, -1))
     for part, first in (("first", 0), ("last", 980)):
-        x = run(generator, walk, cond, range(first, first + 20))
+        x = run(generator, steps, cond, range(first, first + 20))
         found = x if kind == "quadratic" else zero_padding(x, LENGTHS)
         assert relative_error(found, GOLDEN[f"steps_{kind}_{part}"]) < 1e-6
 
 
-def run(generator: MotionDiffuseGenerator, walk: Walk, cond: MotionDiffuseText, indices: range) -> torch.Tensor:
+def run(
+    generator: MotionDiffuseGenerator, steps: SchedulerSteps, cond: MotionDiffuseText, indices: range
+) -> torch.Tensor:
     """The steps at some indices, from fixed noise with fixed noise."""
     x = fixed_input("start", 2, FRAMES, 263)
     for index in indices:
-        t = walk.timesteps[index]
-        x = walk.step(index, generator.denoise(x, t, cond, LENGTHS), x, fixed_input(f"noise{t}", *x.shape)).prev
+        t = steps.timesteps[index]
+        x = steps.step(index, generator.denoise(x, t, cond, LENGTHS), x, fixed_input(f"noise{t}", *x.shape)).prev
     return x
 
 
@@ -139,15 +143,15 @@ def run(generator: MotionDiffuseGenerator, walk: Walk, cond: MotionDiffuseText, 
 def test_the_whole_sampling_is_the_public_one(tmp_path):
     """All 1000 steps; the public code's coefficients are rounded to float32."""
     generator = load(fake_files(tmp_path, frames=FRAMES), options()).to(dtype=torch.float64)
-    walk = Walk(generator.scheduler, "ddpm", 1000)
-    x = run(generator, walk, generator.condition(TEXTS), range(1000))
+    steps = SchedulerSteps(generator.scheduler, "ddpm", 1000)
+    x = run(generator, steps, generator.condition(TEXTS), range(1000))
     assert relative_error(zero_padding(x, LENGTHS), GOLDEN["steps_linear_all"]) < 1e-5
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
 def test_a_motion_does_not_depend_on_its_batch(tmp_path, quadratic):
     generator = load(fake_files(tmp_path, opt=f"no_eff: {quadratic}"), options()).to(dtype=torch.float64)
-    sampler = RewardGuidedSampler(generator, 4, "ddpm")
+    sampler = RewardGuidedSampler(generator, SamplingConfig(steps=4, scheduler="ddpm"))
     both = sampler.sample(TEXTS, torch.tensor([17, 24]), ["a", "b"])
     alone = sampler.sample(TEXTS[:1], torch.tensor([17]), ["a"])
     torch.testing.assert_close(both.features[:1, :17], alone.features, rtol=1e-9, atol=1e-9)
@@ -213,14 +217,14 @@ def test_a_reward_at_x0_reads_the_very_motion(tmp_path, caplog):
     reward = FunctionReward(remember)
     reward.normaliser = raw_normaliser().double()
     with caplog.at_level(logging.WARNING):
-        sampler = RewardGuidedSampler(generator, config=GuidanceConfig(mu=1e-12, location="x0"), reward=reward)
+        sampler = RewardGuidedSampler(generator, guidance=GuidanceConfig(mu=1e-12, location="x0"), reward=reward)
         result = sampler.sample(TEXTS, LENGTHS, ["a", "b"])
     assert len(seen) == 40
     assert not caplog.records
     expected = zero_padding(reward.normaliser.normalise(result.features), LENGTHS)
     torch.testing.assert_close(seen[-1], expected, rtol=1e-6, atol=1e-6)
     with caplog.at_level(logging.WARNING):
-        RewardGuidedSampler(generator, config=GuidanceConfig(mu=1.0, location="x_t"), reward=reward)
+        RewardGuidedSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x_t"), reward=reward)
     assert "0.04 to 1.00 times the scale of the reward's" in caplog.text
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.motionlcm import (
@@ -17,8 +18,8 @@ from lightning_realign.generators.motionlcm import (
     load_motionlcm_v2,
     spaced_timesteps,
 )
-from lightning_realign.guidance import make_walk
 from lightning_realign.models.denoiser import guidance_embedding
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.fixed_weights import fixed_input, relative_error
 from tests.helpers.published_latents import (
     LENGTHS,
@@ -56,7 +57,9 @@ def generators(family, folder):
         one = LOADERS[family](path, options(folder))
     finally:
         path.unlink()
-    recipes = {steps: consistency_recipe(PUBLISHED[family], LoadOptions(steps=steps)) for steps in (2, 4)}
+    recipes = {
+        steps: consistency_recipe(PUBLISHED[family], LoadOptions(SamplingConfig(steps=steps))) for steps in (2, 4)
+    }
     more = {steps: ConsistencyGenerator(one.bundle, recipe, options(folder)) for steps, recipe in recipes.items()}
     return {1: one, **more}
 
@@ -85,11 +88,11 @@ def test_the_published_loop_with_given_noise(generators, family, steps):
     golden, generator = expected(family)["sampling"][str(steps)], generators[steps].to(dtype=torch.float64)
     recipe, x = generator.recipe, start(generator)
     assert (list(recipe.timesteps), recipe.cfg_scale) == (golden["timesteps"], golden["scale"])
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    run = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     cond = generator.condition(TEXTS)
-    for index, timestep in enumerate(walk.timesteps):
-        noise = fixed_input(f"noise{index + 1}", *x.shape) if walk.sigma[index] > 0 else None
-        x = walk.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, noise).prev
+    for index, timestep in enumerate(run.timesteps):
+        noise = fixed_input(f"noise{index + 1}", *x.shape) if run.sigma[index] > 0 else None
+        x = run.step(index, generator.denoise(x, timestep, cond, LENGTHS), x, noise).prev
     assert relative_error(x, golden["state"]) < limit_of(family, 1e-6)
     motion = generator.latents.decode(x, LENGTHS, 24)
     assert relative_error(motion, golden["motion"]) < limit_of(family, 1e-6)
@@ -121,17 +124,23 @@ def test_timesteps_are_spaced_as_diffusers_spaces_them(original):
 
 def test_recipes(family):
     published = PUBLISHED[family]
-    scales = {steps: consistency_recipe(published, LoadOptions(steps=steps)).cfg_scale for steps in (1, 2, 3, 4, 10)}
+    scales = {
+        steps: consistency_recipe(published, LoadOptions(SamplingConfig(steps=steps))).cfg_scale
+        for steps in (1, 2, 3, 4, 10)
+    }
     assert scales == (
         dict.fromkeys(scales, 7.5) if family == "motionlcm" else {1: 8.0, 2: 12.5, 3: 12.5, 4: 13.5, 10: 13.5}
     )
     assert consistency_recipe(published, LoadOptions()).steps == 1
-    assert consistency_recipe(published, LoadOptions("lcm", 3, 9.0)).cfg_scale == 9.0
+    assert (
+        consistency_recipe(published, LoadOptions(SamplingConfig(steps=3, scheduler="lcm", cfg_scale=9.0))).cfg_scale
+        == 9.0
+    )
     for bad in (0, published.original + 1):
         with pytest.raises(ConfigError, match=f"steps={bad}: need 1 to {published.original}"):
-            consistency_recipe(published, LoadOptions(steps=bad))
+            consistency_recipe(published, LoadOptions(SamplingConfig(steps=bad)))
     with pytest.raises(ConfigError, match=r"scheduler='ddim'.*leave scheduler out"):
-        consistency_recipe(published, LoadOptions(scheduler="ddim"))
+        consistency_recipe(published, LoadOptions(SamplingConfig(scheduler="ddim")))
 
 
 @pytest.mark.parametrize("found", ["mld", "mld_star", "mldpp", "motionlcm", "motionlcm_v2"])

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from lightning_realign.diffusion import NoiseSchedule
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.generators import Recipe
 from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.generators.remodiffuse.generator import Branch, ReMoDiffuseGenerator, coin, published_timesteps
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
-from lightning_realign.inference.pipeline import CountingGenerator
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.fixed_weights import fixed_input, golden, relative_error
 from tests.helpers.guided_toys import FunctionReward
@@ -62,7 +64,7 @@ def test_steps_are_the_public_ones(tmp_path):
     recipe = generator.recipe
     assert list(recipe.timesteps) == GOLDEN["timesteps"] == list(published_timesteps())
     assert (recipe.scheduler, recipe.steps, recipe.cfg_scale) == ("ddim", 50, 7.5)
-    walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
+    walk = make_steps(generator.scheduler, recipe.scheduler, recipe.steps, timesteps=recipe.timesteps)
     for name, indices in (("first", range(20)), ("last", range(40, 50)), ("all", range(50))):
         x, cond = fixed_input("start", 2, FRAMES, 263), generator.condition(TEXTS)
         for index in indices:
@@ -91,7 +93,7 @@ def test_a_reward_at_x0_reads_the_very_motion(tmp_path):
     reward.normaliser = Normaliser(263).double()
     reward.normaliser.set(*raw_statistics())
     config = GuidanceConfig(mu=1e-12, location="x0")
-    result = RewardGuidedSampler(generator, config=config, reward=reward).sample(TEXTS, LENGTHS, ["a", "b"])
+    result = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(TEXTS, LENGTHS, ["a", "b"])
     assert len(seen) == 50
     expected = zero_padding(reward.normaliser.normalise(result.features), LENGTHS)
     torch.testing.assert_close(seen[-1], expected, rtol=1e-6, atol=1e-6)

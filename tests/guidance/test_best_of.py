@@ -7,7 +7,10 @@ import torch
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import MaskedGenerator
-from lightning_realign.guidance import BestOfN, DualAlignmentReward, GuidanceConfig, MaskedSampler, RewardGuidedSampler
+from lightning_realign.guidance import BestOfN, MaskedSampler, RewardGuidedSampler
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import FEATURES, GaussianGenerator, normaliser_of, tiny_reward, toy_encoder
 
@@ -57,11 +60,14 @@ def reward() -> DualAlignmentReward:
 
 def samplers():
     guided = RewardGuidedSampler(
-        GaussianGenerator(), 5, config=GuidanceConfig(mu=2.0), reward=reward().to(dtype=torch.float64)
+        GaussianGenerator(),
+        SamplingConfig(steps=5),
+        guidance=GuidanceConfig(mu=2.0),
+        reward=reward().to(dtype=torch.float64),
     )
     return {
-        "masked": MaskedSampler(ToyMasked()),
-        "plain": RewardGuidedSampler(GaussianGenerator(), 5),
+        "drawn": MaskedSampler(ToyMasked()),
+        "plain": RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)),
         "guided": guided,
     }
 
@@ -143,14 +149,14 @@ def test_of_equal_rewards_the_first_wins_and_nan_never():
 
 
 def test_a_drawing_sampler_is_of_seed_id_and_replication():
-    sampler = MaskedSampler(ToyMasked(), seed=5)
+    sampler = MaskedSampler(ToyMasked(), SamplingConfig(seed=5))
     first = sampler.sample(TEXTS, LENGTHS, IDS)
     assert first.timesteps.shape == (0,) and first.rewards.shape == (4, 0)
     assert torch.equal(first.features, sampler.sample(TEXTS, LENGTHS, IDS).features)
     for other in (
         sampler.sample(TEXTS, LENGTHS, IDS, replication=1),
         sampler.sample(TEXTS, LENGTHS, IDS[::-1]),
-        MaskedSampler(ToyMasked(), seed=6).sample(TEXTS, LENGTHS, IDS),
+        MaskedSampler(ToyMasked(), SamplingConfig(seed=6)).sample(TEXTS, LENGTHS, IDS),
     ):
         assert (other.features[0, :9] - first.features[0, :9]).abs().max() > 0.01
     # Without ids a repeated prompt is a sample of its own.

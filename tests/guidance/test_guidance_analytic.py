@@ -10,7 +10,10 @@ import torch
 
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.scales import parts_of
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 SCALES, LOCATIONS = ("score", "posterior", "constant"), ("x_t", "x_prev", "x0")
@@ -24,7 +27,7 @@ def linear_reward(motion, alpha_bar):
 
 
 def run(config=None, reward=None, generator=None, lengths=LENGTHS, texts=TEXTS, ids=IDS, **options):
-    sampler = RewardGuidedSampler(generator or GaussianGenerator(), config=config, reward=reward, **options)
+    sampler = RewardGuidedSampler(generator or GaussianGenerator(), SamplingConfig(**options), config, reward)
     return sampler.sample_states(texts, lengths, ids)
 
 
@@ -141,7 +144,7 @@ def test_window_and_every():
     config = GuidanceConfig(mu=1.0, start=0.8, stop=0.2, every=2)
     reward = FunctionReward(linear_reward)
     seen = []
-    sampler = RewardGuidedSampler(GaussianGenerator(), 10, config=config, reward=reward)
+    sampler = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10), guidance=config, reward=reward)
     result = sampler.sample(TEXTS, LENGTHS, IDS, callback=lambda t, r: seen.append((t, r)))
     guided = [False, False, True, False, True, False, True, False, False, False]
     assert (~result.rewards.isnan()).all(0).tolist() == guided
@@ -192,7 +195,7 @@ def test_noise_of_a_motion_does_not_depend_on_its_batch():
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        GuidanceConfig(**settings)
+        parts_of(GuidanceConfig(**settings))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +205,7 @@ def test_settings_out_of_range(settings, message):
         ({"mu": 1.0, "start": 0.55, "stop": 0.52}, {"steps": 10}, "holds none of the 10 steps"),
         ({"mu": 1.0}, {"scheduler": "euler"}, "scheduler='euler'"),
         ({"mu": 1.0}, {"scheduler": "ddpm", "ddim_eta": 0.5}, "ddim_eta=0.5"),
-        ({"mu": 1.0}, {"steps": 0}, "steps=0"),
+        ({"mu": 1.0}, {"steps": 0}, "steps is 0"),
         ({"mu": 1.0}, {"steps": 1001}, "steps=1001"),
         ({"mu": 1.0}, {"reward": None}, "needs a reward model"),
     ],
@@ -210,7 +213,7 @@ def test_settings_out_of_range(settings, message):
 def test_contradictions_are_found_before_sampling(config, options, message):
     reward = options.pop("reward", FunctionReward(linear_reward))
     with pytest.raises(ConfigError, match=message):
-        RewardGuidedSampler(GaussianGenerator(), config=GuidanceConfig(**config), reward=reward, **options)
+        RewardGuidedSampler(GaussianGenerator(), SamplingConfig(**options), GuidanceConfig(**config), reward)
 
 
 def test_posterior_scale_runs_with_stochastic_ddim():
@@ -222,12 +225,15 @@ def test_skeletons_must_agree():
     reward = FunctionReward(linear_reward)
     reward.skeleton = "kit"
     with pytest.raises(FeatureSpecError, match="'kit' cannot guide a generator of skeleton 'humanml3d'"):
-        RewardGuidedSampler(GaussianGenerator(), config=GuidanceConfig(mu=1.0), reward=reward)
+        RewardGuidedSampler(GaussianGenerator(), guidance=GuidanceConfig(mu=1.0), reward=reward)
 
 
 def test_inference_mode_is_refused_and_no_grad_is_not():
     sampler = RewardGuidedSampler(
-        GaussianGenerator(), 5, config=GuidanceConfig(mu=1.0), reward=FunctionReward(linear_reward)
+        GaussianGenerator(),
+        SamplingConfig(steps=5),
+        guidance=GuidanceConfig(mu=1.0),
+        reward=FunctionReward(linear_reward),
     )
     with torch.inference_mode(), pytest.raises(ConfigError, match="inference_mode=False"):
         sampler.sample(TEXTS, LENGTHS, IDS)
@@ -244,4 +250,4 @@ def test_inference_mode_is_refused_and_no_grad_is_not():
 )
 def test_inputs_that_do_not_fit(texts, lengths, ids):
     with pytest.raises(ConfigError, match="sampler"):
-        RewardGuidedSampler(GaussianGenerator(), 5).sample(texts, torch.tensor(lengths), ids)
+        RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)).sample(texts, torch.tensor(lengths), ids)

@@ -11,7 +11,10 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, reward_gradient
+from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.rewards.reward import DualAlignmentReward, reward_gradient
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, plain_sampling, tiny_diffusion, tiny_reward, toy_encoder
 
 VERBS = ("walks", "runs", "jumps up and down", "waves")
@@ -96,7 +99,9 @@ def test_padded_frames_have_no_gradient_and_no_influence():
 def test_a_whole_run_is_the_same_alone_in_a_batch_of_64_and_in_another_order(scheduler):
     generator, reward = parts(torch.float64)
     config = GuidanceConfig(mu=3.0, eta=2.0, location="x_prev")
-    sampler = RewardGuidedSampler(generator, 5, scheduler, config=config, reward=reward)
+    sampler = RewardGuidedSampler(
+        generator, SamplingConfig(steps=5, scheduler=scheduler), guidance=config, reward=reward
+    )
     texts, lengths, references = prompts(64)
     ids = [f"id{i}" for i in range(64)]
     together = sampler.sample(texts, lengths, ids, 2, references)
@@ -117,8 +122,10 @@ def test_zero_weights_are_bit_identical_to_the_generator_alone(scheduler):
     texts, lengths, _ = prompts(5)
     ids = [f"id{i}" for i in range(5)]
     plain = plain_sampling(generator, texts, lengths, ids, 10, scheduler)
-    for settings in ({}, {"config": GuidanceConfig(), "reward": reward}):
-        motions = RewardGuidedSampler(generator, 10, scheduler, **settings).sample(texts, lengths, ids)
+    for settings in ({}, {"guidance": GuidanceConfig(), "reward": reward}):
+        motions = RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler=scheduler), **settings).sample(
+            texts, lengths, ids
+        )
         assert torch.equal(motions.features, plain)
 
 
@@ -128,10 +135,10 @@ def test_every_scale_and_location_runs_on_networks(scale, location):
     generator, reward = parts()
     texts, lengths, references = prompts(3)
     config = GuidanceConfig(mu=5.0, eta=1.0, scale=scale, location=location)
-    plain = RewardGuidedSampler(generator, 5, "ddpm").sample(texts, lengths)
-    guided = RewardGuidedSampler(generator, 5, "ddpm", config=config, reward=reward).sample(
-        texts, lengths, references=references
-    )
+    plain = RewardGuidedSampler(generator, SamplingConfig(steps=5, scheduler="ddpm")).sample(texts, lengths)
+    guided = RewardGuidedSampler(
+        generator, SamplingConfig(steps=5, scheduler="ddpm"), guidance=config, reward=reward
+    ).sample(texts, lengths, references=references)
     assert guided.features.isfinite().all()
     # with the posterior scale the last step of DDPM has no noise, hence no guidance, but is still evaluated
     assert guided.rewards.isfinite().all()
@@ -144,7 +151,9 @@ def test_guidance_raises_the_reward():
     means = []
     for mu in (0.0, 5.0, 25.0):
         config = GuidanceConfig(mu=mu)
-        motions = RewardGuidedSampler(generator, 20, config=config, reward=reward).sample(texts, lengths)
+        motions = RewardGuidedSampler(generator, SamplingConfig(steps=20), guidance=config, reward=reward).sample(
+            texts, lengths
+        )
         normalised = reward.normaliser.normalise(motions.features)
         means.append(float(reward.prepare(texts, mu=1.0, eta=0.0)(normalised, lengths, 1.0).mean()))
     assert means[0] < means[1] < means[2]

@@ -79,6 +79,6 @@ def public_file(
 
 def load(path: Path, form: str, **settings: Any) -> MDMGenerator:
     settings.setdefault("statistics", path.parent)
-    generator = load_generator("mdm", path, encode=lambda texts: text_of(form), **settings)
+    generator = load_generator(path, family="mdm", encode=lambda texts: text_of(form), **settings)
     assert isinstance(generator, MDMGenerator)
     return generator.to(dtype=torch.float64)

@@ -10,11 +10,10 @@ import torch
 
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import GuidanceConfig
-from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.prompt import generate
+from lightning_realign.inference.pipeline import Pipeline
+from lightning_realign.settings.guidance import GuidanceConfig
 from tests.helpers.published_momask import write_momask
+from tests.helpers.settings import generation, pipeline_of, prompts
 from tests.inference.test_generation import make_trainer
 
 TEXTS, IDS, LENGTHS = ("a person walks", "a person jumps"), ("one", "two"), torch.tensor([24, 40])
@@ -30,7 +29,7 @@ def momask(tmp_path_factory) -> str:
 
 def table_of(bench, folder, generator, **settings) -> dict:
     few = {"replications": 2, "multimodality_captions": 0, **settings}
-    model = GuidedGeneration(generator, bench.reward, **few)
+    model = generation(generator, bench.reward, **few)
     make_trainer(folder).test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=4), verbose=False)
     return json.loads((folder / "table-test.json").read_text())
 
@@ -51,8 +50,8 @@ def test_one_candidate_has_no_guided_row(bench, momask, tmp_path):
 
 @pytest.mark.parametrize("mu", [0.0, 3.0])
 def test_candidates_come_on_top_of_the_gradient(bench, mu):
-    def pipeline(candidates: int) -> GuidedPipeline:
-        return GuidedPipeline(
+    def pipeline(candidates: int) -> Pipeline:
+        return pipeline_of(
             bench.generator, bench.reward, GuidanceConfig(mu=mu), steps=3, cfg_scale=2.0, candidates=candidates
         )
 
@@ -69,31 +68,31 @@ def test_candidates_come_on_top_of_the_gradient(bench, mu):
 
 def test_what_cannot_be_guided_says_what_can(bench, momask):
     with pytest.raises(ConfigError, match=r"mu=2.0, eta=0.0: this generator has no denoising .* candidates above 1"):
-        GuidedPipeline(momask, bench.reward, GuidanceConfig(mu=2.0), **DRAW)
+        pipeline_of(momask, bench.reward, GuidanceConfig(mu=2.0), **DRAW)
     with pytest.raises(ConfigError, match=r"ddim_eta=0\.5"):
-        GuidedPipeline(momask, None, GuidanceConfig(), ddim_eta=0.5, **DRAW)
+        pipeline_of(momask, None, GuidanceConfig(), ddim_eta=0.5, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 3: give the checkpoint of a reward"):
-        GuidedPipeline(momask, None, GuidanceConfig(), candidates=3, **DRAW)
+        pipeline_of(momask, None, GuidanceConfig(), candidates=3, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 0"):
-        GuidedGeneration(momask, bench.reward, candidates=0, **DRAW)
+        generation(momask, bench.reward, candidates=0, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 3: give the checkpoint of a reward"):
-        GuidedGeneration(momask, candidates=3, **DRAW)
+        generation(momask, candidates=3, **DRAW)
 
 
 def test_prompts_are_answered_by_the_best(bench, momask, tmp_path):
     def made(name: str, **more):
-        files = generate([*TEXTS], momask, tmp_path / name, seconds=2.0, **DRAW, **more)
+        files = prompts([*TEXTS], momask, tmp_path / name, seconds=2.0, **DRAW, **more)
         return [dict(np.load(file)) for file in files]
 
     settings = {"reward": bench.reward, "candidates": 6}
     plain, best = made("plain"), made("best", **settings)
     assert all(fields["features"].shape == (40, 263) for fields in best)
     assert all(fields["rewards"].shape == (0,) for fields in best)
-    reward = GuidedPipeline(momask, bench.reward, GuidanceConfig(), **DRAW).clean_reward
+    reward = pipeline_of(momask, bench.reward, GuidanceConfig(), **DRAW).clean_reward
     scores = [
         reward(torch.from_numpy(np.stack([fields["features"] for fields in each])), torch.tensor([40, 40]), TEXTS)
         for each in (plain, best)
     ]
     assert (scores[1] >= scores[0]).all() and (scores[1] > scores[0]).any()
-    alone = generate([TEXTS[1]], momask, tmp_path / "alone", seconds=2.0, **DRAW, **settings)
+    alone = prompts([TEXTS[1]], momask, tmp_path / "alone", seconds=2.0, **DRAW, **settings)
     np.testing.assert_allclose(np.load(alone[0])["features"], best[1]["features"], atol=2e-4)

@@ -17,16 +17,17 @@ import torch
 from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.evaluation.judging import Judge
 from lightning_realign.evaluation.measurement import FIGURES
 from lightning_realign.generators import load_generator
-from lightning_realign.guidance import DualAlignmentReward
-from lightning_realign.inference import GuidedGeneration
 from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.models import StepAwareRewardModel
 from lightning_realign.motion import load_skeleton, recover_joints
 from lightning_realign.rewards.index import load_or_build_index
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.sources import JudgeSource
 from tests.helpers.guided_toys import plain_sampling
+from tests.helpers.settings import generation
 
 SETTINGS = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0}
 TEST_IDS = {f"{number:06d}" for number in range(14, 21)}
@@ -36,16 +37,16 @@ LEFT = (("table", "json"), ("samples", "safetensors"))
 SCRIPT = """
 import sys
 import lightning as L
-from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.inference import GuidedGeneration
-from lightning_realign.evaluation.judging import Judge
+from lightning_realign.inference.writer import PredictionWriter
+from lightning_realign.settings.sources import JudgeSource
+from tests.helpers.settings import generation
 
 data, generator, reward, out = sys.argv[1:]
-draws = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
-judges = {"second": Judge("tmr", reward)}
-plain = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0, **draws, "judges": judges}
-model = GuidedGeneration(generator, reward, **plain, protocol="published")
+few = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
+judges = {"second": JudgeSource("tmr", reward)}
+settings = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0, **few, "judges": judges}
+model = generation(generator, reward, **settings, protocol="published")
 trainer = L.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", logger=False, inference_mode=False, default_root_dir=out,
     use_distributed_sampler=False, enable_progress_bar=False, callbacks=[PredictionWriter(out + "/motions")],
@@ -69,7 +70,7 @@ def make_trainer(folder: Path, **settings) -> L.Trainer:
 
 
 def predict(bench, folder: Path, batch_size: int = 3, **settings) -> dict[str, dict[str, np.ndarray]]:
-    model = GuidedGeneration(bench.generator, bench.reward, **{**SETTINGS, **settings})
+    model = generation(bench.generator, bench.reward, **{**SETTINGS, **settings})
     trainer = make_trainer(folder, callbacks=[PredictionWriter(str(folder / "motions"))])
     data = HumanML3DDataModule(bench.data, batch_size=batch_size)
     assert trainer.predict(model, datamodule=data, return_predictions=False) is None
@@ -85,7 +86,7 @@ def read(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def run_test(bench, folder: Path, batch_size: int = 3, **settings) -> dict:
-    model = GuidedGeneration(bench.generator, bench.reward, **{**SETTINGS, "replications": 2, **settings})
+    model = generation(bench.generator, bench.reward, **{**SETTINGS, "replications": 2, **settings})
     trainer = make_trainer(folder)
     logged = trainer.test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=batch_size), verbose=False)
     return {**json.loads((folder / "table-test.json").read_text()), "logged": logged[0]}
@@ -140,7 +141,7 @@ def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
     data = HumanML3DDataModule(bench.data, batch_size=7)
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
-    generator = load_generator("own", bench.generator, cfg_scale=2.0)
+    generator = load_generator(bench.generator, sampling=SamplingConfig(cfg_scale=2.0))
     motions = plain_sampling(generator, batch.captions, batch.lengths, batch.ids, steps=4)
     guided = predict(bench, tmp_path / "guided", batch_size=7)
     for row, sample in enumerate(batch.ids):
@@ -167,7 +168,7 @@ def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     assert len(guided["seconds"]["values"]) == 2 and min(guided["seconds"]["values"]) > 0
     assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
     assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
-    assert (table["settings"]["mu"], table["settings"]["split"]) == (3.0, "test")
+    assert (table["settings"]["guidance"]["mu"], table["settings"]["split"]) == (3.0, "test")
     assert table["logged"]["test/guided/reward"] == pytest.approx(guided["reward"]["mean"], abs=1e-6)
     assert "test/guided/oracle_accuracy_ci95" in table["logged"]
 
@@ -177,14 +178,14 @@ def test_table_does_not_depend_on_the_batch(bench, tmp_path):
 
 
 def test_validation_uses_its_own_split_and_prefix(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["unguided"], replications=1)
+    model = generation(bench.generator, bench.reward, **SETTINGS, systems=["unguided"], replications=1)
     data = HumanML3DDataModule(bench.data, batch_size=4)
     (logged,) = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
     assert logged.keys() == {f"val/unguided/{name}" for name in FIGURES}
 
 
 def test_without_reward_the_table_has_no_reward(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, steps=4, cfg_scale=1.0, replications=2)
+    model = generation(bench.generator, steps=4, cfg_scale=1.0, replications=2)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     rows = json.loads((tmp_path / "table-test.json").read_text())["rows"]
     assert rows.keys() == {"real", "reconstruction", "unguided"}
@@ -195,7 +196,7 @@ def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
     one, ranks = tmp_path / "one", tmp_path / "ranks"
     files = predict(bench, one, predict_replications=2)
     sizes = {"multimodality_captions": 3, "multimodality_repeats": 10}
-    judges = {"second": Judge("tmr", bench.reward)}
+    judges = {"second": JudgeSource("tmr", bench.reward)}
     table = run_test(bench, one, protocol="published", judges=judges, **sizes)
     script = tmp_path / "ranks.py"
     script.write_text(SCRIPT)
@@ -215,7 +216,7 @@ def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
 
 def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("REALIGN_RUN_DIR", str(tmp_path / "record"))
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, rows=["real"])
+    model = generation(bench.generator, bench.reward, **SETTINGS, systems=["real"])
     data = HumanML3DDataModule(bench.data)
     make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
     make_trainer(tmp_path).test(model, datamodule=data, verbose=False)
@@ -227,7 +228,7 @@ def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
     """A clock that goes on by one second whenever it is read: a batch takes one, whatever its size."""
     ticks = itertools.count()
     monkeypatch.setattr("lightning_realign.evaluation.cost.time.perf_counter", lambda: float(next(ticks)))
-    table = run_test(bench, tmp_path, batch_size=7, rows=["unguided"])
+    table = run_test(bench, tmp_path, batch_size=7, systems=["unguided"])
     assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
 
 
@@ -268,7 +269,7 @@ def test_motions_that_blow_up_are_counted(bench, tmp_path, recwarn):
 
 
 def test_inference_mode_is_refused(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS)
+    model = generation(bench.generator, bench.reward, **SETTINGS)
     trainer, data = make_trainer(tmp_path, inference_mode=True), HumanML3DDataModule(bench.data)
     for run in (trainer.predict, trainer.test, trainer.validate):
         with pytest.raises(ConfigError, match="inference_mode=False"):
@@ -278,39 +279,39 @@ def test_inference_mode_is_refused(bench, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mu": 1.0}, "reward is not set"),
-        ({"eta": -1.0}, "reward is not set"),
-        ({"replications": 0}, r"\.replications is 0"),
+        ({"mu": 1.0}, "reward path is not set"),
+        ({"eta": -1.0}, "reward path is not set"),
+        ({"replications": 0}, "measuring replications is 0"),
         ({"predict_replications": 0}, "predict_replications is 0"),
-        ({"rows": []}, "rows is"),
-        ({"rows": ["guided"]}, "mu and eta are 0"),
-        ({"rows": ["wrong"]}, "list one or more of real, reconstruction, unguided, guided"),
+        ({"systems": []}, "systems is"),
+        ({"systems": ["guided"]}, "mu and eta are 0"),
+        ({"systems": ["wrong"]}, "list one or more of real, reconstruction, unguided, guided"),
         ({"every": 0}, "every=0"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_read(settings, message):
     with pytest.raises(ConfigError, match=message):
-        GuidedGeneration("missing.ckpt", **settings)
+        generation("missing.ckpt", **settings)
 
 
 def test_swapped_checkpoints_are_named(bench, tmp_path):
-    model = GuidedGeneration(bench.reward, bench.generator, **SETTINGS)
+    model = generation(bench.reward, bench.generator, **SETTINGS)
     with pytest.raises(CheckpointError, match="reward"):
         make_trainer(tmp_path).predict(model, datamodule=HumanML3DDataModule(bench.data))
 
 
-def test_hyper_parameters_are_primitive_and_readable(bench):
-    model = GuidedGeneration(bench.generator, bench.reward, mu=2.5, eta=1.5)
-    assert (model.mu, model.eta) == (2.5, 1.5)
-    primitive = (str, int, float, bool, type(None))
-    assert (model.hparams["judges"], model.hparams["probes"]) == ({}, [])
-    plain = {name: value for name, value in model.hparams.items() if name not in ("judges", "probes")}
-    assert all(isinstance(value, primitive) for value in plain.values())
+def test_hyper_parameters_are_plain_and_read_safely(bench, tmp_path):
+    judges = {"second": JudgeSource("tmr", bench.reward)}
+    model = generation(bench.generator, bench.reward, mu=2.5, eta=1.5, candidates=2, judges=judges)
+    assert model.hparams["guidance"]["mu"] == 2.5 and model.hparams["search"]["candidates"] == 2
+    assert model.hparams["judges"]["second"]["kind"] == "tmr" and model.hparams["probes"] == []
+    torch.save(dict(model.hparams), tmp_path / "settings.ckpt")
+    assert torch.load(tmp_path / "settings.ckpt", weights_only=True) == dict(model.hparams)
     assert not model.state_dict()
 
 
 def test_index_is_shared_through_the_cache(bench, tmp_path):
-    model = GuidedGeneration(bench.generator, bench.reward, **SETTINGS, index_cache=str(tmp_path / "index"))
+    model = generation(bench.generator, bench.reward, **SETTINGS, index_cache=str(tmp_path / "index"))
     data = HumanML3DDataModule(bench.data)
     predictions = make_trainer(tmp_path).predict(model, datamodule=data)
     assert {sample for batch in predictions for kept in batch for sample in kept.ids} == TEST_IDS

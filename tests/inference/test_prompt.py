@@ -10,9 +10,10 @@ import pytest
 from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.inference.prompt import check_prompts, frames_of, generate
+from lightning_realign.inference.prompt import check_prompts, frames_of
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards.index import RewardIndex, index_path, load_or_build_index, reward_fingerprint
+from tests.helpers.settings import prompts
 
 FAST = {"steps": 3, "cfg_scale": 2.0}
 
@@ -34,7 +35,7 @@ def features(path):
 
 
 def test_prompts_become_files(alone):
-    files = generate(
+    files = prompts(
         ["a person walks", "a person jumps"], alone / "generator.ckpt", alone / "out", seconds=2.0, samples=2,
         reward=alone / "reward.ckpt", mu=2.0, **FAST,
     )  # fmt: skip
@@ -48,10 +49,10 @@ def test_prompts_become_files(alone):
 
 
 def test_a_prompt_gives_the_same_motion_whatever_else_is_asked(alone):
-    one = generate(["a person walks"], alone / "generator.ckpt", alone / "a", **FAST)
-    two = generate(["a person bows", "a person walks"], alone / "generator.ckpt", alone / "b", **FAST)
+    one = prompts(["a person walks"], alone / "generator.ckpt", alone / "a", **FAST)
+    two = prompts(["a person bows", "a person walks"], alone / "generator.ckpt", alone / "b", **FAST)
     np.testing.assert_allclose(features(one[0]), features(two[1]), atol=2e-4)
-    twice = generate(["a person walks"] * 2, alone / "generator.ckpt", alone / "c", **FAST)
+    twice = prompts(["a person walks"] * 2, alone / "generator.ckpt", alone / "c", **FAST)
     assert np.abs(features(twice[0]) - features(twice[1])).max() > 1e-3
 
 
@@ -59,32 +60,32 @@ def test_eta_needs_an_index_and_takes_or_finds_one(alone, bench, tmp_path, monke
     settings = {"reward": alone / "reward.ckpt", "eta": 2.0, **FAST}
     monkeypatch.setenv("REALIGN_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ConfigError, match=f"{tmp_path / 'cache' / 'index'}: no index of reward"):
-        generate(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
+        prompts(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
     with pytest.raises(DataError, match="no such retrieval index"):
-        generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=alone / "none", **settings)
+        prompts(["a person walks"], alone / "generator.ckpt", alone / "out", index=alone / "none", **settings)
     bundle, data = load_reward(bench.reward), HumanML3DDataModule(bench.data)
     load_or_build_index(bundle, data, tmp_path, progress=False)
     index = index_path(reward_fingerprint(bundle), data, tmp_path)
-    guided = generate(["a person walks"], alone / "generator.ckpt", alone / "out", index=index, **settings)
-    plain = generate(["a person walks"], alone / "generator.ckpt", alone / "plain", **FAST)
+    guided = prompts(["a person walks"], alone / "generator.ckpt", alone / "out", index=index, **settings)
+    plain = prompts(["a person walks"], alone / "generator.ckpt", alone / "plain", **FAST)
     assert np.abs(features(guided[0]) - features(plain[0])).max() > 1e-3
     cached = index_path(reward_fingerprint(bundle), data)
     cached.parent.mkdir(parents=True)
     shutil.copy(index, cached)
-    found = generate(["a person walks"], alone / "generator.ckpt", alone / "found", **settings)
+    found = prompts(["a person walks"], alone / "generator.ckpt", alone / "found", **settings)
     np.testing.assert_array_equal(features(found[0]), features(guided[0]))
     with np.load(found[0], allow_pickle=False) as archive:
         assert archive["reference"].item() in RewardIndex.load(index, reward_fingerprint(bundle)).ids
     shutil.copy(index, cached.with_name(cached.name.replace(data.fingerprint, "another")))
     with pytest.raises(ConfigError, match="index of several data sets"):
-        generate(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
+        prompts(["a person walks"], alone / "generator.ckpt", alone / "out", **settings)
 
 
 def test_window_norm_and_device_reach_the_sampler(alone):
     settings = {"reward": alone / "reward.ckpt", "mu": 20.0, "device": "cpu", **FAST}
 
     def run(name, **more):
-        return np.load(generate(["a person walks"], alone / "generator.ckpt", alone / name, **settings, **more)[0])
+        return np.load(prompts(["a person walks"], alone / "generator.ckpt", alone / name, **settings, **more)[0])
 
     assert np.isfinite(run("all")["rewards"]).tolist() == [True, True, True]
     assert np.isfinite(run("late", start=0.7)["rewards"]).tolist() == [False, True, True]
@@ -95,12 +96,12 @@ def test_window_norm_and_device_reach_the_sampler(alone):
     assert distances[0] < distances[1]
     assert np.abs(run("noise", ddim_eta=1.0)["features"] - run("all")["features"]).max() > 1e-3
     with pytest.raises(ConfigError, match="device is 'nowhere'"):
-        generate(["a"], alone / "generator.ckpt", alone / "out", device="nowhere")
+        prompts(["a"], alone / "generator.ckpt", alone / "out", device="nowhere")
 
 
 def test_motions_that_blow_up_are_counted(alone):
     with pytest.warns(RuntimeWarning, match="1 of 1 motions have joints that are NaN or infinite"):
-        generate(
+        prompts(
             ["a person walks"], alone / "generator.ckpt", alone / "out",
             reward=alone / "reward.ckpt", mu=1e38, scale="constant", **FAST,
         )  # fmt: skip
@@ -127,8 +128,8 @@ def test_unusable_prompts_are_refused(prompts, message):
 
 
 def test_guidance_needs_a_reward_and_samples_are_counted(alone):
-    with pytest.raises(ConfigError, match="reward is not set"):
-        generate(["walk"], alone / "generator.ckpt", alone / "out", mu=1.0)
+    with pytest.raises(ConfigError, match="reward path is not set"):
+        prompts(["walk"], alone / "generator.ckpt", alone / "out", mu=1.0)
     with pytest.raises(ConfigError, match="samples is 0"):
-        generate(["walk"], alone / "generator.ckpt", alone / "out", samples=0)
+        prompts(["walk"], alone / "generator.ckpt", alone / "out", samples=0)
     assert not (alone / "out").exists()

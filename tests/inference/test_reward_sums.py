@@ -15,15 +15,15 @@ from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.reward import reward_spec
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
-from lightning_realign.evaluation.judging import Judge
-from lightning_realign.guidance import GuidanceConfig, ParticleConfig
-from lightning_realign.inference import GuidedGeneration
-from lightning_realign.inference.pipeline import GuidedPipeline
-from lightning_realign.inference.rewards import build_reward
+from lightning_realign.inference.rewards import load_rewards
 from lightning_realign.models import RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton
 from lightning_realign.rewards.physical import FootSkating, Jerkiness
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.search import ParticleConfig
+from lightning_realign.settings.sources import JudgeSource, RewardSource
 from lightning_realign.types import zero_padding
+from tests.helpers.settings import generation, pipeline_of
 from tests.helpers.tiny_models import ENCODER, TEXT_SIZE, dataset_normaliser, write_reward
 from tests.inference.test_generation import TEST_IDS, make_trainer, predict, run_test
 
@@ -41,7 +41,7 @@ def others(_bench, tmp_path_factory) -> list[str]:
 
 def pipeline(bench, guidance=None, reward="", **options):
     settings = {"steps": 4, "cfg_scale": 2.0, "scheduler": "ddpm", **options}
-    return GuidedPipeline(bench.generator, bench.reward if reward == "" else reward, guidance, **settings)
+    return pipeline_of(bench.generator, bench.reward if reward == "" else reward, guidance, **settings)
 
 
 def motions(made):
@@ -63,7 +63,7 @@ def test_a_reward_twice_is_the_reward_once(bench, tmp_path, location):
 
 
 @pytest.mark.parametrize(
-    "options", [{"candidates": 3}, {"steering": ParticleConfig(3, temperature=0.1)}], ids=["candidates", "particles"]
+    "options", [{"candidates": 3}, {"particles": ParticleConfig(3, temperature=0.1)}], ids=["candidates", "particles"]
 )
 def test_a_reward_twice_ranks_and_weighs_as_once(bench, options):
     guidance = GuidanceConfig(mu=2.0, location="x0", stop=0.25)
@@ -72,10 +72,12 @@ def test_a_reward_twice_ranks_and_weighs_as_once(bench, options):
 
 
 def test_an_ensemble_guides_by_the_mean(bench, others):
-    built = pipeline(bench, GuidanceConfig(mu=3.0, eta=2.0), ensemble=others).rewards
-    seen = built.guiding.normaliser.normalise(random_motion())
+    guidance = GuidanceConfig(mu=3.0, eta=2.0)
+    built = pipeline(bench, guidance, ensemble=others).rewards
+    guiding = built.guiding(guidance)
+    seen = guiding.normaliser.normalise(random_motion())
     references = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
-    found = built.guiding.prepare(TEXTS, references, mu=3.0, eta=2.0)(seen, LENGTHS, 0.4)
+    found = guiding.prepare(TEXTS, references, mu=3.0, eta=2.0)(seen, LENGTHS, 0.4)
     text = [one.prepare(TEXTS, mu=3.0, eta=0.0)(seen, LENGTHS, 0.4) for one in built.members]
     towards = built.members[0].prepare(TEXTS, references, mu=0.0, eta=2.0)(seen, LENGTHS, 0.4)
     assert len(built.members) == 3 and not torch.allclose(text[0], text[1])
@@ -113,10 +115,11 @@ def test_weights_of_zero_are_no_rewards(bench, tmp_path):
 def test_physical_weights_do_not_depend_on_mu(bench, others, mu):
     weights = {"foot_skating": 0.7, "jerk": 1e-4}
     guidance = GuidanceConfig(mu=mu, location="x0", physical=weights)
-    built = build_reward((bench.reward, others[0]), guidance, HUMAN)
+    built = load_rewards(RewardSource(bench.reward, ensemble=[others[0]]), HUMAN)
+    guiding = built.guiding(guidance)
     features = random_motion()
-    seen = zero_padding(built.guiding.normaliser.normalise(features), LENGTHS)
-    found = built.guiding.prepare(TEXTS, None, mu=mu, eta=0.0)(seen, LENGTHS, 1.0)
+    seen = zero_padding(guiding.normaliser.normalise(features), LENGTHS)
+    found = guiding.prepare(TEXTS, None, mu=mu, eta=0.0)(seen, LENGTHS, 1.0)
     learned = mu * built.learned.score(features, LENGTHS, TEXTS)
     physical = [kind(HUMAN).score(features, LENGTHS, TEXTS) for kind in (FootSkating, Jerkiness)]
     torch.testing.assert_close(found, learned + 0.7 * physical[0] + 1e-4 * physical[1], rtol=1e-4, atol=1e-4)
@@ -153,43 +156,43 @@ def grounded(bench, tmp_path):
 
 def test_a_run_that_is_physical_only_is_guided(bench, tmp_path):
     few = {"replications": 1, "multimodality_captions": 0, "steps": 3, "cfg_scale": 1.0}
-    model = GuidedGeneration(bench.generator, location="x0", physical={"jerk": 1e-3}, **few)
+    model = generation(bench.generator, location="x0", physical={"jerk": 1e-3}, **few)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     table = json.loads((tmp_path / "table-test.json").read_text())
     rows, settings = table["rows"], table["settings"]
     assert rows["guided"]["jerk"]["mean"] < rows["unguided"]["jerk"]["mean"]
     assert "reward" not in rows["guided"] and settings["guided"]
-    assert settings["physical"] == {"jerk": 1e-3} and settings["shared_with_reward"] == {}
+    assert settings["guidance"]["physical"] == {"jerk": 1e-3} and settings["shared_with_reward"] == {}
     with pytest.raises(ConfigError, match="inference_mode"):
         make_trainer(tmp_path, inference_mode=True).test(model, datamodule=HumanML3DDataModule(bench.data))
 
 
 def test_receipts_list_every_reward(bench, others, tmp_path):
-    judges = {"second": Judge("tmr", others[1])}
+    judges = {"second": JudgeSource("tmr", others[1])}
     table = run_test(bench, tmp_path, ensemble=others, judges=judges, replications=1, multimodality_captions=0)
     settings = table["settings"]
     files = settings["provenance"]["files"]
     for role, path in {"reward": bench.reward, "ensemble.0": others[0], "ensemble.1": others[1]}.items():
         assert files[role] == {"path": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-    assert settings["ensemble"] == others
+    assert settings["reward"]["ensemble"] == others
     assert settings["shared_with_reward"] == {"second": ["weights", "architecture", "training data"]}
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"physical": {"skating": 1.0}}, r"physical has 'skating'; use one or more of foot_skating, jerk, penetration"),
+        ({"physical": {"skating": 1.0}}, r"physical='skating' is unknown; use one of foot_skating, jerk, penetration"),
         ({"physical": {"jerk": float("nan")}}, r"physical\.jerk=nan is not finite"),
         ({"physical": {"jerk": 1.0}}, r"location='x_t': physical rewards read clean motions; use location x0"),
         ({"physical": {"jerk": 1.0}, "location": "x_prev"}, r"location='x_prev'"),
-        ({"ensemble": ["a.ckpt"]}, r"reward is not set, but ensemble is \['a.ckpt'\]"),
-        ({"physical": {"jerk": 1.0}, "location": "x0", "mu": 1.0}, "reward is not set, but mu=1.0"),
-        ({"physical": {"jerk": 1.0}, "location": "x0", "candidates": 2}, "reward is not set, but candidates is 2"),
+        ({"ensemble": ["a.ckpt"]}, r"reward path is not set, but ensemble is \['a.ckpt'\]"),
+        ({"physical": {"jerk": 1.0}, "location": "x0", "mu": 1.0}, "reward path is not set, but mu=1.0"),
+        ({"physical": {"jerk": 1.0}, "location": "x0", "candidates": 2}, "reward path is not set, but candidates is 2"),
     ],
 )
 def test_settings_are_refused_before_anything_is_read(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        GuidedGeneration("missing.ckpt", **settings)
+        generation("missing.ckpt", **settings)
     assert "\n" not in str(caught.value)
 
 
@@ -231,12 +234,13 @@ def test_physical_rewards_join_a_latent_one(bench, tmp_path):
     """Each counts in full: the sum's reward of clean latents is the learned one's plus that of the decoded motion."""
     latent = latent_reward(bench, tmp_path / "latent.ckpt")
     guidance = GuidanceConfig(mu=2.0, location="x0", physical={"foot_skating": 0.7, "jerk": 1e-3})
-    built = build_reward((latent,), guidance, HUMAN)
+    built = load_rewards(RewardSource(latent), HUMAN)
+    guiding = built.guiding(guidance)
     space = built.learned.latents
     states = torch.randn(2, *space.shape, generator=torch.Generator().manual_seed(1))
     decoded = built.learned.normaliser.denormalise(space.decode(states, LENGTHS, 24))
     features = zero_padding(decoded, LENGTHS)
-    found = built.guiding.prepare(TEXTS, None, mu=2.0, eta=0.0)(states, LENGTHS, 1.0)
+    found = guiding.prepare(TEXTS, None, mu=2.0, eta=0.0)(states, LENGTHS, 1.0)
     learned = built.learned.prepare(TEXTS, mu=2.0, eta=0.0)(states, LENGTHS, 1.0)
     skating, jerk = (kind(HUMAN).score(features, LENGTHS, TEXTS) for kind in (FootSkating, Jerkiness))
     torch.testing.assert_close(found, learned + 0.7 * skating + 1e-3 * jerk, rtol=1e-4, atol=1e-4)

@@ -10,16 +10,13 @@ import torch
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.guidance import (
-    DecodedReward,
-    DualAlignmentReward,
-    FixedReward,
-    GuidanceConfig,
-    RewardGuidedSampler,
-    WeightedRewards,
-    reward_gradient,
-)
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models import LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
+from lightning_realign.rewards.decoded import DecodedReward
+from lightning_realign.rewards.reward import DualAlignmentReward, reward_gradient
+from lightning_realign.rewards.weighted import FixedReward, WeightedRewards
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import (
     FEATURES,
@@ -60,7 +57,9 @@ def sampler(reward, dtype=torch.float32, **settings):
         dtype=dtype
     )
     config = GuidanceConfig(**{"mu": 3.0, **settings})
-    return RewardGuidedSampler(generator, 5, config=config, reward=None if reward is None else reward.to(dtype=dtype))
+    return RewardGuidedSampler(
+        generator, SamplingConfig(steps=5), guidance=config, reward=None if reward is None else reward.to(dtype=dtype)
+    )
 
 
 def test_nothing_is_decoded_in_the_loop(monkeypatch):

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import BestOfN, GuidanceConfig, ParticleConfig, ParticleSteering, RewardGuidedSampler
+from lightning_realign.guidance import BestOfN, ParticleSteering, RewardGuidedSampler
 from lightning_realign.metrics.functional.physical import foot_skating_ratio, ground_penetration, jerk
 from lightning_realign.motion import Normaliser, load_skeleton, recover_joints
 from lightning_realign.rewards.physical import FootSkating, Jerkiness, JointReward, Penetration
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import ParticleConfig
 from tests.helpers.guided_toys import GaussianGenerator
 
 HUMAN, KIT = load_skeleton("humanml3d"), load_skeleton("kit")
@@ -101,7 +104,10 @@ def test_motions_too_short_and_still_ones_are_finite(kind):
 def test_guidance_raises_them(kind, mu, location):
     texts, lengths, ids = ["a"] * 4, torch.tensor([12, 9, 10, 8]), list("abcd")
     reward, config = kind(HUMAN), GuidanceConfig(mu=mu, location=location)
-    samplers = (RewardGuidedSampler(Human(), 20), RewardGuidedSampler(Human(), 20, config=config, reward=reward))
+    samplers = (
+        RewardGuidedSampler(Human(), SamplingConfig(steps=20)),
+        RewardGuidedSampler(Human(), SamplingConfig(steps=20), guidance=config, reward=reward),
+    )
     before, after = (reward.score(sampler.sample(texts, lengths, ids).features, lengths, texts) for sampler in samplers)
     assert (after > before).all()
     assert after.mean() > 0.95 * before.mean()
@@ -110,7 +116,7 @@ def test_guidance_raises_them(kind, mu, location):
 @pytest.mark.parametrize("location", ["x_t", "x_prev"])
 def test_noisy_motions_are_refused(location):
     config = GuidanceConfig(mu=1.0, location=location)
-    sampler = RewardGuidedSampler(Human(), 5, config=config, reward=Jerkiness(HUMAN))
+    sampler = RewardGuidedSampler(Human(), SamplingConfig(steps=5), guidance=config, reward=Jerkiness(HUMAN))
     with pytest.raises(ConfigError, match=r"Jerkiness reads clean motions.*use location x0 or x0_through"):
         sampler.sample(TEXTS, torch.tensor([5, 4]), IDS)
 
@@ -130,11 +136,15 @@ class Crouch(JointReward):
 
 def test_a_reward_of_ones_own_guides_ranks_and_steers():
     reward, lengths = Crouch(HUMAN), torch.tensor([6, 4])
-    plain = RewardGuidedSampler(Human(), 10, "ddpm")
+    plain = RewardGuidedSampler(Human(), SamplingConfig(steps=10, scheduler="ddpm"))
     before = plain.sample(TEXTS, lengths, IDS).features
     best = BestOfN(plain, reward, 4).sample(TEXTS, lengths, IDS).motions.features
     steered = ParticleSteering(plain, reward, ParticleConfig(4, temperature=0.05)).sample(TEXTS, lengths, IDS).features
     config = GuidanceConfig(mu=30.0, location="x0")
-    guided = RewardGuidedSampler(Human(), 10, config=config, reward=reward).sample(TEXTS, lengths, IDS).features
+    guided = (
+        RewardGuidedSampler(Human(), SamplingConfig(steps=10), guidance=config, reward=reward)
+        .sample(TEXTS, lengths, IDS)
+        .features
+    )
     scores = [reward.score(features, lengths, TEXTS).mean().item() for features in (before, best, steered, guided)]
     assert min(scores[1:]) > scores[0] + 0.02

@@ -9,9 +9,13 @@ import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import convert_normalisation
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler, WeightedRewards
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards.physical import Jerkiness
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.rewards.weighted import WeightedRewards
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import (
     FEATURES,
@@ -66,7 +70,9 @@ def test_no_weights_are_the_mean_and_one_member_is_itself():
     torch.testing.assert_close(mean, expected)
     config = GuidanceConfig(mu=2.0)
     runs = [
-        RewardGuidedSampler(GaussianGenerator(), 5, config=config, reward=reward).sample(TEXTS, LENGTHS, IDS).features
+        RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5), guidance=config, reward=reward)
+        .sample(TEXTS, LENGTHS, IDS)
+        .features
         for reward in (one, WeightedRewards([one], [1.0]))
     ]
     assert torch.equal(*runs)

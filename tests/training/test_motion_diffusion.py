@@ -11,6 +11,7 @@ from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models.published.mdm import MotionDenoiserArchitecture
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.training import MotionDiffusionTraining
 from tests.helpers.training_runs import LossRecord, StopAfter, trainer
 
@@ -38,7 +39,9 @@ def test_a_trained_checkpoint_is_a_generator(tmp_path, tiny_data, text_cache, fo
     bundle = load_motion_diffusion(tmp_path / "motion.ckpt")
     for name, value in module.denoiser.state_dict().items():
         assert torch.equal(bundle.denoiser.state_dict()[name], value), name
-    generator = load_generator("own", tmp_path / "motion.ckpt", steps=4, text_cache=text_cache).to(dtype=torch.float64)
+    generator = load_generator(tmp_path / "motion.ckpt", sampling=SamplingConfig(steps=4), text_cache=text_cache).to(
+        dtype=torch.float64
+    )
     assert generator.latents is None
     assert generator.recipe.cfg_scale == 2.5
     texts, lengths = ["a person walks", "someone jumps twice", "walking"], torch.tensor([20, 31, 24])
@@ -79,7 +82,7 @@ def test_a_network_that_hears_padding_is_trained_on_the_states_that_are_sampled(
     fitted.fit(module, datamodule=tiny_data())
     fitted.validate(module, datamodule=tiny_data(), verbose=False)
     fitted.save_checkpoint(tmp_path / "motion.ckpt")
-    generator = load_generator("own", tmp_path / "motion.ckpt", text_cache=text_cache)
+    generator = load_generator(tmp_path / "motion.ckpt", text_cache=text_cache)
     assert {states.shape[1:] for states, _ in seen} == {generator.noise_shape(24)}
     assert all(states[row, length:].any(dim=1).all() for states, lengths in seen for row, length in enumerate(lengths))
     batch = next(iter(fitted.val_dataloaders))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.judges.base import Evaluator
-from lightning_realign.rewards import Family, load_reward
+from lightning_realign.rewards import load_reward
+from lightning_realign.settings.sources import JudgeKind, RewardFamily
 
-__all__ = ["EVALUATORS", "Evaluator", "EvaluatorName", "load_evaluator"]
+__all__ = ["EVALUATORS", "Evaluator", "load_evaluator"]
 
-EvaluatorName = Literal["guo", "guo_published", "tmr", "tmr_published", "realign_published"]
-EVALUATORS: tuple[EvaluatorName, ...] = get_args(EvaluatorName)
-_PUBLISHED_REWARDS: dict[str, Family] = {"tmr_published": "tmr", "realign_published": "realign"}
+EVALUATORS: tuple[JudgeKind, ...] = get_args(JudgeKind)
+_PUBLISHED_REWARDS: dict[str, RewardFamily] = {"tmr_published": "tmr", "realign_published": "realign"}
 
 
 def load_evaluator(

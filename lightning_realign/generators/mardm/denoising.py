@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import Walk
+from lightning_realign.diffusion.steps import SchedulerSteps
 from lightning_realign.errors import ConfigError
 
 Field = Callable[[Tensor, float], Tensor]
@@ -98,18 +98,18 @@ class DiffusionDenoising:
 
     def __init__(self, steps: int = LEVELS) -> None:
         scheduler = make_scheduler("ddim", NoiseSchedule("cosine", steps=self.LEVELS), "epsilon")
-        self._walk = Walk(scheduler, "ddpm", steps)
+        self._ddpm = SchedulerSteps(scheduler, "ddpm", steps)
         self.steps = self.evaluations = steps
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
         """See `Denoising.run`."""
-        walk, x = self._walk, noise()
-        for index, timestep in enumerate(walk.timesteps):
+        ddpm, x = self._ddpm, noise()
+        for index, timestep in enumerate(ddpm.timesteps):
             output = field(x, timestep)
-            fresh = noise() if walk.sigma[index] > 0 else None
-            step = walk.step(index, output, x, fresh)
+            fresh = noise() if ddpm.sigma[index] > 0 else None
+            step = ddpm.step(index, output, x, fresh)
             gradient = guide(index, step.x0)
             if gradient is not None:
-                step = walk.step(index, walk.guide_output(index, output, gradient), x, fresh)
+                step = ddpm.step(index, ddpm.guide_output(index, output, gradient), x, fresh)
             x = step.prev
         return x

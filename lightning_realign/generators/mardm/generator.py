@@ -168,17 +168,20 @@ def load(checkpoint: Path, options: LoadOptions) -> MARDMGenerator:
         ConfigError: settings that it does not have, or no statistics.
         DataError: statistics that are missing or do not fit.
     """
-    if options.scheduler is not None:
+    if options.sampling.scheduler is not None:
         raise ConfigError(
-            f"generator scheduler={options.scheduler!r}: MARDM's files say how they are sampled; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: MARDM's files say how they are sampled; leave "
+            "scheduler out"
         )
     parts = read_parts(checkpoint)
     denoising: Denoising
     if parts.flow:
-        denoising = FlowDenoising() if options.steps is None else FlowDenoising(options.steps)
+        denoising = FlowDenoising() if options.sampling.steps is None else FlowDenoising(options.sampling.steps)
     else:
-        denoising = DiffusionDenoising() if options.steps is None else DiffusionDenoising(options.steps)
-    scale = options.cfg_scale if options.cfg_scale is not None else _CFG_SCALES[parts.skeleton]
+        denoising = (
+            DiffusionDenoising() if options.sampling.steps is None else DiffusionDenoising(options.sampling.steps)
+        )
+    scale = options.sampling.cfg_scale if options.sampling.cfg_scale is not None else _CFG_SCALES[parts.skeleton]
     normaliser = read_statistics(checkpoint, parts.codec.num_features, parts.skeleton, options)
     settings = MARDMSettings(denoising, scale)
     return MARDMGenerator(parts.codec, parts.transformer, normaliser, parts.skeleton, settings, options)

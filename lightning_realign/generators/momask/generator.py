@@ -104,14 +104,15 @@ def load(checkpoint: Path, options: LoadOptions) -> MoMaskGenerator:
         ConfigError: settings that it does not have, or a training of another network than the published.
         DataError: statistics that are missing or do not fit.
     """
-    if options.scheduler is not None:
+    if options.sampling.scheduler is not None:
         raise ConfigError(
-            f"generator scheduler={options.scheduler!r}: MoMask draws tokens and has no diffusion; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: MoMask draws tokens and has no diffusion; leave "
+            "scheduler out"
         )
     parts = read_parts(checkpoint)
     normaliser = read_normaliser(parts.meta, parts.codec.num_features, ("mean", "std"))
     settings = TokenSampling(
-        options.steps if options.steps is not None else TokenSampling().steps,
-        options.cfg_scale if options.cfg_scale is not None else _CFG_SCALES[parts.skeleton],
+        options.sampling.steps if options.sampling.steps is not None else TokenSampling().steps,
+        options.sampling.cfg_scale if options.sampling.cfg_scale is not None else _CFG_SCALES[parts.skeleton],
     )
     return MoMaskGenerator(parts, normaliser, settings, options)

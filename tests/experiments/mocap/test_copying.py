@@ -13,9 +13,9 @@ from experiments.mocap.probes import CopyDistance
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.probes import Task
-from lightning_realign.guidance import DualAlignmentReward
 from lightning_realign.motion import recover_joints
 from lightning_realign.rewards import load_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
 from tests.helpers.built_figures import SKELETON, mirrored, rotated
 from tests.helpers.support import random_joints, write_tiny_dataset
 from tests.helpers.tiny_models import dataset_normaliser, use_hashed_text, write_reward

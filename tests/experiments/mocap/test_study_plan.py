@@ -81,17 +81,19 @@ def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     found = {unit.name: unit.command for unit in plan(Path("raw"), DEFAULT_OUT, path)}
     expected = {"mu": 7.5, "eta": 2.5, "cfg_scale": 3.0, "replications": 20}
     assert {f"--model.init_args.{name}={value}" for name, value in expected.items()} <= set(found["test_mld"])
-    assert "--model.init_args.generator=runs/headline/units/mld/epoch149.ckpt" in found["test_mld"]
-    assert {"--model.init_args.mu=0.0", "--model.init_args.eta=20.0"} <= set(found["test_mld_motion"])
-    assert {"--model.init_args.mu=20.0", "--model.init_args.eta=0.0"} <= set(found["test_mld_plain"])
-    assert "--model.init_args.mu=12.5" in found["test_mld_latent"]
-    late, physical = "--model.init_args.start=0.5", '--model.init_args.physical={"jerk": 0.1}'
+    assert "--model.init_args.generator.path=runs/headline/units/mld/epoch149.ckpt" in found["test_mld"]
+    assert {"--model.init_args.guidance.mu=0.0", "--model.init_args.guidance.eta=20.0"} <= set(found["test_mld_motion"])
+    assert {"--model.init_args.guidance.mu=20.0", "--model.init_args.guidance.eta=0.0"} <= set(found["test_mld_plain"])
+    assert "--model.init_args.guidance.mu=12.5" in found["test_mld_latent"]
+    late, physical = "--model.init_args.guidance.start=0.5", '--model.init_args.guidance.physical={"jerk": 0.1}'
     for row in ("test_mld", "val_mld", "test_mld_cfg1"):
         assert {late, physical} <= set(found[row])
     for row in ("plain", "exact", "best", "latent"):
         # Whatever was chosen: every step, by the learned reward alone.
-        assert {"--model.init_args.start=1.0", "--model.init_args.physical={}"} <= set(found[f"test_mld_{row}"])
-    assert {"--model.init_args.mu=0.0", physical, late} <= set(found["test_mld_physical"])
+        assert {"--model.init_args.guidance.start=1.0", "--model.init_args.guidance.physical={}"} <= set(
+            found[f"test_mld_{row}"]
+        )
+    assert {"--model.init_args.guidance.mu=0.0", physical, late} <= set(found["test_mld_physical"])
     assert found["trajectory_mld"][found["trajectory_mld"].index("--start") + 1] == "0.5"
     for change, message in (
         ({"mdm": {}}, "mdm is {}"),
@@ -168,7 +170,7 @@ def test_a_sweep_measures_its_metric_by_the_selectors(path, wide, cli_bench, che
         *(option for option in TINY_RUN if "limit" not in option),
         f"--data.init_args.root={wide}",
         *cli_bench.networks(),
-        "--model.init_args.steps=2",
+        "--model.init_args.sampling.steps=2",
         f"--model.init_args.judges={{guo: {judge}, tmr: {judge}}}",
         f"--trainer.default_root_dir={checkout / 'point'}",
     )

@@ -15,10 +15,13 @@ from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.generators import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
-from lightning_realign.guidance import DualAlignmentReward, GuidanceConfig, RewardGuidedSampler
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.metrics.functional.physical import foot_height
 from lightning_realign.motion import load_skeleton, recover_joints
 from lightning_realign.rewards.compatibility import state_reward
+from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 from tests.helpers.support import write_tiny_dataset
@@ -36,12 +39,17 @@ def latent_sampler(config, scheduler, steps):
         tiny_diffusion(), Recipe(scheduler, steps, 2.5), LoadOptions(encode=toy_encoder)
     )
     return RewardGuidedSampler(
-        generator, steps, scheduler, config=config, reward=DualAlignmentReward(tiny_reward(), toy_encoder)
+        generator,
+        SamplingConfig(steps=steps, scheduler=scheduler),
+        guidance=config,
+        reward=DualAlignmentReward(tiny_reward(), toy_encoder),
     )
 
 
 def motion_sampler(config, scheduler, steps):
-    return RewardGuidedSampler(GaussianGenerator(), steps, scheduler, config=config, reward=towards_one())
+    return RewardGuidedSampler(
+        GaussianGenerator(), SamplingConfig(steps=steps, scheduler=scheduler), guidance=config, reward=towards_one()
+    )
 
 
 @pytest.mark.parametrize("make", [latent_sampler, motion_sampler])
@@ -70,7 +78,7 @@ def test_what_is_predicted_is_the_posterior_mean():
     sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8), []
     trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
     places = trajectory.places_of(sampler)
-    assert [place.timestep for place in places] == [*sampler.walk.timesteps, None]
+    assert [place.timestep for place in places] == [*sampler.steps.timesteps, None]
     for (_, x, predicted), place in zip(seen[:-1], places, strict=False):
         torch.testing.assert_close(
             predicted, sampler.generator.posterior_mean(x, place.alpha_bar), rtol=1e-5, atol=1e-5
@@ -135,10 +143,10 @@ def test_every_figure_is_that_of_the_predicted_motions(command, monkeypatch):
     data = trajectory.OwnDataModule(options.data, batch_size=34)
     data.setup("validate")
     (batch,) = list(data.val_dataloader())
-    generator = trajectory.load_generator("own", options.generator, 2.5, steps=3)
+    generator = trajectory.load_generator(options.generator, sampling=SamplingConfig(steps=3, cfg_scale=2.5))
     reward = DualAlignmentReward(trajectory.load_reward(options.reward))
     config = GuidanceConfig(3.0, scale="constant", location="x0")
-    sampler = RewardGuidedSampler(generator, config=config, reward=reward)
+    sampler = RewardGuidedSampler(generator, guidance=config, reward=reward)
     seen, skeleton = [], load_skeleton("humanml3d")
     trajectory.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
     order = [batch.ids.index(sample) for sample in found.record.ids]

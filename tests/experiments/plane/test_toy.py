@@ -11,11 +11,12 @@ from PIL import Image
 from experiments.plane import experiment, figures, run
 from experiments.plane.distances import Grid, sliced_wasserstein
 from experiments.plane.experiment import Option, all_options, target_yardstick, tuned
-from experiments.plane.generator import PlaneGenerator, PlaneReward, PrintedWalk, sample_clouds
+from experiments.plane.generator import PlaneGenerator, PlaneReward, PrintedSteps, sample_clouds
 from experiments.plane.mixture import Captioned, Mixture, ring
 from experiments.plane.run import run_toy
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import GuidanceConfig, reward_gradient
+from lightning_realign.rewards.reward import reward_gradient
+from lightning_realign.settings.guidance import GuidanceConfig
 
 LEVELS = (0.01, 0.3, 0.9, 0.999)
 
@@ -111,18 +112,18 @@ def test_the_three_rewards_are_one_at_predicted_x0(uneven, scale):
 
 def test_printed_step_has_the_ddpm_mean_and_more_noise(uneven):
     generator = PlaneGenerator(uneven)
-    walk = PrintedWalk(generator.scheduler, "ddpm", 50)
-    own = type(walk).__bases__[0](generator.scheduler, "ddpm", 50)
+    steps = PrintedSteps(generator.scheduler, "ddpm", 50)
+    own = type(steps).__bases__[0](generator.scheduler, "ddpm", 50)
     x = torch.randn(1, 9, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    output, noise = generator.denoise(x, walk.timesteps[20], None, torch.tensor([9])), torch.ones_like(x)
-    still = walk.step(20, output, x, None)
+    output, noise = generator.denoise(x, steps.timesteps[20], None, torch.tensor([9])), torch.ones_like(x)
+    still = steps.step(20, output, x, None)
     expected = own.step(20, output, x, torch.zeros_like(x))
     torch.testing.assert_close(still.prev, expected.prev, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(still.x0, expected.x0, rtol=1e-9, atol=1e-9)
-    alpha = walk.alpha_bar[20] / walk.alpha_bar_next[20]
-    added = walk.step(20, output, x, noise).prev - still.prev
+    alpha = steps.alpha_bar[20] / steps.alpha_bar_next[20]
+    added = steps.step(20, output, x, noise).prev - still.prev
     torch.testing.assert_close(added.square(), torch.full_like(added, (1 - alpha) / alpha), rtol=1e-9, atol=0)
-    assert math.sqrt((1 - alpha) / alpha) > walk.sigma[20]
+    assert math.sqrt((1 - alpha) / alpha) > steps.sigma[20]
 
 
 def test_exact_reward_reaches_the_guided_law_as_steps_grow_and_a_time_independent_one_does_not():

@@ -10,13 +10,15 @@ import torch
 from diffusers.schedulers import scheduling_lcm
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import ConsistencyWalk, Walk
+from lightning_realign.diffusion.steps import ConsistencySteps, SchedulerSteps, make_steps
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motionlcm import ConsistencyGenerator
-from lightning_realign.guidance import GuidanceConfig, RewardGuidedSampler, make_walk
+from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models import LatentDenoiser
 from lightning_realign.models.denoiser import DenoiserArchitecture, guidance_embedding
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator, tiny_diffusion, toy_encoder
 
 REPEATED = (699, 399, 299, 299)
@@ -29,7 +31,7 @@ def scheduler(prediction="epsilon"):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample"])
 @pytest.mark.parametrize("timesteps", [(999,), (699, 299), REPEATED, (999, 759, 499, 259, 19)])
-def test_walk_is_diffusers_with_the_same_noise(monkeypatch, timesteps, prediction):
+def test_steps_are_diffusers_with_the_same_noise(monkeypatch, timesteps, prediction):
     random = torch.Generator().manual_seed(0)
     x, output = (torch.randn(3, 2, 5, generator=random, dtype=torch.float64) for _ in range(2))
     noises = [torch.randn(3, 2, 5, generator=random, dtype=torch.float64) for _ in timesteps]
@@ -39,10 +41,10 @@ def test_walk_is_diffusers_with_the_same_noise(monkeypatch, timesteps, predictio
     reference.alphas_cumprod = NoiseSchedule().alpha_bar[1:]
     reference.set_timesteps(len(timesteps))
     reference.timesteps = torch.tensor(timesteps)
-    walk = make_walk(scheduler(prediction), "lcm", len(timesteps), timesteps=timesteps)
+    steps = make_steps(scheduler(prediction), "lcm", len(timesteps), timesteps=timesteps)
     state = x
     for index, t in enumerate(timesteps):
-        step = walk.step(index, output + 0.1 * state, state, noises[index] if walk.sigma[index] > 0 else None)
+        step = steps.step(index, output + 0.1 * state, state, noises[index] if steps.sigma[index] > 0 else None)
         wanted = reference.step(output + 0.1 * state, t, state)
         torch.testing.assert_close(step.prev, wanted.prev_sample, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(step.x0, wanted.denoised, rtol=1e-12, atol=1e-12)
@@ -50,21 +52,21 @@ def test_walk_is_diffusers_with_the_same_noise(monkeypatch, timesteps, predictio
 
 
 def test_levels():
-    walk = make_walk(scheduler(), "lcm", 4, timesteps=REPEATED)
+    steps = make_steps(scheduler(), "lcm", 4, timesteps=REPEATED)
     levels = NoiseSchedule().alpha_bar
-    assert walk.timesteps == REPEATED
-    assert walk.alpha_bar == tuple(float(levels[t + 1]) for t in REPEATED)
-    assert walk.alpha_bar_next == (*walk.alpha_bar[1:], 1.0)
-    assert walk.sigma == (*(math.sqrt(1 - level) for level in walk.alpha_bar[1:]), 0.0)
-    assert walk.timestep_tensor().tolist() == list(REPEATED)
+    assert steps.timesteps == REPEATED
+    assert steps.alpha_bar == tuple(float(levels[t + 1]) for t in REPEATED)
+    assert steps.alpha_bar_next == (*steps.alpha_bar[1:], 1.0)
+    assert steps.sigma == (*(math.sqrt(1 - level) for level in steps.alpha_bar[1:]), 0.0)
+    assert steps.timestep_tensor().tolist() == list(REPEATED)
 
 
 def test_a_guided_output_moves_the_prediction_by_the_score():
-    walk = make_walk(scheduler(), "lcm", 2, timesteps=(699, 299))
+    steps = make_steps(scheduler(), "lcm", 2, timesteps=(699, 299))
     x, output, gradient, noise = torch.randn(4, 2, 3, 5, dtype=torch.float64)
-    plain = walk.step(0, output, x, noise)
-    moved = walk.step(0, walk.guide_output(0, output, gradient), x, noise)
-    signal = walk.alpha_bar[0]
+    plain = steps.step(0, output, x, noise)
+    moved = steps.step(0, steps.guide_output(0, output, gradient), x, noise)
+    signal = steps.alpha_bar[0]
     # c_out is 1 to 3e-9 at t = 699.
     torch.testing.assert_close(moved.x0 - plain.x0, (1 - signal) / math.sqrt(signal) * gradient, rtol=1e-6, atol=1e-9)
 
@@ -86,13 +88,13 @@ def test_a_guided_output_moves_the_prediction_by_the_score():
 def test_bad_settings(settings, message):
     values = {"name": "lcm", "steps": 2} | settings
     with pytest.raises(ConfigError, match=message):
-        make_walk(scheduler(), **values)
+        make_steps(scheduler(), **values)
 
 
 def test_the_other_samplers_are_unchanged():
-    walk = make_walk(scheduler(), "ddpm", 20)
-    assert isinstance(walk, Walk)
-    assert walk.sigma == Walk(scheduler(), "ddpm", 20).sigma
+    steps = make_steps(scheduler(), "ddpm", 20)
+    assert isinstance(steps, SchedulerSteps)
+    assert steps.sigma == SchedulerSteps(scheduler(), "ddpm", 20).sigma
 
 
 def with_recipe(generator, timesteps):
@@ -107,10 +109,10 @@ def test_guidance_asks_at_the_right_level_and_raises_the_reward(location, scale)
     reward = FunctionReward(lambda motion, _: -(motion - 2.0).square().mean(dim=(1, 2)))
     config = GuidanceConfig(mu=20.0, scale=scale, location=location)
     lengths, texts = torch.tensor([12, 12]), ["a", "b"]
-    guided = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts, lengths).features
+    guided = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts, lengths).features
     plain = RewardGuidedSampler(generator).sample(texts, lengths).features
-    walk = ConsistencyWalk(generator.scheduler, REPEATED)
-    assert reward.levels == list({"x_t": walk.alpha_bar, "x_prev": walk.alpha_bar_next, "x0": (1.0,) * 4}[location])
+    steps = ConsistencySteps(generator.scheduler, REPEATED)
+    assert reward.levels == list({"x_t": steps.alpha_bar, "x_prev": steps.alpha_bar_next, "x0": (1.0,) * 4}[location])
     assert guided.isfinite().all()
     assert (reward.function(guided, 1.0) > reward.function(plain, 1.0) + 0.05).all()
 
@@ -119,7 +121,7 @@ def test_one_step_has_no_posterior_scale():
     generator = with_recipe(GaussianGenerator(), (799,))
     reward = FunctionReward(lambda motion, _: motion.mean(dim=(1, 2)))
     with pytest.raises(ConfigError, match="posterior"):
-        RewardGuidedSampler(generator, config=GuidanceConfig(mu=1.0, scale="posterior"), reward=reward)
+        RewardGuidedSampler(generator, guidance=GuidanceConfig(mu=1.0, scale="posterior"), reward=reward)
 
 
 def consistency_bundle():
@@ -136,15 +138,15 @@ def test_a_guided_consistency_generator():
     reward = FunctionReward(lambda motion, _: motion.sum(dim=(1, 2)) / 50)
     config, texts = GuidanceConfig(mu=5.0, scale="score", location="x0"), ["walk", "run", "jump"]
     plain = RewardGuidedSampler(generator).sample(texts, LENGTHS)
-    guided = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts, LENGTHS)
+    guided = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts, LENGTHS)
     assert guided.features.shape == (3, 12, FEATURES)
     assert guided.timesteps.tolist() == list(REPEATED)
     assert guided.rewards.isfinite().all()
     assert (reward.function(guided.features, 1.0) > reward.function(plain.features, 1.0)).all()
-    alone = RewardGuidedSampler(generator, config=config, reward=reward).sample(texts[1:2], LENGTHS[1:2])
+    alone = RewardGuidedSampler(generator, guidance=config, reward=reward).sample(texts[1:2], LENGTHS[1:2])
     torch.testing.assert_close(alone.features, guided.features[1:2, :7], rtol=1e-4, atol=1e-5)
     with pytest.raises(ConfigError, match="steps=2: the generator has no timesteps"):
-        RewardGuidedSampler(generator, steps=2)
+        RewardGuidedSampler(generator, SamplingConfig(steps=2))
 
 
 def test_the_denoiser_hears_the_scale():

@@ -1,7 +1,4 @@
-"""The tools behind `python -m lightning_realign TOOL`. Each imports what it needs when it runs, so help is instant.
-
-Those that measure are in `measuring_tools`, those of data sets in `data.tools`.
-"""
+"""The tools that make, draw and convert motions and models. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_realign.cli import measuring_tools
+from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import SearchConfig
+from lightning_realign.settings.sources import GeneratorSource, RewardSource
 
 
 def export(
@@ -77,111 +77,45 @@ def database(
 
 def generate(
     prompt: list[str],
-    ckpt: Path,
+    generator: GeneratorSource,
     out: Path,
+    reward: RewardSource = RewardSource(),  # noqa: B008 - frozen
+    guidance: GuidanceConfig = GuidanceConfig(),  # noqa: B008
+    sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
+    search: SearchConfig = SearchConfig(),  # noqa: B008
     seconds: float = 4.0,
     samples: int = 1,
-    reward: Path | None = None,
-    mu: float = 0.0,
-    eta: float = 0.0,
-    scale: Literal["score", "posterior", "constant", "moment"] = "score",
-    location: Literal["x_t", "x_prev", "x0", "x0_through"] = "x_t",
-    start: float = 1.0,
-    stop: float = 0.0,
-    every: int = 1,
-    max_norm: float | None = None,
-    steps: int | None = None,
-    scheduler: Literal["ddim", "ddpm", "lcm"] | None = None,
-    ddim_eta: float = 0.0,
-    candidates: int = 1,
-    travel: int = 0,
-    travel_start: float = 1.0,
-    travel_stop: float = 0.0,
-    particles: int = 1,
-    temperature: float = 1.0,
-    cfg_scale: float | None = None,
-    seed: int = 1234,
     index: Path | None = None,
-    family: str = "own",
-    reward_family: Literal["own", "realign", "tmr"] = "own",
-    statistics: Path | None = None,
-    reward_statistics: Path | None = None,
-    ensemble: list[Path] | None = None,
-    physical: dict[str, float] | None = None,
     device: str = "auto",
 ) -> None:
     """Generate motions from prompts; needs a generator's checkpoint and no data set.
 
     Args:
         prompt: One or more texts.
-        ckpt: Checkpoint of a generator.
+        generator: Where the generator's weights come from.
         out: Folder for one .npz per motion.
+        reward: Where the reward's weights come from.
+        guidance: Strength and kind of the guidance.
+        sampling: Steps, scheduler, scale of classifier-free guidance and seed.
+        search: Candidates, particles and time travel.
         seconds: Length of the motions.
-        samples: Motions per prompt.
-        reward: Checkpoint of a reward model, needed when mu or eta is not 0.
-        mu: Weight of the text reward.
-        eta: Weight of the motion reward.
-        scale: How the gradient enters the step.
-        location: The tensor at which the gradient is taken.
-        start: Beginning of the guided window, as the fraction of the trajectory still ahead.
-        stop: Its end, likewise.
-        every: Guide every k-th step of the window.
-        max_norm: Largest norm of one motion's gradient; no limit by default.
-        steps: Sampling steps; by default the generator's own, as for scheduler and cfg_scale.
-        scheduler: `ddim`, `ddpm` or `lcm`.
-        ddim_eta: Stochasticity of DDIM, 0 to 1.
-        candidates: Motions drawn for each that is kept, the one the reward ranks first; above 1 it needs a reward.
-        travel: How often each step of the travel window is undone with fresh noise and done again.
-        travel_start: Beginning of that window, as start.
-        travel_stop: Its end, likewise.
-        particles: Particles for each motion, resampled by the reward on the way; above 1 it needs a reward.
-        temperature: Of the reward where it weighs particles; the lower, the stronger.
-        cfg_scale: Scale of classifier-free guidance.
-        seed: The same prompt and seed give the same motion.
+        samples: Motions per text.
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
-        family: `own`, or which published generator the file holds, see docs/backbones.md.
-        reward_family: Likewise of the reward.
-        statistics: Folder of the generator's Mean.npy and Std.npy, for published files that do not hold theirs.
-        reward_statistics: Likewise of the reward.
-        ensemble: Checkpoints of further rewards; the mean with the reward guides, ranks and weighs.
-        physical: Weights of the physical rewards foot_skating, jerk and penetration; location x0 or x0_through.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
     """
-    from lightning_realign.inference.prompt import generate as run
+    from lightning_realign.inference.generate import generate as run
 
     files = run(
         prompt,
-        ckpt,
+        generator,
         out,
+        reward,
+        guidance,
+        sampling,
+        search,
         seconds=seconds,
         samples=samples,
-        reward=reward,
-        mu=mu,
-        eta=eta,
-        scale=scale,
-        location=location,
-        start=start,
-        stop=stop,
-        every=every,
-        max_norm=max_norm,
-        steps=steps,
-        scheduler=scheduler,
-        ddim_eta=ddim_eta,
-        candidates=candidates,
-        travel=travel,
-        travel_start=travel_start,
-        travel_stop=travel_stop,
-        particles=particles,
-        temperature=temperature,
-        cfg_scale=cfg_scale,
-        seed=seed,
         index=index,
-        family=family,
-        reward_family=reward_family,
-        statistics=statistics,
-        reward_statistics=reward_statistics,
-        ensemble=ensemble,
-        physical=physical,
         device=device,
     )
     print("\n".join(str(file) for file in files))
@@ -227,6 +161,5 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "convert": (convert, "file"),
     "database": (database, None),
     "export-model": (export_model, "ckpt"),
-    **measuring_tools.TOOLS,
 }
 """Name on the command line -> the tool, and the argument that needs no name."""

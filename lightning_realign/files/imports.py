@@ -1,0 +1,37 @@
+"""Parts of a user's own, named by their path in a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, TypeVar
+
+from lightning_realign.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def named_part(what: str, name: str, known: Mapping[str, T]) -> T:
+    """A part that a configuration names: one of the project's, or a user's own by its path `package.module.Name`.
+
+    Args:
+        what: the setting, for the message.
+        name: its value.
+        known: the project's own parts by name.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    if name in known:
+        return known[name]
+    module, _, attribute = name.rpartition(".")
+    if not module:
+        raise ConfigError(
+            f"{what}={name!r} is unknown; use one of {', '.join(known)}, or the path of your own, package.module.Name"
+        )
+    try:
+        part: Any = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{what}={name!r} cannot be imported ({error}); check the path, and install it") from None
+    found: T = part
+    return found

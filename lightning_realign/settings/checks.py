@@ -1,0 +1,63 @@
+"""Checks that several settings share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from lightning_realign.errors import ConfigError
+
+
+def check_finite(what: str, values: Mapping[str, float]) -> None:
+    """Refuse numbers that are NaN or infinite.
+
+    Raises:
+        ConfigError: one is.
+    """
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ConfigError(f"{what}{name}={value} is not finite; give a number")
+
+
+def check_choice(what: str, value: str | None, allowed: Any) -> None:
+    """Refuse a value that is none of a Literal's; None is allowed.
+
+    Raises:
+        ConfigError: the value is unknown.
+    """
+    if value is not None and value not in get_args(allowed):
+        raise ConfigError(f"{what}={value!r} is unknown; use one of {', '.join(get_args(allowed))}")
+
+
+def check_least(what: str, value: int, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        ConfigError: it is below `least`.
+    """
+    if value < least:
+        raise ConfigError(f"{what} is {value}; set it to {least} or more")
+
+
+def check_window(what: str, start: float, stop: float, every: int = 1) -> None:
+    """Refuse a window of the trajectory that is none.
+
+    Raises:
+        ConfigError: start or stop is out of order or range, or every below 1.
+    """
+    if not 0.0 <= stop < start <= 1.0:
+        raise ConfigError(f"{what} window start={start}, stop={stop}: need 0 <= stop < start <= 1")
+    if every < 1:
+        raise ConfigError(f"{what} every={every}: need an integer of at least 1")
+
+
+def steps_inside(steps: int, start: float, stop: float, every: int = 1) -> tuple[bool, ...]:
+    """For each of `steps` steps, first (noisiest) to last, whether it is an every-th one of a window.
+
+    >>> steps_inside(8, 0.5, 0.0, 2)
+    (False, False, False, False, True, False, True, False)
+    """
+    inside = [i for i in range(steps) if stop < (steps - i) / steps <= start]
+    chosen = set(inside[::every])
+    return tuple(i in chosen for i in range(steps))
