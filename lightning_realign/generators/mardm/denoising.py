@@ -18,7 +18,7 @@ StepGuide = Callable[[int, Tensor], Tensor | None]
 """(step, predicted clean codes [B, n, C]) -> the reward's gradient there; None where the step is not guided."""
 
 
-class Denoising(Protocol):
+class CodeDenoising(Protocol):
     """A way to denoise codes."""
 
     @property
@@ -69,7 +69,7 @@ class FlowDenoising:
         return 2 * self.steps
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
-        """See `Denoising.run`."""
+        """See `CodeDenoising.run`."""
 
         def velocity(step: int, t: float, x: Tensor) -> Tensor:
             output = field(x, t)
@@ -102,7 +102,7 @@ class DiffusionDenoising:
         self.steps = self.evaluations = steps
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
-        """See `Denoising.run`."""
+        """See `CodeDenoising.run`."""
         ddpm, x = self._ddpm, noise()
         for index, timestep in enumerate(ddpm.timesteps):
             output = field(x, timestep)
