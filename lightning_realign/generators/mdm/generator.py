@@ -61,7 +61,7 @@ class MDMGenerator(MotionStateGenerator):
 
     def condition(self, texts: Sequence[str]) -> TextFeatures:
         """The features of B captions. The unconditional half of classifier-free guidance needs no text."""
-        return self._text_encoder()(texts).to(self.device, self.dtype)
+        return self.encode_text(texts).to(self.device, self.dtype)
 
     def denoise(self, x: Tensor, t: int, cond: TextFeatures, lengths: Tensor) -> Tensor:
         """The network's output [B, T, D] for x_t at scheduler index t."""
@@ -77,7 +77,7 @@ class MDMGenerator(MotionStateGenerator):
             )
             return output
 
-        return self._with_cfg(evaluate)
+        return self.with_cfg(evaluate)
 
 
 def _doubled(text: TextFeatures) -> TextFeatures:

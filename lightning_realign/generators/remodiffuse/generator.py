@@ -130,7 +130,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
         Raises:
             ConfigError: features of an encoder other than `clip-vit-base-patch32`.
         """
-        features, size = self._text_encoder()(texts), self.denoiser.architecture.text_size
+        features, size = self.encode_text(texts), self.denoiser.architecture.text_size
         if features.tokens.shape[2] != size or features.sentence.shape[1] != size:
             raise ConfigError(
                 f"text features {tuple(features.tokens.shape)}: ReMoDiffuse reads those of {TEXT_ENCODER!r}"
