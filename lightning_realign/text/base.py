@@ -20,7 +20,7 @@ class EncodedCaption(NamedTuple):
     sentence: Tensor
 
 
-class TextEncoder(ABC):
+class FrozenTextEncoder(ABC):
     """A frozen text encoder, always in eval mode.
 
     It computes in float64, and its features are rounded to float32. In float32, the batch's size would select other

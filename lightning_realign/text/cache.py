@@ -16,7 +16,13 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.files.cache import cache_folder
-from lightning_realign.text.encoder import EncodedCaption, TextEncoder, encoder_identity, load_text_encoder, text_sizes
+from lightning_realign.text.encoder import (
+    EncodedCaption,
+    FrozenTextEncoder,
+    encoder_identity,
+    load_text_encoder,
+    text_sizes,
+)
 from lightning_realign.types import TextFeatures
 
 logger = logging.getLogger(__name__)
@@ -76,7 +82,7 @@ class CachedTextEncoder:
         self.token_size, self.sentence_size = text_sizes(name)
         self.identity = encoder_identity(name)
         self.folder = cache_folder("text", cache_dir) / self.identity
-        self._encoder: TextEncoder | None = None
+        self._encoder: FrozenTextEncoder | None = None
         self._known: set[Path] = set()
         self._places: dict[str, list[tuple[_Shard, int]]] = {}
         self._sound: dict[str, tuple[_Shard, int]] = {}

@@ -21,14 +21,14 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.text import pretrained, sentence
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
 from lightning_realign.text.pretrained import ClipReading
 
 __all__ = [
     "TEXT_SIZES",
     "EncodedCaption",
-    "TextEncoder",
+    "FrozenTextEncoder",
     "encoder_identity",
     "hub_repositories",
     "load_text_encoder",
@@ -41,7 +41,7 @@ class _Family:
     """How the sizes of an encoder in a folder are read, and how it is loaded, from (name, folder, device)."""
 
     sizes: Callable[[Path], tuple[int, int]]
-    load: Callable[[str, Path, str], TextEncoder]
+    load: Callable[[str, Path, str], FrozenTextEncoder]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def encoder_identity(name: str) -> str:
     return f"{source.label}-{key[:16]}"
 
 
-def load_text_encoder(name: str, device: str | None = None) -> TextEncoder:
+def load_text_encoder(name: str, device: str | None = None) -> FrozenTextEncoder:
     """Load a frozen text encoder.
 
     Args:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from lightning_realign.errors import CheckpointError
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import loading, read_config, require_safetensors
 
 _CLIP = ("clip", "clip_text_model")
@@ -37,7 +37,7 @@ class ClipReading:
     padded: bool = False
 
 
-class ClipTextEncoder(TextEncoder):
+class ClipTextEncoder(FrozenTextEncoder):
     """tokens: hidden states after the final layer norm. sentence: see `ClipReading`.
 
     CLIP's attention is causal: what follows the end of text changes neither the caption's states nor the sentence.
@@ -82,7 +82,7 @@ class ClipTextEncoder(TextEncoder):
         return _rounded(states, sentences)
 
 
-class DistilBertEncoder(TextEncoder):
+class DistilBertEncoder(FrozenTextEncoder):
     """tokens: last hidden states, [CLS] and [SEP] included. sentence: their mean, not normalised.
 
     The generators and rewards that use it (MDM's BERT decoder, TMR) read the tokens only.

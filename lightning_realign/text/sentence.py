@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightning_realign.errors import CheckpointError
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import loading, require_safetensors
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 256
 
 
-class SentenceEncoder(TextEncoder):
+class SentenceEncoder(FrozenTextEncoder):
     """tokens: the transformer's last hidden states. sentence: the model's own embedding, of unit length."""
 
     def __init__(self, name: str, model: SentenceTransformer, sizes: tuple[int, int]) -> None:
