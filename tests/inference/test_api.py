@@ -62,7 +62,7 @@ def test_checkpoint_folder_and_source_are_the_same(bench, tmp_path):
 
 
 def test_mistakes_are_said_before_anything_is_loaded(bench):
-    with pytest.raises(ConfigError, match="reward path is not set, but mu=5.0"):
+    with pytest.raises(ConfigError, match=r"reward path is not set, but mu=5\.0"):
         Pipeline.from_pretrained("nowhere.ckpt", guidance=GUIDANCE, device="cpu")
     with pytest.raises(ConfigError, match="samples is 0"):
         load(bench).generate(TEXTS, samples=0)
