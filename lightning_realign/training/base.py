@@ -1,4 +1,4 @@
-"""What all trainings share: data, text and VAE at the beginning, the optimiser, seeding, and what a checkpoint holds."""
+"""What all trainings share: data, text and VAE at the beginning, optimiser, seeding, and what a checkpoint holds."""
 
 from __future__ import annotations
 

@@ -10,6 +10,13 @@ from lightning_realign.cli.tool_parser import ALIASES, tool_parser
 from lightning_realign.cli.tools import TOOLS
 from lightning_realign.evaluation import SampleScoring
 from lightning_realign.inference import GuidedGeneration
+from lightning_realign.training import (
+    DiffusionTraining,
+    EvaluatorTraining,
+    MotionDiffusionTraining,
+    RewardTraining,
+    VAETraining,
+)
 from tests.helpers.cli_bench import one_error_line, realign
 
 GUIDED = "configs/guided/synthetic.yaml"
@@ -35,7 +42,10 @@ def fields(kind, prefix=""):
             yield f"{prefix}{name}"
 
 
-@pytest.mark.parametrize("kind", [GuidedGeneration, SampleScoring])
+TRAINING = (RewardTraining, VAETraining, DiffusionTraining, MotionDiffusionTraining, EvaluatorTraining)
+
+
+@pytest.mark.parametrize("kind", [GuidedGeneration, SampleScoring, *TRAINING])
 def test_every_new_option_of_a_module_exists(kind):
     names = set(fields(kind))
     assert set(MODEL_OPTIONS[kind.__name__].values()) <= names
@@ -70,6 +80,16 @@ def refused(run, capsys):
 )
 def test_an_old_option(option, new, checkout, capsys):
     assert new in refused(lambda: realign("test", "--config", GUIDED, option), capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "new"), [("omega=0.3", "noise.omega"), ("learning_rate=1", "optimiser.learning_rate")]
+)
+def test_an_old_option_of_a_training(option, new, checkout, capsys):
+    line = refused(
+        lambda: realign("fit", "--config", "configs/reward/synthetic.yaml", f"--model.init_args.{option}"), capsys
+    )
+    assert f"is now --model.init_args.{new}" in line
 
 
 def test_an_old_option_in_a_file(checkout, capsys):
