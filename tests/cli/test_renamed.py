@@ -11,6 +11,13 @@ from lightning_realign.cli.tool_parser import ALIASES, tool_parser
 from lightning_realign.cli.tools import TOOLS
 from lightning_realign.evaluation import SampleScoring
 from lightning_realign.inference import GuidedGeneration
+from lightning_realign.training import (
+    DiffusionTraining,
+    EvaluatorTraining,
+    MotionDiffusionTraining,
+    RewardTraining,
+    VAETraining,
+)
 from tests.helpers.cli_bench import one_error_line, realign
 
 GUIDED = "configs/guided/synthetic.yaml"
@@ -25,15 +32,14 @@ def test_old_class_paths_are_gone_and_new_ones_there(old):
 
 
 def fields(kind, prefix=""):
-    """The dotted names of all settings that a class takes."""
+    """The dotted names of all settings and groups of settings that a class takes."""
     from dataclasses import is_dataclass
     from typing import get_type_hints
 
     for name, hint in get_type_hints(kind.__init__).items():
+        yield f"{prefix}{name}"
         if is_dataclass(hint):
             yield from fields(hint, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 MODULES = (GuidedGeneration, SampleScoring, *(getattr(training, name) for name in training.__all__))
@@ -79,6 +85,16 @@ def refused(run, capsys):
 )
 def test_an_old_option(option, new, checkout, capsys):
     assert new in refused(lambda: realign("test", "--config", GUIDED, option), capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "new"), [("omega=0.3", "noise.omega"), ("learning_rate=1", "optimiser.learning_rate")]
+)
+def test_an_old_option_of_a_training(option, new, checkout, capsys):
+    line = refused(
+        lambda: realign("fit", "--config", "configs/reward/synthetic.yaml", f"--model.init_args.{option}"), capsys
+    )
+    assert f"is now --model.init_args.{new}" in line
 
 
 def test_an_old_option_in_a_file(checkout, capsys):
