@@ -1,4 +1,4 @@
-"""What all trainings share: data, text and VAE at the beginning, optimiser, seeding, and what a checkpoint holds."""
+"""What all trainings share: data, text and VAE at the start, the optimiser, seeding, and what a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TrainingModule(L.LightningModule):
     6. `on_save_checkpoint`: `specification` says what the weights are.
 
     Args:
-        kind: what the module's checkpoints are, as in `lightning_realign.checkpoints.bundles`.
+        kind: what the module's checkpoints are, as in `lightning_realign.checkpoints.entry`.
         skeleton: the feature spec that the data set must have: a name, or the path of an own one, see `load_skeleton`.
         optimiser: settings of the optimiser.
         seed: of everything random in training; the same seed and data give the same run, interrupted or not.

@@ -6,7 +6,7 @@ from inspect import signature
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError
 from lightning_realign.models import RewardArchitecture
