@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.mocap.content import facing_directions
+from experiments.mocap.measure.content import facing_directions
 from lightning_realign.motion import Skeleton
 
 Array = NDArray[Any]

@@ -1,6 +1,6 @@
 """x^c itself as the output: the training motion that the reward ranks first for each text of the test split.
 
-    python -m experiments.mocap.nearest --data DIR --reward FILE --out FOLDER
+    python -m experiments.mocap.measure.nearest --data DIR --reward FILE --out FOLDER
 
 It is what guidance towards x^c would reach at best by copying. The motion is stretched in time to the length that is
 asked for, and written in the form that `SampleScoring` reads (docs/evaluation.md).

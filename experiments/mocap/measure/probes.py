@@ -1,7 +1,7 @@
 """Figures of the study for single motions: whether they do what their content label says, and whether they copy.
 
-In a configuration: `probes: [{class_path: experiments.mocap.probes.ContentRules}, {class_path:
-experiments.mocap.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
+In a configuration: `probes: [{class_path: experiments.mocap.measure.probes.ContentRules}, {class_path:
+experiments.mocap.measure.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from experiments.mocap.content import RULES, content_of, read_action
-from experiments.mocap.copying import Array, Gallery, pose_vectors
+from experiments.mocap.measure.content import RULES, content_of, read_action
+from experiments.mocap.measure.copying import Array, Gallery, pose_vectors
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.probes import Probe, Task

@@ -1,7 +1,7 @@
 """The study's two splits of a source folder: its own, and one that holds out whole (content, style) pairs.
 
-    python -m experiments.mocap.splits --source DIR --out runs/headline/data
-    python -m experiments.mocap.splits --source DIR --out runs/headline/pairs_data --pairs
+    python -m experiments.mocap.measure.splits --source DIR --out runs/mocap/data
+    python -m experiments.mocap.measure.splits --source DIR --out runs/mocap/pairs_data --pairs
 
 Both are built by the product, so that Mean and Std are those of each split's own training motions.
 """

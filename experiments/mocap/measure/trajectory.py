@@ -1,8 +1,8 @@
 """The predicted x_0 of every sampling step, unguided and guided: its reward, what independent judges say, its feet.
 
-    python -m experiments.mocap.trajectory --generator runs/headline/units/mld/best.ckpt \
-        --reward runs/headline/units/reward/last.ckpt --judges guo:runs/headline/units/judge_guo/last.ckpt \
-        --data runs/headline/data --split val --mu 30 --scale constant --location x0 --out runs/headline/trajectory
+    python -m experiments.mocap.measure.trajectory --generator runs/mocap/units/mld/best.ckpt \
+        --reward runs/mocap/units/reward/last.ckpt --judges guo:runs/mocap/units/judge_guo/last.ckpt \
+        --data runs/mocap/data --split val --mu 30 --scale constant --location x0 --out runs/mocap/trajectory
 
 Whether text and motion drift apart while a motion is being made (the premise of ReAlign, arXiv 2511.19217) is seen in
 the difference between the end and every earlier step, and in how far a state's step-aware reward is behind that of a
@@ -23,7 +23,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from experiments.mocap.trajectory_report import FIGURES, REAL_AT_LEVEL, Place, Trajectories, write_report
+from experiments.mocap.report.trajectory_report import FIGURES, REAL_AT_LEVEL, Place, Trajectories, write_report
 from lightning_realign.data import OwnDataModule
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, RealignError

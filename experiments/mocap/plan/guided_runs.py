@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from experiments.mocap.chosen import Settings
-from experiments.mocap.plan import Study
+from experiments.mocap.plan.chosen import Settings
+from experiments.mocap.plan.study import Study
 
 REPLICATIONS, ABLATION_REPLICATIONS = 20, 5
 ALL_ROWS = ("real", "reconstruction", "unguided", "guided")

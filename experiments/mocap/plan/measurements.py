@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.mocap.chosen import Chosen, Settings, read_chosen
-from experiments.mocap.guided_runs import (
+from experiments.mocap.plan.chosen import Chosen, Settings, read_chosen
+from experiments.mocap.plan.guided_runs import (
     ABLATION_REPLICATIONS,
     ALL_ROWS,
     EXACT,
@@ -21,7 +21,7 @@ from experiments.mocap.guided_runs import (
     overrides,
     rewards_of,
 )
-from experiments.mocap.plan import (
+from experiments.mocap.plan.study import (
     CONFIGS,
     OMEGAS,
     SWEEPS,
@@ -33,8 +33,8 @@ from experiments.mocap.plan import (
     retrieval_units,
     reward_units,
 )
-from experiments.mocap.synthetic import synthetic_units
-from experiments.mocap.units import FOLDER, PlannedUnit
+from experiments.mocap.plan.synthetic import synthetic_units
+from experiments.mocap.plan.units import FOLDER, PlannedUnit
 from lightning_realign.errors import ConfigError
 
 SELECTORS = ("select_guo", "select_tmr")
@@ -48,17 +48,17 @@ EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
 FAST_STEPS = (50, 10, 4)
 # Sweep file -> unit, and the trainings behind it.
 SWEPT = {
-    "mocap_cfg": ("val_mld_cfg", ("mld", "reward")),
-    "mocap_mdm_cfg": ("val_mdm_cfg", ("mdm", "reward")),
-    "mocap_mu_eta": ("val_mld_mu_eta", ("mld", "reward")),
-    "mocap_mdm_mu_eta": ("val_mdm_mu_eta", ("mdm", "reward")),
-    "mocap_mu_omega": ("val_mld_mu_omega", ("mld", "reward", *(f"reward_omega_{omega}" for omega in OMEGAS))),
-    "mocap_exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
-    "mocap_paper": ("val_mld_paper_mu", ("mld", "reward")),
-    "mocap_window": ("val_mld_windows", ("mld", "reward")),
-    "mocap_moment": ("val_mld_moments", ("mld", "reward")),
-    "mocap_physical": ("val_mld_physics", ("mld", "reward")),
-    "mocap_late": ("val_mld_late_physics", ("mld", "reward")),
+    "cfg": ("val_mld_cfg", ("mld", "reward")),
+    "mdm_cfg": ("val_mdm_cfg", ("mdm", "reward")),
+    "mu_eta": ("val_mld_mu_eta", ("mld", "reward")),
+    "mdm_mu_eta": ("val_mdm_mu_eta", ("mdm", "reward")),
+    "mu_omega": ("val_mld_mu_omega", ("mld", "reward", *(f"reward_omega_{omega}" for omega in OMEGAS))),
+    "exact": ("val_mld_exact_mu", ("mld", "reward", "reward_decoded", "reward_latent")),
+    "paper": ("val_mld_paper_mu", ("mld", "reward")),
+    "window": ("val_mld_windows", ("mld", "reward")),
+    "moment": ("val_mld_moments", ("mld", "reward")),
+    "physical": ("val_mld_physics", ("mld", "reward")),
+    "late": ("val_mld_late_physics", ("mld", "reward")),
 }
 
 
@@ -195,7 +195,7 @@ def _guided(
 def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
     """x^c as the output: first its motions, then their row."""
     data, draws = str(study.out / "data"), str(ABLATION_REPLICATIONS)
-    make = ("python", "-m", "experiments.mocap.nearest", "--data", data, "--reward", study.file(reward))
+    make = ("python", "-m", "experiments.mocap.measure.nearest", "--data", data, "--reward", study.file(reward))
     options = {
         "folder": study.file("nearest", "motions"),
         "method": "nearest",
@@ -233,5 +233,5 @@ def _trajectory(study: Study, mld: Settings) -> PlannedUnit:
         "--out": [FOLDER],
     }
     words = [word for name, values in options.items() for word in (name, *values)]
-    command = ("python", "-m", "experiments.mocap.trajectory", *words)
+    command = ("python", "-m", "experiments.mocap.measure.trajectory", *words)
     return PlannedUnit("trajectory_mld", command, ("data", "mld", reward, *JUDGES))

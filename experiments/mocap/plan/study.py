@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.mocap.units import FOLDER, PlannedUnit
+from experiments.mocap.plan.units import FOLDER, PlannedUnit
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.reading import read_text
 
-DEFAULT_OUT = Path("runs/headline")
-CONFIGS, SWEEPS = Path("experiments/mocap/configs"), Path("sweeps")
+DEFAULT_OUT = Path("runs/mocap")
+CONFIGS, SWEEPS = Path("experiments/mocap/configs"), Path("experiments/mocap/sweeps")
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 OMEGAS = ("0", "0.25", "0.75", "1")
 LEVELS = ",".join(str(level) for level in range(0, 1001, 100))
@@ -40,13 +40,13 @@ class Study:
 
     def own(self, path: Path) -> Path:
         """A configuration that names files of the study: itself in the default folder, else its copy in `out`."""
-        return path if self.out == DEFAULT_OUT else self.out / "configs" / path.name
+        return path if self.out == DEFAULT_OUT else self.out / path.parent.name / path.name
 
     def write_own(self) -> None:
         """Make those copies, with the default folder replaced by `out`."""
         if self.out == DEFAULT_OUT:
             return
-        for path in (*sorted(CONFIGS.glob("*.yaml")), *sorted(SWEEPS.glob("mocap_*.yaml"))):
+        for path in (*sorted(CONFIGS.glob("*.yaml")), *sorted(SWEEPS.glob("*.yaml"))):
             text = read_text(path, "configuration").replace(str(DEFAULT_OUT), str(self.out))
             write_text_atomic(self.own(path), text)
 
@@ -77,7 +77,7 @@ def seeds(seed: int) -> tuple[str, ...]:
 
 def data_units(study: Study) -> list[PlannedUnit]:
     """The data set, and the split of it that holds out whole (content, style) pairs."""
-    build = ("python", "-m", "experiments.mocap.splits", "--source", str(study.source), "--out")
+    build = ("python", "-m", "experiments.mocap.measure.splits", "--source", str(study.source), "--out")
     return [
         PlannedUnit("data", (*build, str(study.out / "data"))),
         PlannedUnit("pairs_data", (*build, str(study.out / "pairs_data"), "--pairs")),

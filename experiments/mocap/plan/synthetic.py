@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.mocap.chosen import Settings
-from experiments.mocap.guided_runs import (
+from experiments.mocap.plan.chosen import Settings
+from experiments.mocap.plan.guided_runs import (
     ABLATION_REPLICATIONS,
     ALL_ROWS,
     EXACT,
@@ -14,8 +14,8 @@ from experiments.mocap.guided_runs import (
     guided_options,
     rewards_of,
 )
-from experiments.mocap.plan import CONFIGS, Study, epochs
-from experiments.mocap.units import FOLDER, PlannedUnit
+from experiments.mocap.plan.study import CONFIGS, Study, epochs
+from experiments.mocap.plan.units import FOLDER, PlannedUnit
 
 DATA, GENERATOR, MOTION_REWARD = "synthetic_data", "synthetic_mld", "synthetic_reward_motion"
 JUDGES = ("synthetic_judge_guo", "synthetic_judge_tmr")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.mocap.analysis import first_replications
-from experiments.mocap.finished import Receipt
-from experiments.mocap.main_sheets import VERDICTS
-from experiments.mocap.sheets import Cell, Sheet
+from experiments.mocap.report.analysis import first_replications
+from experiments.mocap.report.finished import Receipt
+from experiments.mocap.report.main_sheets import VERDICTS
+from experiments.mocap.report.sheets import Cell, Sheet
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.paired import Difference, Side, differences
 from lightning_realign.evaluation.record import Record

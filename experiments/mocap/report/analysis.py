@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.mocap.content import content_of
+from experiments.mocap.measure.content import content_of
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, per_sample

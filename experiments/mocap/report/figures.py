@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from experiments.mocap.retrieval_levels import (
+from experiments.mocap.report.retrieval_levels import (
     DIRECTIONS,
     SYSTEMS,
     Direction,
@@ -18,7 +18,7 @@ from experiments.mocap.retrieval_levels import (
     protocol_name,
     protocols_of,
 )
-from experiments.mocap.sweep_points import FIGURES, Point, Slice, is_chosen
+from experiments.mocap.report.sweep_points import FIGURES, Point, Slice, is_chosen
 from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.table import Interval
 from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png

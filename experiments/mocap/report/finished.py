@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.mocap.plan.units import MARK
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.record import Record, read_record
 from lightning_realign.evaluation.table import Interval
 from lightning_realign.files.reading import read_json
 
 Split = Literal["val", "test"]
-MARK = "unit.json"
 Row = Mapping[str, Interval]
 
 

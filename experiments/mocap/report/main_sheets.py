@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.mocap.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
-from experiments.mocap.finished import Receipt, Row
-from experiments.mocap.sheets import Cell, Sheet
+from experiments.mocap.report.analysis import MATCHED, Bounds, Matches, matched_row, pooled_distance, subset_figures
+from experiments.mocap.report.finished import Receipt, Row
+from experiments.mocap.report.sheets import Cell, Sheet
 from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import REAL

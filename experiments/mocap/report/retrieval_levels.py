@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from experiments.mocap.finished import Unit
-from experiments.mocap.sheets import Cell, Sheet
+from experiments.mocap.report.finished import Unit
+from experiments.mocap.report.sheets import Cell, Sheet
 from lightning_realign.evaluation.table import Interval, interval
 from lightning_realign.files.reading import read_json
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.mocap.analysis import Bounds
+from experiments.mocap.report.analysis import Bounds
 from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.table import Interval
 from lightning_realign.files.atomic import write_text_atomic

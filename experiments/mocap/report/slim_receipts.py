@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.mocap.finished import Receipt, Row, Unit, latest, receipt_of
+from experiments.mocap.report.finished import Receipt, Row, Unit, latest, receipt_of
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.hashing import file_sha256
 

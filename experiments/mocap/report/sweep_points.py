@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.mocap.finished import MARK, Receipt, read_receipt
-from experiments.mocap.sheets import Cell, Sheet
+from experiments.mocap.plan.units import MARK
+from experiments.mocap.report.finished import Receipt, read_receipt
+from experiments.mocap.report.sheets import Cell, Sheet
 
 GENERATORS = ("mld", "mdm")
 FIGURES = ("guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", "reward", "foot_skating")

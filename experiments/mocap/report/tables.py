@@ -1,4 +1,4 @@
-"""`python -m experiments.mocap.tables --out OUT --into DIR`: from the finished units to tables and pictures."""
+"""`python -m experiments.mocap.report.tables --out OUT --into DIR`: from the finished units to tables and pictures."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
-from experiments.mocap import figures
-from experiments.mocap.ablation_sheets import WEAKER, Ablation, ablation_sheets, bases_sheet
-from experiments.mocap.analysis import Matches, Training, match, read_training
-from experiments.mocap.finished import Receipt, Row, Unit, finished_units, latest, receipt_of, record_of
-from experiments.mocap.main_sheets import (
+from experiments.mocap.measure.splits import unseen_ids
+from experiments.mocap.report import figures
+from experiments.mocap.report.ablation_sheets import WEAKER, Ablation, ablation_sheets, bases_sheet
+from experiments.mocap.report.analysis import Matches, Training, match, read_training
+from experiments.mocap.report.finished import Receipt, Row, Unit, finished_units, latest, receipt_of, record_of
+from experiments.mocap.report.main_sheets import (
     VERDICTS,
     Study,
     criteria_sheet,
@@ -26,11 +27,10 @@ from experiments.mocap.main_sheets import (
     study_rows,
     subset_sheet,
 )
-from experiments.mocap.retrieval_levels import read_levels, retrieval_sheets
-from experiments.mocap.sheets import Sheet, write_sheets
-from experiments.mocap.slim_receipts import write_receipts
-from experiments.mocap.splits import unseen_ids
-from experiments.mocap.sweep_points import GENERATORS, Point, lines, points_of, read_points, slices, sweep_sheet
+from experiments.mocap.report.retrieval_levels import read_levels, retrieval_sheets
+from experiments.mocap.report.sheets import Sheet, write_sheets
+from experiments.mocap.report.slim_receipts import write_receipts
+from experiments.mocap.report.sweep_points import GENERATORS, Point, lines, points_of, read_points, slices, sweep_sheet
 from lightning_realign.errors import DataError, RealignError
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import REAL
@@ -233,8 +233,8 @@ def compute_sheet(units: Mapping[str, Unit]) -> Sheet:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.mocap.tables", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/headline"), help="the study's folder")
+    parser = argparse.ArgumentParser(prog="python -m experiments.mocap.report.tables", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/mocap"), help="the study's folder")
     parser.add_argument("--into", type=Path, help="folder of tables and pictures; by default `tables` in --out")
     parser.add_argument("--receipts", type=Path, help="folder to write slim receipts into; by default none")
     given = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Tables and picture of the figures along the sampling trajectory, see `experiments.mocap.trajectory`."""
+"""Tables and picture of the figures along the sampling trajectory, see `experiments.mocap.measure.trajectory`."""
 
 from __future__ import annotations
 

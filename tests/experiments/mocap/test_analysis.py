@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from experiments.mocap.ablation_sheets import Ablation, against_main
-from experiments.mocap.analysis import (
+from experiments.mocap.report.ablation_sheets import Ablation, against_main
+from experiments.mocap.report.analysis import (
     Training,
     bounded,
     first_replications,
@@ -21,7 +21,7 @@ from experiments.mocap.analysis import (
     read_training,
     subset_figures,
 )
-from experiments.mocap.finished import Receipt
+from experiments.mocap.report.finished import Receipt
 from lightning_realign.data.labels import read_labels
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError

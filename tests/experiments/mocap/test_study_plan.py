@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from experiments.mocap.__main__ import main
-from experiments.mocap.chosen import read_chosen
-from experiments.mocap.measurements import plan, variants
-from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
-from experiments.mocap.units import in_order
+from experiments.mocap.plan.chosen import read_chosen
+from experiments.mocap.plan.measurements import plan, variants
+from experiments.mocap.plan.study import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.plan.study import SWEEPS as STUDY_SWEEPS
+from experiments.mocap.workflow.engine import in_order
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.errors import ConfigError
 from lightning_realign.sweep import read_sweep
@@ -27,11 +28,11 @@ def test_every_file_that_a_command_reads_is_made_by_a_unit_that_it_needs(planned
     for unit in in_order(list(planned.values())):
         text = " ".join(unit.command)
         for word in unit.command[1:]:
-            if word.startswith((f"{CONFIGS}/", "sweeps/")):
+            if word.startswith((f"{CONFIGS}/", f"{STUDY_SWEEPS}/")):
                 text += (ROOT / word).read_text()
         read = set(re.findall(rf"{DEFAULT_OUT}/units/([\w.]+)/", text))
         read |= set(re.findall(rf"{DEFAULT_OUT}/(data|pairs_data)\b", text)) - {unit.name}
-        if "headline.nearest" not in text:
+        if "measure.nearest" not in text:
             assert read == set(unit.needs) or unit.name.startswith("val_"), unit.name
         assert read <= set(unit.needs), unit.name
 
@@ -54,7 +55,7 @@ def test_another_folder_has_configurations_of_its_own(tmp_path, planned, monkeyp
     for unit in plan(Path("raw"), out):
         assert str(DEFAULT_OUT) not in unit.line(out)
         for word in unit.command:
-            if word.startswith(str(out / "configs")):
+            if word.startswith((str(out / "configs"), str(out / "sweeps"))):
                 assert str(DEFAULT_OUT) not in Path(word).read_text() and str(out) in Path(word).read_text() + word
     assert len(plan(Path("raw"), out)) == len(planned)
 
@@ -81,7 +82,7 @@ def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     found = {unit.name: unit.command for unit in plan(Path("raw"), DEFAULT_OUT, path)}
     expected = {"mu": 7.5, "eta": 2.5, "cfg_scale": 3.0, "replications": 20}
     assert {f"--model.init_args.{name}={value}" for name, value in expected.items()} <= set(found["test_mld"])
-    assert "--model.init_args.generator=runs/headline/units/mld/epoch149.ckpt" in found["test_mld"]
+    assert "--model.init_args.generator=runs/mocap/units/mld/epoch149.ckpt" in found["test_mld"]
     assert {"--model.init_args.mu=0.0", "--model.init_args.eta=20.0"} <= set(found["test_mld_motion"])
     assert {"--model.init_args.mu=20.0", "--model.init_args.eta=0.0"} <= set(found["test_mld_plain"])
     assert "--model.init_args.mu=12.5" in found["test_mld_latent"]
@@ -120,7 +121,7 @@ def test_every_row_is_a_setting_that_the_product_knows(cli_bench, tmp_path, monk
 @pytest.mark.parametrize("name", ["test_mld", "test_mld_nearest", "val_mld", "test_pairs", "mld"])
 def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     """Of several configurations laid over each other, as the parser understands them."""
-    pytest.importorskip("experiments.mocap.probes")
+    pytest.importorskip("experiments.mocap.measure.probes")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["train.py"])
     with pytest.raises(SystemExit) as ended:
@@ -137,12 +138,12 @@ def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     judges = {judge: entry["path"] for judge, entry in settings["judges"].items()}
     names = {"test_pairs": {"guo": "pairs_guo"}, "val_mld": {"guo": "select_guo", "tmr": "select_tmr"}}
     expected = names.get(name, {"guo": "judge_guo", "tmr": "judge_tmr"})
-    assert judges == {judge: f"runs/headline/units/{unit}/last.ckpt" for judge, unit in expected.items()}
+    assert judges == {judge: f"runs/mocap/units/{unit}/last.ckpt" for judge, unit in expected.items()}
     assert settings["replications"] == (20 if name == "test_mld" else 5)
     assert len(settings["probes"] or ()) == (0 if name == "val_mld" else 2)
 
 
-SWEEPS = sorted((ROOT / "sweeps").glob("mocap_*.yaml"))
+SWEEPS = sorted((ROOT / STUDY_SWEEPS).glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.mocap.chosen import read_chosen
-from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
-from experiments.mocap.synthetic import EQUAL_COMPUTE, JUDGES, MOTION_REWARD, synthetic_units, variants
-from experiments.mocap.units import FOLDER, in_order
+from experiments.mocap.plan.chosen import read_chosen
+from experiments.mocap.plan.study import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.plan.synthetic import EQUAL_COMPUTE, JUDGES, MOTION_REWARD, synthetic_units, variants
+from experiments.mocap.plan.units import FOLDER
+from experiments.mocap.workflow.engine import in_order
 from lightning_realign.inference import GuidedGeneration
 from tests.helpers.cli_bench import ROOT, realign
 
@@ -119,7 +120,7 @@ def test_another_folder_is_everywhere(tmp_path):
 
 
 def test_the_oracle_stands_in_a_run(cli_bench, checkout):
-    (checkout / "benchmarks").symlink_to(ROOT / "benchmarks")
+    (checkout / "experiments").symlink_to(ROOT / "experiments")
     judge = f"{{kind: tmr, path: {cli_bench.reward['humanml3d']}}}"
     run = realign(
         *PLANNED["test_synthetic_best"].arguments(checkout / "run")[2:],

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.mocap.analysis import first_replications, pooled_distance
-from experiments.mocap.finished import Receipt, Unit, finished_units, latest
-from experiments.mocap.retrieval_levels import Place, read_levels, retrieval_sheets
-from experiments.mocap.sheets import Sheet
-from experiments.mocap.slim_receipts import slim_receipt
-from experiments.mocap.sweep_points import is_chosen, lines, points_of, slices
-from experiments.mocap.tables import main, write_tables
+from experiments.mocap.report.analysis import first_replications, pooled_distance
+from experiments.mocap.report.finished import Receipt, Unit, finished_units, latest
+from experiments.mocap.report.retrieval_levels import Place, read_levels, retrieval_sheets
+from experiments.mocap.report.sheets import Sheet
+from experiments.mocap.report.slim_receipts import slim_receipt
+from experiments.mocap.report.sweep_points import is_chosen, lines, points_of, slices
+from experiments.mocap.report.tables import main, write_tables
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.scoring import floor_distances, score

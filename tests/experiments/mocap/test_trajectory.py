@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from experiments.mocap import trajectory
-from experiments.mocap.trajectory_report import Place, Trajectories, write_report
+from experiments.mocap.measure import trajectory
+from experiments.mocap.report.trajectory_report import Place, Trajectories, write_report
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record
