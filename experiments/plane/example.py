@@ -1,4 +1,4 @@
-"""`python -m lightning_realign toy`: every option of the guidance in the plane, in a table and two figures."""
+"""Every option of the guidance in the plane, in a table and two figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from experiments.plane import experiment
 from experiments.plane.experiment import Floor, Measured, Option, Yardstick
-from experiments.plane.figures import draw_flow, draw_overview
 from experiments.plane.mixture import Captioned, ring
+from experiments.plane.pictures import plot_flow, plot_overview
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.report.table import Style, format_table
@@ -74,11 +74,11 @@ def _flow(path: Path, problem: Captioned, points: int, steps: int, seed: int) ->
         states = experiment.record_run(problem, name == "guided", points, steps, seed)
         nearest = [min(states, key=lambda state, level=level: abs(state[0] - level)) for level in _SNAPSHOTS]  # type: ignore[misc]
         runs[name] = [*nearest, states[-1]]
-    draw_flow(path, problem, _STRENGTHS, paths, runs)
+    plot_flow(path, problem, _STRENGTHS, paths, runs)
 
 
 def run_toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> ToyResult:
-    """Measure and draw everything.
+    """Measure and plot everything.
 
     Args:
         out: folder of toy.png, flow.png, table.md and table.csv.
@@ -104,6 +104,6 @@ def run_toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -
     write_text_atomic(files[0], format_results(found, control, yardstick.floor, "markdown"))
     write_text_atomic(files[1], format_results(found, control, yardstick.floor, "csv"))
     known = {measured.option: measured for measured in found}
-    draw_overview(files[2], problem, known, yardstick.reference, yardstick.floor, strengths, convergence)
+    plot_overview(files[2], problem, known, yardstick.reference, yardstick.floor, strengths, convergence)
     _flow(files[3], problem, points, steps, seed)
     return ToyResult(yardstick.floor, tuple(found), format_results(found, control, yardstick.floor), files)

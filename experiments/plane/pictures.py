@@ -105,7 +105,7 @@ def _curves(axes: Axes, x: Sequence[float], curves: Mapping[Option, Sequence[flo
     axes.legend(fontsize=8.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def draw_overview(
+def plot_overview(
     path: Path,
     problem: Captioned,
     found: Mapping[Option, Measured],
@@ -154,7 +154,7 @@ def _left_column(
     _cloud(panels[2], problem, guess.points, "score at x0 (all three rewards)", note, COLOURS[5])
 
 
-def draw_flow(
+def plot_flow(
     path: Path,
     problem: Captioned,
     strengths: Sequence[float],
@@ -172,7 +172,7 @@ def draw_flow(
     """
     figure = new_figure(16.5, 6.0)
     left, right = np.asarray(figure.subfigures(1, 2, width_ratios=[1, 2.35], wspace=0.02))
-    _draw_paths(left, problem, strengths, paths)
+    _plot_paths(left, problem, strengths, paths)
     panels = right.subplots(2, len(runs["guided"]))
     right.suptitle("reverse diffusion, and in grey the exact law at each signal level", fontsize=12)
     for row, (name, law, colour) in enumerate(
@@ -189,7 +189,7 @@ def draw_flow(
     save_png(figure, path)
 
 
-def _draw_paths(figure: Any, problem: Captioned, strengths: Sequence[float], paths: Tensor) -> None:
+def _plot_paths(figure: Any, problem: Captioned, strengths: Sequence[float], paths: Tensor) -> None:
     """One line per noise, coloured by mu."""
     from matplotlib.collections import LineCollection
 

@@ -21,34 +21,6 @@ def sweep(file: Path, out: Path | None = None) -> None:
         raise SystemExit(result.exit_code)
 
 
-def toy(out: Path, points: int = 6000, steps: int = 200, seed: int = 1234) -> None:
-    """Measure every way of guiding in the plane, where the exact answer is known.
-
-    Args:
-        out: Folder of toy.png, flow.png, table.md and table.csv.
-        points: Points drawn for each way of guiding.
-        steps: Sampling steps of the table.
-        seed: The same seed gives the same figures.
-    """
-    from experiments.plane.run import run_toy
-
-    print(run_toy(out, points, steps, seed).table, end="")
-
-
-def toy_law(out: Path, points: int = 10_000, seeds: int = 50, schedule: Literal["cosine", "linear"] = "cosine") -> None:
-    """Measure over many seeds how near to the exactly guided law each way of guiding in the plane comes.
-
-    Args:
-        out: The receipt (.json) to write, and beside it the table (.md); an unfinished one is continued.
-        points: Points of every cloud; clouds of particles have a fifth of them.
-        seeds: Clouds for each way of guiding.
-        schedule: The noise schedule; both end in noise.
-    """
-    from experiments.plane.law import default_plan, run_law
-
-    print(run_law(out, default_plan(points, seeds, schedule), report=print), end="")
-
-
 def report(receipts: list[Path], out: Path) -> None:
     """Print the paper's tables of generation and retrieval for several runs, beside published figures that compare.
 
@@ -99,8 +71,6 @@ def difference(
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "sweep": (sweep, "file"),
-    "toy": (toy, None),
-    "toy-law": (toy_law, None),
     "report": (report, "receipts"),
     "rescore": (rescore, "record"),
     "difference": (difference, "record"),

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.plane import experiment, figures, run
+from experiments.plane import example, experiment, pictures, run
+from experiments.plane.__main__ import main
 from experiments.plane.distances import Grid, sliced_wasserstein
+from experiments.plane.example import run_toy
 from experiments.plane.experiment import Option, all_options, target_yardstick, tuned
 from experiments.plane.generator import PlaneGenerator, PlaneReward, PrintedSteps, sample_clouds
 from experiments.plane.mixture import Captioned, Mixture, ring
-from experiments.plane.run import run_toy
 from lightning_realign.errors import ConfigError
 from lightning_realign.rewards.reward import reward_gradient
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -165,21 +166,24 @@ def test_options_are_distinct_and_tuning_leaves_the_exact_ones():
     assert tuned(Option("clean"), distances) == replace(Option("clean"), mu=experiment.STRENGTHS[2])
 
 
-def test_run_writes_all_files_and_repeats_its_figures(tmp_path, monkeypatch):
+def test_run_writes_all_files_and_repeats_its_values(tmp_path, monkeypatch, capsys):
     for name, value in (("STEP_COUNTS", (2, 5)), ("STRENGTHS", (0.1, 1.0))):
         monkeypatch.setattr(experiment, name, value)
-        monkeypatch.setattr(figures, name, value)
+        monkeypatch.setattr(pictures, name, value)
     monkeypatch.setattr(experiment, "TUNING_STEPS", 2)
     first = run_toy(tmp_path / "a", points=200, steps=4, seed=3)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["flow.png", "table.csv", "table.md", "toy.png"]
     for name in ("toy.png", "flow.png"):
         assert np.asarray(Image.open(tmp_path / "a" / name)).std() > 10
     assert len(first.found) == len(all_options())
-    for name in ("draw_overview", "draw_flow"):
-        monkeypatch.setattr(run, name, lambda *_: None)
+    for name in ("plot_overview", "plot_flow"):
+        monkeypatch.setattr(example, name, lambda *_: None)
     again, other = (run_toy(tmp_path / folder, points=200, steps=4, seed=seed) for folder, seed in (("b", 3), ("c", 4)))
     assert again.table == first.table != other.table
     assert (tmp_path / "a" / "table.csv").read_bytes() == (tmp_path / "b" / "table.csv").read_bytes()
+    assert run(tmp_path / "d", points=200, steps=4, seed=3) == first.table
+    assert main(["toy", "--out", str(tmp_path / "e"), "--points", "200", "--steps", "4", "--seed", "3"]) == 0
+    assert capsys.readouterr().out == first.table
 
 
 def test_too_few_points_are_refused(tmp_path):

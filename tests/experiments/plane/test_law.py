@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from experiments.plane import law
+from experiments.plane.__main__ import main
 from experiments.plane.distances import sliced_wasserstein
 from experiments.plane.experiment import Option
 from experiments.plane.law import default_plan, draw_clouds, ideal_pair, run_law
 from experiments.plane.mixture import ring
 from experiments.plane.receipt import SCHEDULES, Cell, Plan, ratio
-from lightning_realign.__main__ import main
 from lightning_realign.errors import ConfigError
 
 TINY = Plan((Cell(Option("exact"), 4, 60, 3), Cell(Option(), 4, 60, 2), Cell(Option("clean"), 4, 40, 2, 3)), batch=2)
@@ -125,7 +125,7 @@ def test_a_receipt_of_other_settings_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_the_default_plan_names_every_figure_once():
+def test_the_default_plan_names_every_cell_once():
     plan = default_plan(10_000, 50, "cosine")
     assert len({cell.name for cell in plan.cells}) == len(plan.cells)
     asked = {(cell.option.reward, cell.option.scale, cell.steps) for cell in plan.cells if cell.particles == 1}
@@ -135,8 +135,6 @@ def test_the_default_plan_names_every_figure_once():
 
 
 def test_too_few_points_end_the_tool_with_one_line(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main(["toy-law", "--out", str(tmp_path / "toy.json"), "--points", "100"])
-    assert stopped.value.code == 2
+    assert main(["law", "--out", str(tmp_path / "toy.json"), "--points", "100"]) == 2
     assert "points=100, seeds=50: need at least 200 points" in capsys.readouterr().err
     assert not (tmp_path / "toy.json").exists()
