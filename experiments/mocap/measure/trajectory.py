@@ -23,7 +23,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from experiments.mocap.report.trajectory_report import FIGURES, REAL_AT_LEVEL, Place, Trajectories, write_report
+from experiments.mocap.report.trajectory_report import METRICS, REAL_AT_LEVEL, Place, Trajectories, write_report
 from lightning_realign.data import OwnDataModule
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, RealignError
@@ -206,7 +206,7 @@ def _record(notes: Notes, batches: Sequence[MotionTextBatch], data: MotionTextDa
         for name in text
     }
     figures = {
-        row: {name: values.double() for name, values in found.items() if name in (*FIGURES, REAL_AT_LEVEL)}
+        row: {name: values.double() for name, values in found.items() if name in (*METRICS, REAL_AT_LEVEL)}
         for row, found in rows.items()
     }
     ordered = tuple(ids[place] for place in order.tolist())

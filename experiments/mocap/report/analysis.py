@@ -1,6 +1,7 @@
-"""Figures of the study that a test run's own table lacks, from its record alone.
+"""Metrics of the study that a test run's own table lacks, from its record alone.
 
-Symbols: N samples, M motions of the training split, W channels of an embedding, K draws of a row (1 for given motions).
+Symbols: N samples, M motions of the training split, W channels of an embedding, K replications of a system (1 for given
+motions).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from experiments.mocap.measure.content import content_of
+from experiments.mocap.report.records import measured, with_parts
 from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, per_sample
@@ -85,27 +87,22 @@ def first_replications(record: Record, count: int) -> Record:
         name: replace(
             judge,
             text=judge.text[:count],
-            motion={row: values[:count] for row, values in judge.motion.items()},
+            motion={system: values[:count] for system, values in judge.motion.items()},
         )
         for name, judge in record.judges.items()
     }
-    figures = {row: {name: values[:count] for name, values in found.items()} for row, found in record.figures.items()}
-    return replace(
-        record,
-        captions=record.captions[:count],
-        lengths=record.lengths[:count],
-        replications=count,
-        figures=figures,
-        judges=judges,
-    )
+    metrics = {
+        system: {name: values[:count] for name, values in found.items()} for system, found in measured(record).items()
+    }
+    return with_parts(record, count, count, metrics, judges)
 
 
-def pooled_distance(judge: Embeddings, row: str) -> float:
-    """FID of all draws of a row together against the real row's motions.
+def pooled_distance(judge: Embeddings, system: str) -> float:
+    """FID of the motions of all replications of a system together against the real motions.
 
     More motions than one replication has make the covariance's estimate better, so that less of the distance is noise.
     """
-    return embedding_distance(judge.motion[row].flatten(0, 1), judge.motion[REAL].flatten(0, 1)).item()
+    return embedding_distance(judge.motion[system].flatten(0, 1), judge.motion[REAL].flatten(0, 1)).item()
 
 
 def match(record: Record, training: Training, draws: int = MATCHED_DRAWS, seed: int = 0) -> Matches:
@@ -117,7 +114,7 @@ def match(record: Record, training: Training, draws: int = MATCHED_DRAWS, seed: 
     Args:
         record: of the samples.
         training: where the motions come from.
-        draws: K, independent ones.
+        draws: K, how often each is drawn, independently.
         seed: of the choice.
 
     Raises:
@@ -156,7 +153,7 @@ def _pools(training: Training) -> dict[tuple[str, str], list[int]]:
 
 
 def with_matches(record: Record, matches: Matches) -> Record:
-    """A record of two rows, real and `matched`: what a sampler of the true conditional law would come close to.
+    """A record of two systems, real and `matched`: what a sampler of the true conditional law would come close to.
 
     Raises:
         DataError: a judge has not embedded the training split.
@@ -167,20 +164,13 @@ def with_matches(record: Record, matches: Matches) -> Record:
             raise DataError(f"judge {name!r} has not embedded the training split that the matches are of")
         motion = {REAL: judge.motion[REAL][:1], MATCHED: judge.train[matches.indices]}
         judges[name] = Embeddings(judge.text[:1], motion, {}, judge.train)
-    return replace(
-        record,
-        captions=record.captions[:1],
-        lengths=record.lengths[:1],
-        replications=len(matches.indices),
-        figures={REAL: {}, MATCHED: {}},
-        judges=judges,
-    )
+    return with_parts(record, 1, len(matches.indices), {REAL: {}, MATCHED: {}}, judges)
 
 
-def matched_row(record: Record, matches: Matches) -> dict[str, Interval]:
-    """Every judge's figures of the matched training motions; their FID is the matched floor.
+def matched_metrics(record: Record, matches: Matches) -> dict[str, Interval]:
+    """Every judge's metrics of the matched training motions; their FID is the matched floor.
 
-    `judge/FID_pooled` is that of all draws together.
+    `judge/FID_pooled` is the FID of the motions of all replications together.
 
     Raises:
         DataError: as `with_matches`.
@@ -202,11 +192,11 @@ def bounded(values: Tensor, resamples: int = RESAMPLES, seed: int = 0) -> Bounds
     return Bounds(known.mean().item(), low, high, len(known))
 
 
-def subset_figures(side: Side, ids: Sequence[str], against: Side | None = None) -> dict[str, Bounds]:
-    """Per-sample figures averaged over some of the samples; R-Precision keeps the pools of the whole split.
+def subset_metrics(side: Side, ids: Sequence[str], against: Side | None = None) -> dict[str, Bounds]:
+    """Per-sample metrics averaged over some of the samples; R-Precision keeps the pools of the whole split.
 
     Args:
-        side: the row.
+        side: the system.
         ids: the samples; those that the record lacks are left out.
         against: of the same samples; its values are subtracted, sample by sample.
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.mocap.plan.units import MARK
+from experiments.mocap.report.records import systems_in
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.record import Record, read_record
 from lightning_realign.evaluation.table import Interval
 from lightning_realign.files.reading import read_json
 
 Split = Literal["val", "test"]
-Row = Mapping[str, Interval]
+Metrics = Mapping[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Unit:
 
 @dataclass(frozen=True)
 class Receipt:
-    """Figures by row with their intervals, and the settings of the run."""
+    """Metrics with their intervals by system, and the settings of the run."""
 
-    rows: Mapping[str, Row]
+    systems: Mapping[str, Metrics]
     settings: Mapping[str, Any]
 
 
@@ -59,8 +60,8 @@ def _unit(mark: Path) -> Unit:
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{mark}: has no numbers 'seconds' and 'cpu_seconds'; run the unit again") from None
     hardware = details.get("hardware", "")
-    told = ", ".join(f"{value}" for value in hardware.values()) if isinstance(hardware, dict) else str(hardware)
-    return Unit(mark.parent.name, mark.parent, seconds, cpu, told, details)
+    machine = ", ".join(f"{value}" for value in hardware.values()) if isinstance(hardware, dict) else str(hardware)
+    return Unit(mark.parent.name, mark.parent, seconds, cpu, machine, details)
 
 
 def latest(folder: Path, name: str) -> Path | None:
@@ -75,21 +76,21 @@ def _version(path: Path) -> int:
 
 
 def read_receipt(path: Path) -> Receipt:
-    """A `table-*.json` with its values per replication.
+    """Read a `table-*.json`, or a slim receipt, with its values per replication.
 
     Raises:
         DataError: it is missing or no receipt.
     """
     content = read_json(path, "receipt")
     try:
-        rows = {
-            row: {
-                figure: Interval(float(value["mean"]), value["ci95"], tuple(map(float, value["values"])))
-                for figure, value in figures.items()
+        systems = {
+            system: {
+                metric: Interval(float(value["mean"]), value["ci95"], tuple(map(float, value["values"])))
+                for metric, value in metrics.items()
             }
-            for row, figures in content["rows"].items()
+            for system, metrics in systems_in(content).items()
         }
-        return Receipt(rows, dict(content["settings"]))
+        return Receipt(systems, dict(content["settings"]))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DataError(f"{path}: no receipt of a test run; run the unit again") from None
 

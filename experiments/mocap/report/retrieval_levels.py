@@ -32,7 +32,7 @@ _KEY = re.compile(r"test/t(\d+)/(?:(\w+)/)?(t2m|m2t)_R@(\d+)")
 
 @dataclass(frozen=True)
 class Place:
-    """What a figure is of.
+    """What a value is of.
 
     system: of `SYSTEMS` or `OTHERS`. protocol: empty for the whole gallery. level: t, 0 for clean motions. k: of R@k.
     """
@@ -70,7 +70,7 @@ def _test_metrics(folder: Path) -> dict[str, float]:
 
 
 def protocols_of(levels: Mapping[Place, Interval]) -> list[str]:
-    """The protocols that there are figures of."""
+    """The protocols that there are values of."""
     return sorted({place.protocol for place in levels})
 
 
@@ -138,9 +138,9 @@ def _others_sheet(levels: Mapping[Place, Interval], protocol: str) -> list[Sheet
 
 
 def _line(levels: Mapping[Place, Interval], protocol: str, direction: Direction, level: int) -> tuple[Cell, ...]:
-    figures: Sequence[Interval | None] = [
+    values: Sequence[Interval | None] = [
         levels.get(Place(system, protocol, direction, level, k)) for system in SYSTEMS for k in KS
     ]
-    step, tmr = figures[0], figures[len(KS)]
+    step, tmr = values[0], values[len(KS)]
     ratio = step.mean / tmr.mean if step is not None and tmr is not None and tmr.mean > 0 else None
-    return DIRECTIONS[direction], str(level), *figures, ratio
+    return DIRECTIONS[direction], str(level), *values, ratio

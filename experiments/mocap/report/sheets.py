@@ -61,7 +61,7 @@ def write_sheets(sheets: Sequence[Sheet], folder: Path, heading: str, notes: Seq
 
 
 def decimals(value: float) -> int:
-    """Digits after the point that a figure of this size is told with: about four that count."""
+    """Digits after the point that a value of this size is shown with: about four that count."""
     size = abs(value)
     limits = ((100.0, 1), (10.0, 2), (0.1, 3), (0.01, 4))
     return next((digits for limit, digits in limits if size >= limit), 5 if size else 3)

@@ -1,14 +1,14 @@
-"""Slim receipts of the study's units, small enough to be kept with the code: all figures, and no embedding."""
+"""Slim receipts of the study's units, small enough to be kept with the code: all metrics, and no embedding."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.mocap.report.finished import Receipt, Row, Unit, latest, receipt_of
+from experiments.compact import compact_json
+from experiments.mocap.report.finished import Metrics, Receipt, Unit, latest, receipt_of
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.hashing import file_sha256
 
@@ -18,13 +18,13 @@ _ABSOLUTE = re.compile(r"(?<![\w./:~])/(?:[^\s/'\",:;=]+/)*([^\s/'\",:;=]+)/?")
 _FILES = ("table-test.json", "table-val.json", "samples-test.safetensors", "samples-val.safetensors", "metrics.json")
 
 
-def slim_receipt(unit: Unit, out: Path, extra: Mapping[str, Row] | None = None) -> dict[str, Any]:
-    """What a unit was, what it cost, what it measured, and the hashes of the files that tell more.
+def slim_receipt(unit: Unit, out: Path, extra: Mapping[str, Metrics] | None = None) -> dict[str, Any]:
+    """What a unit was, what it cost, what it measured, and the hashes of the files that hold more.
 
     Args:
         unit: a finished one.
-        out: the study's folder; paths in it are told relative to it.
-        extra: figures computed afterwards, by row.
+        out: the study's folder; paths in it are written relative to it.
+        extra: metrics computed afterwards, by system.
     """
     found: dict[str, Any] = {"unit": dict(unit.details)}
     files = [path for name in _FILES if (path := latest(unit.folder, name)) is not None]
@@ -35,20 +35,23 @@ def slim_receipt(unit: Unit, out: Path, extra: Mapping[str, Row] | None = None) 
     return {name: _relative(value, out) for name, value in found.items()}
 
 
-def _measured(receipt: Receipt, extra: Mapping[str, Row]) -> dict[str, Any]:
-    rows = {row: {**receipt.rows.get(row, {}), **extra.get(row, {})} for row in dict.fromkeys((*receipt.rows, *extra))}
+def _measured(receipt: Receipt, extra: Mapping[str, Metrics]) -> dict[str, Any]:
+    systems = {
+        system: {**receipt.systems.get(system, {}), **extra.get(system, {})}
+        for system in dict.fromkeys((*receipt.systems, *extra))
+    }
     return {
         "settings": receipt.settings,
-        "rows": {
-            row: {
+        "systems": {
+            system: {
                 name: {
                     "mean": _short(value.mean),
                     "ci95": _short(value.half_width),
                     "values": [_short(entry) for entry in value.values],
                 }
-                for name, value in figures.items()
+                for name, value in metrics.items()
             }
-            for row, figures in rows.items()
+            for system, metrics in systems.items()
         },
     }
 
@@ -70,15 +73,17 @@ def _relative(value: Any, out: Path) -> Any:
     return value
 
 
-def write_receipts(units: Mapping[str, Unit], out: Path, into: Path, extra: Mapping[str, Mapping[str, Row]]) -> None:
+def write_receipts(
+    units: Mapping[str, Unit], out: Path, into: Path, extra: Mapping[str, Mapping[str, Metrics]]
+) -> None:
     """Write `<unit>.json` of every unit.
 
     Args:
         units: finished ones, by name.
         out: the study's folder.
         into: the receipts' folder.
-        extra: unit -> row -> figures computed afterwards.
+        extra: unit -> system -> metrics computed afterwards.
     """
     for name, unit in units.items():
         content = slim_receipt(unit, out, extra.get(name))
-        write_text_atomic(into / f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+        write_text_atomic(into / f"{name}.json", compact_json(content) + "\n")

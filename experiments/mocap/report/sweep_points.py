@@ -14,14 +14,14 @@ from experiments.mocap.report.finished import Receipt, read_receipt
 from experiments.mocap.report.sheets import Cell, Sheet
 
 GENERATORS = ("mld", "mdm")
-FIGURES = ("guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", "reward", "foot_skating")
+METRICS = ("guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", "reward", "foot_skating")
 _POINT_MARK = "point.json"
 _DEFAULT_OMEGA = 0.5
 _OMEGA = re.compile(r"reward_omega_([\d.]+)")
 # Settings that say nothing of how motions are made; mu, eta and omega are the axes.
 # fmt: off
 _SKIPPED = frozenset((
-    "split", "split_size", "rows", "guided", "pool", "diversity_pairs", "seed", "replications", "protocol",
+    "split", "split_size", "rows", "systems", "guided", "pool", "diversity_pairs", "seed", "replications", "protocol",
     "multimodality_captions", "multimodality_repeats", "predict_replications", "text_cache", "index_cache",
     "samples", "left_out", "judges", "judge_fingerprints", "shared_with_reward", "provenance", "probes", "mu",
     "eta", "generator", "reward", "rescored_with",
@@ -31,14 +31,14 @@ _SKIPPED = frozenset((
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep. setting: all that is no axis. figures: means of the row that was made."""
+    """One run of a sweep. setting: all that is no axis. metrics: means of the system that was generated."""
 
     generator: str
     setting: tuple[tuple[str, str], ...]
     mu: float
     eta: float
     omega: float
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     guided: bool = True
 
     def at(self, axis: str) -> float:
@@ -58,19 +58,19 @@ class Slice:
 
 
 def points_of(generator: str, receipt: Receipt) -> list[Point]:
-    """The points that a run stands for: its guided row, and its unguided one as mu = eta = 0."""
+    """The points that a run stands for: its guided system, and its unguided one as mu = eta = 0."""
     settings, reward = receipt.settings, _unit_name(receipt.settings.get("reward"))
     omega = _OMEGA.fullmatch(reward)
-    told = {name: _told(value) for name, value in settings.items() if name not in _SKIPPED}
+    setting = {name: _as_text(value) for name, value in settings.items() if name not in _SKIPPED}
     base = Path(str(settings.get("generator", "")))
-    told |= {"base": f"{base.parent.name}/{base.name}", "reward": "reward" if omega else reward}
+    setting |= {"base": f"{base.parent.name}/{base.name}", "reward": "reward" if omega else reward}
     found = []
-    for row in (row for row in ("unguided", "guided") if row in receipt.rows):
-        guided = row == "guided"
+    for system in (system for system in ("unguided", "guided") if system in receipt.systems):
+        guided = system == "guided"
         mu, eta = (float(settings.get(name, 0.0)) if guided else 0.0 for name in ("mu", "eta"))
-        figures = {name: value.mean for name, value in receipt.rows[row].items()}
+        metrics = {name: value.mean for name, value in receipt.systems[system].items()}
         value = float(omega[1]) if omega else _DEFAULT_OMEGA
-        found.append(Point(generator, tuple(sorted(told.items())), mu, eta, value, figures, guided))
+        found.append(Point(generator, tuple(sorted(setting.items())), mu, eta, value, metrics, guided))
     return found
 
 
@@ -78,7 +78,7 @@ def _unit_name(path: Any) -> str:
     return Path(path).parent.name if isinstance(path, str) else ""
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """A setting as text; a list of checkpoints by the names of their units."""
     if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
         return " + ".join(map(_unit_name, value))
@@ -178,10 +178,10 @@ def sweep_sheet(generator: str, points: Sequence[Point], chosen: Point | None) -
     settings = [point.setting for point in own]
     rows: list[tuple[Cell, ...]] = []
     for point in sorted(own, key=lambda point: (point.setting, point.omega, point.eta, point.mu)):
-        figures = [point.figures.get(name) for name in FIGURES]
+        metrics = [point.metrics.get(name) for name in METRICS]
         mark = "chosen" if is_chosen(point, chosen) else None
         title = _title(point.setting, settings)
-        rows.append((title, f"{point.mu:g}", f"{point.eta:g}", f"{point.omega:g}", *figures, mark))
-    headers = ("setting", "mu", "eta", "omega", *FIGURES, "chosen")
+        rows.append((title, f"{point.mu:g}", f"{point.eta:g}", f"{point.omega:g}", *metrics, mark))
+    headers = ("setting", "mu", "eta", "omega", *METRICS, "chosen")
     note = "On the validation split, by the selectors; mu = eta = 0 is unguided."
     return Sheet(f"{generator}_sweeps", f"{generator.upper()}: sweeps", headers, tuple(rows), (note,))

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from experiments.mocap.measure.splits import unseen_ids
-from experiments.mocap.report import figures
+from experiments.mocap.report import pictures
 from experiments.mocap.report.ablation_sheets import WEAKER, Ablation, ablation_sheets, bases_sheet
 from experiments.mocap.report.analysis import Matches, Training, match, read_training
-from experiments.mocap.report.finished import Receipt, Row, Unit, finished_units, latest, receipt_of, record_of
+from experiments.mocap.report.finished import Metrics, Receipt, Unit, finished_units, latest, receipt_of, record_of
 from experiments.mocap.report.main_sheets import (
     VERDICTS,
     Study,
@@ -24,9 +24,10 @@ from experiments.mocap.report.main_sheets import (
     judge_sheet,
     motion_sheet,
     paired,
-    study_rows,
+    study_systems,
     subset_sheet,
 )
+from experiments.mocap.report.records import measured
 from experiments.mocap.report.retrieval_levels import read_levels, retrieval_sheets
 from experiments.mocap.report.sheets import Sheet, write_sheets
 from experiments.mocap.report.slim_receipts import write_receipts
@@ -65,7 +66,7 @@ def write_tables(
         out: the study's folder.
         into: folder of `tables.md`, a CSV per table, and the pictures; None for `tables` in the study's folder.
         unseen: ids of the test motions whose captions do not occur in training.
-        planned: names of units whose absence is told.
+        planned: names of units whose absence is noted.
         receipts: folder of slim receipts; None leaves them out.
 
     Raises:
@@ -88,14 +89,14 @@ def _training(root: Path, max_length: int, min_length: int | None) -> Training:
 
 
 class _Writer:
-    """Collects the tables, and draws the pictures as it goes."""
+    """Collects the tables, and plots the pictures as it goes."""
 
     def __init__(self, out: Path, into: Path, unseen: Sequence[str], planned: Sequence[str]) -> None:
         self.out, self.into, self.unseen, self.planned = out, into, unseen, planned
         self.units = finished_units(out)
         self.sheets: list[Sheet] = []
         self.problems: list[str] = []
-        self.extra: dict[str, Mapping[str, Row]] = {}
+        self.extra: dict[str, Mapping[str, Metrics]] = {}
         self.chosen: dict[str, Point] = {}
 
     def write(self, receipts: Path | None) -> None:
@@ -106,13 +107,13 @@ class _Writer:
         self._sweeps()
         self._retrieval()
         self.sheets.append(compute_sheet(self.units))
-        write_sheets(self.sheets, self.into, "The headline study: all tables", self._notes())
+        write_sheets(self.sheets, self.into, "The study on motion capture: all tables", self._notes())
         if receipts is not None:
             write_receipts(self.units, self.out, receipts, self.extra)
 
     def _notes(self) -> list[str]:
         missing = [name for name in self.planned if name not in self.units]
-        notes = [f"Units not finished, and so left out: {', '.join(missing)}."] if missing else []
+        notes = [f"Not measured, and so left out: {', '.join(missing)}."] if missing else []
         return notes + [f"Left out: {problem}" for problem in self.problems]
 
     def _generator(self, name: str, title: str) -> None:
@@ -121,15 +122,15 @@ class _Writer:
         if study is None:
             return
         record, receipt = study.record, study.receipt
-        rows = study_rows(study)
-        self.extra[f"test_{name}"] = {row: found for row, found in rows.items() if row != _NEAREST}
-        self.sheets += [judge_sheet(study, rows, judge) for judge in record.judges]
-        self.sheets.append(motion_sheet(study, rows))
-        pairs = [pair for pair in (("unguided", "guided"), (REAL, "guided")) if set(pair) <= set(record.figures)]
+        systems = study_systems(study)
+        self.extra[f"test_{name}"] = {system: found for system, found in systems.items() if system != _NEAREST}
+        self.sheets += [judge_sheet(study, systems, judge) for judge in record.judges]
+        self.sheets.append(motion_sheet(study, systems))
+        pairs = [pair for pair in (("unguided", "guided"), (REAL, "guided")) if set(pair) <= set(measured(record))]
         for before, after in pairs:
             found = paired(record, before, after)
             if before != REAL:
-                criteria = criteria_sheet(study, rows, found)
+                criteria = criteria_sheet(study, systems, found)
                 self.sheets += [] if criteria is None else [criteria]
             self.sheets.append(difference_sheet(study, found, before, after))
         seen = subset_sheet(study, self.unseen) if self.unseen and name in GENERATORS else None
@@ -146,9 +147,9 @@ class _Writer:
             return None
         nearest = self.units.get(f"test_{name}_{_NEAREST}")
         found = None if nearest is None else receipt_of(nearest)
-        generated = [] if found is None else [row for row in found.rows if row not in (REAL, "reconstruction")]
-        row = found.rows[generated[0]] if found is not None and generated else None
-        return Study(name, title, record, receipt, self._matches(name, record), row)
+        generated = [] if found is None else [name for name in found.systems if name not in (REAL, "reconstruction")]
+        metrics = found.systems[generated[0]] if found is not None and generated else None
+        return Study(name, title, record, receipt, self._matches(name, record), metrics)
 
     def _matches(self, name: str, record: Record) -> Matches | None:
         data = record.settings.get("provenance", {}).get("data", {})
@@ -166,15 +167,15 @@ class _Writer:
 
     def _ablations(self, name: str, title: str, main: Record, receipt: Receipt) -> None:
         found = self._others(name)
-        bases = [base for base in found if {"unguided", "guided"} <= set(base.record.figures)]
-        rows = [row for row in found if not WEAKER.fullmatch(row.name)]
-        if rows:
-            sheets, changes, problems = ablation_sheets(name, title, main, rows)
+        bases = [base for base in found if {"unguided", "guided"} <= set(measured(base.record))]
+        ablations = [other for other in found if not WEAKER.fullmatch(other.name)]
+        if ablations:
+            sheets, changes, problems = ablation_sheets(name, title, main, ablations)
             self.sheets += sheets
             self.problems += problems
-            for row, made in changes.items():
-                path = self.into / f"{name}_ablations_{row}.png"
-                figures.draw_changes(path, f"{title}: change from {row}, 95% intervals", made, CHANGES)
+            for system, made in changes.items():
+                path = self.into / f"{name}_ablations_{system}.png"
+                pictures.plot_changes(path, f"{title}: change from {system}, 95% intervals", made, CHANGES)
         if bases:
             self.sheets.append(bases_sheet(name, title, Ablation("main", main, receipt), bases))
 
@@ -207,16 +208,16 @@ class _Writer:
             self.sheets.append(sweep_sheet(generator, own, chosen))
             for axes in (("mu", "eta"), ("mu", "omega")):
                 for number, plane in enumerate(slices(own, axes), start=1):
-                    figures.draw_heat_maps(self.into / f"{generator}_{'_'.join(axes)}_{number}.png", plane, chosen)
+                    pictures.plot_heat_maps(self.into / f"{generator}_{'_'.join(axes)}_{number}.png", plane, chosen)
             curves = lines(own)
             if curves:
-                figures.draw_hacking(self.into / f"{generator}_hacking.png", generator, curves, chosen)
+                pictures.plot_hacking(self.into / f"{generator}_hacking.png", generator, curves, chosen)
 
     def _retrieval(self) -> None:
         levels = read_levels(self.units)
         if levels:
             self.sheets += retrieval_sheets(levels)
-            figures.draw_retrieval(self.into / "retrieval.png", levels)
+            pictures.plot_retrieval(self.into / "retrieval.png", levels)
 
 
 def compute_sheet(units: Mapping[str, Unit]) -> Sheet:
@@ -227,7 +228,7 @@ def compute_sheet(units: Mapping[str, Unit]) -> Sheet:
     ]
     seconds, cpu = sum(row[1] for row in rows), sum(row[2] for row in rows)
     total = (f"all {len(rows)}: {seconds / 3600:.1f} h, {cpu / 3600:.1f} CPU h", seconds, cpu, None, None)
-    headers = ("unit", "seconds", "CPU seconds", "hardware", "finished")
+    headers = ("run", "seconds", "CPU seconds", "hardware", "finished")
     return Sheet("compute", "Compute", headers, (*rows, total))
 
 

@@ -1,4 +1,4 @@
-"""Tables and picture of the figures along the sampling trajectory, see `experiments.mocap.measure.trajectory`."""
+"""Tables and picture of the metrics along the sampling trajectory, see `experiments.mocap.measure.trajectory`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from experiments.mocap.report.records import measured
 from lightning_realign.evaluation.paired import Difference, Side, paired_difference, per_sample, resample_weights
 from lightning_realign.evaluation.record import Record
 from lightning_realign.files.atomic import write_text_atomic
@@ -21,7 +22,7 @@ from lightning_realign.report.table import format_table
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FIGURES = ("reward", "reward_at_level", "foot_skating")
+METRICS = ("reward", "reward_at_level", "foot_skating")
 # The step-aware reward of a real motion made noisy to a state's level, kept beside that of the state.
 REAL_AT_LEVEL = "real_at_level"
 JUDGED = ("R@1", "R@1_caption", "R@1_label", "MM-Dist")
@@ -33,12 +34,12 @@ _TITLES = {
     "reward_at_level": "step-aware reward of x$_t$ at its own level",
     "foot_skating": "foot skating of the predicted x$_0$",
 }
-_DRAWN = ("R@1", "R@1_caption", "MM-Dist")
+_PLOTTED = ("R@1", "R@1_caption", "MM-Dist")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a sampler was looked at. timestep: of the state before a step; None for the finished motion."""
+    """A step of a sampler. timestep: of the state before a step; None for the finished motion."""
 
     step: int
     timestep: int | None
@@ -49,7 +50,7 @@ class Place:
 class Trajectories:
     """What was measured along the way.
 
-    record: with the rows `real` and `<kind>_<step>`. places: of the steps, the end last. settings: of the run.
+    record: with the systems `real` and `<kind>_<step>`. places: of the steps, the end last. settings: of the run.
     """
 
     record: Record
@@ -57,19 +58,19 @@ class Trajectories:
     settings: Mapping[str, Any]
 
     @cached_property
-    def figures(self) -> tuple[str, ...]:
-        """Names of the figures, in the table's order."""
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the table's order."""
         known = self._values["unguided_0"]
         judged = [f"{judge}/{name}" for judge in self.record.judges for name in JUDGED]
-        return tuple(name for name in (*FIGURES, *judged) if name in known)
+        return tuple(name for name in (*METRICS, *judged) if name in known)
 
     @cached_property
     def _values(self) -> dict[str, dict[str, Tensor]]:
-        """Row -> figure -> a value per sample [N], averaged over the replications.
+        """System -> metric -> a value per sample [N], averaged over the replications.
 
-        Real motions have a row per step, `real_<step>`, in which only their reward at that step's level differs.
+        Real motions have a system per step, `real_<step>`, in which only their reward at that step's level differs.
         """
-        values = {row: per_sample(Side(self.record, row)) for row in self.record.figures}
+        values = {system: per_sample(Side(self.record, system)) for system in measured(self.record)}
         for place in self.places:
             at_level = values[f"unguided_{place.step}"][REAL_AT_LEVEL]
             values[f"real_{place.step}"] = {**values["real"], "reward_at_level": at_level}
@@ -82,7 +83,7 @@ class Trajectories:
 
     @cached_property
     def along(self) -> tuple[dict[str, dict[str, Difference]], ...]:
-        """For every place: what it is of -> figure -> estimate.
+        """For every place: what it is of -> metric -> estimate.
 
         `unguided`, `guided` and `real` are means, with the interval of the mean in `low` and `high`; the others are
         paired differences: `guided - unguided`; of either kind what it is above real motions, `<kind> - real`, and what
@@ -93,34 +94,34 @@ class Trajectories:
         found = []
         for place in self.places:
             here = {kind: f"{kind}_{place.step}" for kind in KINDS}
-            entry = {kind: self._of(row) for kind, row in here.items()}
+            entry = {kind: self._of(system) for kind, system in here.items()}
             entry["real"] = self._of(f"real_{place.step}")
             entry[PAIRED] = self._of(here["guided"], here["unguided"])
-            for kind, row in here.items():
-                entry[f"{kind} - real"] = self._of(row, f"real_{place.step}")
-                entry[f"{kind}: end - here"] = self._of(f"{kind}_{last}", row)
+            for kind, system in here.items():
+                entry[f"{kind} - real"] = self._of(system, f"real_{place.step}")
+                entry[f"{kind}: end - here"] = self._of(f"{kind}_{last}", system)
             found.append(entry)
         return tuple(found)
 
     def _of(self, after: str, before: str | None = None) -> dict[str, Difference]:
-        """A row's figures, or their paired difference from another row's."""
+        """A system's metrics, or their paired difference from another system's."""
         values = self._values[after]
         base = (
             {name: torch.zeros_like(each) for name, each in values.items()} if before is None else self._values[before]
         )
         return {
             name: paired_difference(base[name], values[name], self._drawn)
-            for name in self.figures
+            for name in self.metrics
             if name in values and name in base
         }
 
     def lines(self) -> list[list[object]]:
-        """Every estimate in a line: row, step, timestep, alpha_bar, figure, mean, low, high."""
+        """Every estimate in a line: system, step, timestep, alpha_bar, metric, mean, low, high."""
         lines: list[list[object]] = []
         for place, kinds in zip(self.places, self.along, strict=True):
             where: list[object] = [place.step, place.timestep, place.alpha_bar]
-            for kind, figures in kinds.items():
-                lines += [[kind, *where, name, each.change, each.low, each.high] for name, each in figures.items()]
+            for kind, metrics in kinds.items():
+                lines += [[kind, *where, name, each.change, each.low, each.high] for name, each in metrics.items()]
         return lines
 
     def text(self) -> str:
@@ -129,37 +130,37 @@ class Trajectories:
         for place, kinds in zip(self.places, self.along, strict=True):
             when = "end" if place.timestep is None else place.timestep
             for kind in (*KINDS, "real", PAIRED):
-                rows.append([when, kind, *(f"{kinds[kind][name].change:.3f}" for name in self.figures)])
-        return format_table(["t", "row", *self.figures], rows)
+                rows.append([when, kind, *(f"{kinds[kind][name].change:.3f}" for name in self.metrics)])
+        return format_table(["t", "system", *self.metrics], rows)
 
 
 def write_report(out: Path, found: Trajectories) -> None:
     """Write trajectory.csv, trajectory.json and trajectory.png into a folder."""
-    headers = ["row", "step", "timestep", "alpha_bar", "figure", "mean", "low", "high"]
+    headers = ["system", "step", "timestep", "alpha_bar", "metric", "mean", "low", "high"]
     write_text_atomic(out / "trajectory.csv", format_table(headers, found.lines(), "csv"))
     steps = [
         {
             "step": place.step,
             "timestep": place.timestep,
             "alpha_bar": place.alpha_bar,
-            "rows": {kind: _plain(figures) for kind, figures in kinds.items()},
+            "systems": {kind: _as_json(metrics) for kind, metrics in kinds.items()},
         }
         for place, kinds in zip(found.places, found.along, strict=True)
     ]
     content = {"settings": dict(found.settings), "steps": steps}
     write_text_atomic(out / "trajectory.json", json.dumps(content, indent=2) + "\n")
-    draw(out / "trajectory.png", found)
+    plot(out / "trajectory.png", found)
 
 
-def _plain(figures: Mapping[str, Difference]) -> dict[str, dict[str, float]]:
-    return {name: {"mean": each.change, "low": each.low, "high": each.high} for name, each in figures.items()}
+def _as_json(metrics: Mapping[str, Difference]) -> dict[str, dict[str, float]]:
+    return {name: {"mean": each.change, "low": each.low, "high": each.high} for name, each in metrics.items()}
 
 
-def draw(path: Path, found: Trajectories) -> None:
+def plot(path: Path, found: Trajectories) -> None:
     """Write the picture: reward and feet in the first line, a line per judge below."""
-    lines: list[Sequence[str]] = [FIGURES, *([f"{judge}/{name}" for name in _DRAWN] for judge in found.record.judges)]
+    lines: list[Sequence[str]] = [METRICS, *([f"{judge}/{name}" for name in _PLOTTED] for judge in found.record.judges)]
     figure = new_figure(14.5, 3.5 * len(lines))
-    panels = figure.subplots(len(lines), len(_DRAWN), sharex=True, squeeze=False)
+    panels = figure.subplots(len(lines), len(_PLOTTED), sharex=True, squeeze=False)
     for axes, name in zip(panels.flat, [name for line in lines for name in line], strict=True):
         _panel(axes, found, name)
     ticks = found.places[:: max(1, (len(found.places) - 1) // 5)]
@@ -175,7 +176,7 @@ def draw(path: Path, found: Trajectories) -> None:
 
 
 def _panel(axes: Axes, found: Trajectories, name: str) -> None:
-    """One figure over the steps, a line with the band of its 95% interval per kind, and a line of real motions.
+    """One metric over the steps, a line with the band of its 95% interval per kind, and a line of real motions.
 
     The guided kind has a dot where its paired difference from the unguided one is clear of 0.
     """
@@ -192,7 +193,7 @@ def _panel(axes: Axes, found: Trajectories, name: str) -> None:
     real = [kinds["real"][name].change for kinds in found.along]
     label = "real motions, at the same level" if name == "reward_at_level" else "real motions"
     axes.plot(steps, real, color=COLOURS[-1], ls="--", lw=1.2, label=label)
-    judge, _, figure = name.rpartition("/")
-    axes.set_title(f"judge {judge}: {figure.replace('_', ' by ')}" if judge else _TITLES[name], fontsize=10.5)
+    judge, _, metric = name.rpartition("/")
+    axes.set_title(f"judge {judge}: {metric.replace('_', ' by ')}" if judge else _TITLES[name], fontsize=10.5)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""The trajectory is the sampler's own, and its figures are those of its predicted motions."""
+"""The trajectory is the sampler's own, and its metrics are those of its predicted motions."""
 
 from __future__ import annotations
 
@@ -116,20 +116,20 @@ def command(files, monkeypatch, tmp_path):
 
 def test_the_command_writes_what_it_measured(command, tmp_path, capsys):
     trajectory.main(command())
-    told = json.loads((tmp_path / "out" / "trajectory.json").read_text())
+    written = json.loads((tmp_path / "out" / "trajectory.json").read_text())
     with (tmp_path / "out" / "trajectory.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert (tmp_path / "out" / "trajectory.png").read_bytes().startswith(b"\x89PNG")
-    assert told["settings"]["samples"] == 34 and told["settings"]["mu"] == 3.0
-    assert set(told["settings"]["provenance"]["files"]) == {"generator", "reward", "tmr"}
-    assert [step["timestep"] for step in told["steps"]][-1] is None and len(told["steps"]) == 4
+    assert written["settings"]["samples"] == 34 and written["settings"]["mu"] == 3.0
+    assert set(written["settings"]["provenance"]["files"]) == {"generator", "reward", "tmr"}
+    assert [step["timestep"] for step in written["steps"]][-1] is None and len(written["steps"]) == 4
     for line in lines:
-        found = told["steps"][int(line["step"])]["rows"][line["row"]][line["figure"]]
+        found = written["steps"][int(line["step"])]["systems"][line["system"]][line["metric"]]
         assert [float(line[name]) for name in ("mean", "low", "high")] == [found["mean"], found["low"], found["high"]]
-    first = told["steps"][0]["rows"]
+    first = written["steps"][0]["systems"]
     assert first["guided - unguided"]["reward"]["mean"] == 0  # from the same noise, before any guidance
     assert {"tmr/R@1", "tmr/R@1_caption", "tmr/MM-Dist"} <= first["guided"].keys()
-    real = [step["rows"]["real"] for step in told["steps"]]
+    real = [step["systems"]["real"] for step in written["steps"]]
     assert len({figures["reward"]["mean"] for figures in real}) == 1
     assert len({figures["reward_at_level"]["mean"] for figures in real}) == 4
     assert "guided - unguided" in capsys.readouterr().out
@@ -204,7 +204,7 @@ def test_the_differences_are_those_of_rows_of_a_record():
         "guided: end - here": ("guided_1", "guided_2"),
     }.items():
         expected = differences(Side(found.record, before), Side(found.record, after), fid=False)
-        for name in found.figures:
+        for name in found.metrics:
             assert middle[kind][name] == expected[name]
     assert middle["real"]["guo/R@1"].change == 1.0
     expected = middle["guided"]["reward"].change - 1.0
