@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from experiments.mocap.report.analysis import first_replications
 from experiments.mocap.report.finished import Receipt
-from experiments.mocap.report.main_sheets import VERDICTS
-from experiments.mocap.report.records import measured
+from experiments.mocap.report.main_sheets import VERDICTS, replications_of
 from experiments.mocap.report.sheets import Cell, Sheet
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.paired import Difference, Side, differences
@@ -38,11 +37,10 @@ class Ablation:
         Raises:
             DataError: it has none but real motions.
         """
-        found = next((system for system in _OWN_SYSTEMS if system in measured(self.record)), None)
+        found = next((system for system in _OWN_SYSTEMS if system in self.receipt.systems), None)
         if found is None:
-            raise DataError(
-                f"{self.name}: the record has systems {', '.join(measured(self.record))}; none is generated"
-            )
+            known = ", ".join(self.receipt.systems)
+            raise DataError(f"{self.name}: the receipt has systems {known}; none is generated")
         return found
 
 
@@ -78,18 +76,7 @@ def ablation_sheets(
     """
     judges, problems = list(main.judges), list[str]()
     columns = _present(columns_of(judges), ablations)
-    costs = _present(_COSTS, ablations)
-    values = [
-        (
-            ablation.name,
-            ablation.system,
-            ablation.record.replications,
-            *(ablation.receipt.systems[ablation.system].get(metric) for metric in (*columns, *costs)),
-        )
-        for ablation in ablations
-    ]
-    headers = ("ablation", "system", "replications", *columns, *(cost.replace("_", " ") for cost in costs))
-    sheets = [Sheet(f"{name}_ablations", f"{title}: ablations", headers, tuple(values))]
+    sheets = [metrics_sheet(name, title, judges, ablations)]
     changes: dict[str, dict[str, Mapping[str, Difference]]] = {}
     for system in ("unguided", "guided"):
         for ablation in ablations:
@@ -104,6 +91,23 @@ def ablation_sheets(
         heading = f"{title}: ablations minus {system}, pair by pair"
         sheets.append(Sheet(f"{name}_ablations_{system}", heading, ("ablation", *columns), lines, (note,)))
     return sheets, changes, problems
+
+
+def metrics_sheet(name: str, title: str, judges: Sequence[str], ablations: Sequence[Ablation]) -> Sheet:
+    """The metrics of all ablations, a line for each."""
+    columns = (*_present(columns_of(judges), ablations), *_present(_COSTS, ablations))
+    lines: list[tuple[Cell, ...]] = []
+    for ablation in ablations:
+        found = ablation.receipt.systems[ablation.system]
+        values = (found.get(metric) for metric in columns)
+        lines.append((ablation.name, ablation.system, replications_of(found), *values))
+    headers = (
+        "ablation",
+        "system",
+        "replications",
+        *(cost.replace("_", " ") if cost in _COSTS else cost for cost in columns),
+    )
+    return Sheet(f"{name}_ablations", f"{title}: ablations", headers, tuple(lines))
 
 
 def _present(metrics: Sequence[str], ablations: Sequence[Ablation]) -> tuple[str, ...]:

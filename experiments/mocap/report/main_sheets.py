@@ -139,7 +139,7 @@ def motion_sheet(study: Study, systems: Mapping[str, Metrics]) -> Sheet:
         error = _error(system)
         ratio = error / unguided if error is not None and unguided else None
         values = [system.get(metric) for metric in metrics]
-        lines.append((NAMES.get(name, name), _replications(system), *((error, ratio) if errors else ()), *values))
+        lines.append((NAMES.get(name, name), replications_of(system), *((error, ratio) if errors else ()), *values))
     headers = ("system", "replications", *errors, *(name.replace("_", " ") for name in metrics))
     note = "Seconds are per motion, of the whole batch's share; foot skating is a fraction of frames, jerk in m/s³."
     return Sheet(f"{study.name}_motion", f"{study.title}: the motions themselves", headers, tuple(lines), (note,))
@@ -149,7 +149,7 @@ def _error(system: Metrics) -> float | None:
     return next((1 - system[name].mean for name in VERDICTS if name in system), None)
 
 
-def _replications(system: Metrics) -> int:
+def replications_of(system: Metrics) -> int:
     """How many replications the system's motions have: given motions have one, and no metric of theirs varies."""
     metrics = [len(metric.values) for name, metric in system.items() if "/" not in name]
     return max(metrics, default=1)
