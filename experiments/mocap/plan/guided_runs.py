@@ -19,7 +19,7 @@ EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATUR
 # What ablations differ from, whatever was chosen: the text reward alone, at every step, `constant` as published, at the
 # predicted x_0; mu as the first run's sweeps have it.
 PLAIN: Settings = {"mu": 20.0, "eta": 0.0, "scale": "constant", "location": "x0", "start": 1.0, "physical": {}}
-# Where predictions guided from the start overtake unguided ones (docs/results/first_run.md).
+# Where predictions guided from the start overtake unguided ones (docs/results/earlier_runs.md).
 LATE = 0.55
 # Weights of physical rewards three times the chosen ones: by the selectors as good.
 PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.01}
