@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,9 +13,10 @@ from torch import Tensor
 from experiments.plane.distances import Grid, sliced_wasserstein
 from experiments.plane.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
 from experiments.plane.mixture import Captioned, Mixture
-from lightning_realign.guidance import Location, Scale
 from lightning_realign.settings.guidance import GuidanceConfig
 
+Scale = Literal["score", "posterior", "constant", "moment"]
+Location = Literal["x_t", "x_prev", "x0", "x0_through"]
 _FLOOR_DRAWS = 20
 # Every option has one cloud of this id, and so the same noise.
 CLOUD = ("toy",)

@@ -17,24 +17,24 @@ GENERATORS = ("mld", "mdm", "synthetic")
 SETTINGS = {
     "checkpoint": str,
     "reward": str,
-    "cfg_scale": float,
-    "steps": int,
-    "mu": float,
-    "eta": float,
-    "scale": str,
-    "location": str,
+    "sampling.cfg_scale": float,
+    "sampling.steps": int,
+    "guidance.mu": float,
+    "guidance.eta": float,
+    "guidance.scale": str,
+    "guidance.location": str,
 }
 # What a generator may have besides: the guided window, and the weights of physical rewards.
-OPTIONAL = {"start": float, "stop": float, "physical": dict}
+OPTIONAL = {"guidance.start": float, "guidance.stop": float, "guidance.physical": dict}
 Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Settings of a generator and its guidance by generator; deviations of single rows by row."""
+    """Settings of a generator and its guidance by generator; what single ablations have otherwise, by ablation."""
 
     generators: Mapping[str, Settings]
-    rows: Mapping[str, Settings]
+    ablations: Mapping[str, Settings]
 
 
 def read_chosen(path: Path) -> Chosen:
@@ -47,12 +47,12 @@ def read_chosen(path: Path) -> Chosen:
         content = yaml.safe_load(read_text(path, "chosen settings"))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict) or set(content) != {*GENERATORS, "rows"}:
-        raise ConfigError(f"{path}: write the entries {', '.join(GENERATORS)} and rows, and no others")
-    rows = content["rows"] or {}
-    if not isinstance(rows, dict) or not all(isinstance(settings, dict) for settings in rows.values()):
-        raise ConfigError(f"{path}: rows is {rows!r}; write `rows: {{NAME: {{SETTING: VALUE}}}}`")
-    return Chosen({name: _settings(path, name, content[name]) for name in GENERATORS}, rows)
+    if not isinstance(content, dict) or set(content) != {*GENERATORS, "ablations"}:
+        raise ConfigError(f"{path}: write the entries {', '.join(GENERATORS)} and ablations, and no others")
+    ablations = content["ablations"] or {}
+    if not isinstance(ablations, dict) or not all(isinstance(settings, dict) for settings in ablations.values()):
+        raise ConfigError(f"{path}: ablations is {ablations!r}; write `ablations: {{NAME: {{SETTING: VALUE}}}}`")
+    return Chosen({name: _settings(path, name, content[name]) for name in GENERATORS}, ablations)
 
 
 def _settings(path: Path, generator: str, entry: Any) -> Settings:

@@ -1,4 +1,4 @@
-"""What all runs of GuidedGeneration in the study share: rows, replications, ablations, and options from settings."""
+"""What all runs of GuidedGeneration in the study share: systems, replications, and options from settings."""
 
 from __future__ import annotations
 
@@ -11,63 +11,71 @@ from experiments.mocap.plan.chosen import Settings
 from experiments.mocap.plan.study import Study
 
 REPLICATIONS, ABLATION_REPLICATIONS = 20, 5
-ALL_ROWS = ("real", "reconstruction", "unguided", "guided")
+ALL_SYSTEMS = ("real", "reconstruction", "unguided", "guided")
 GUIDED, UNGUIDED_TOO = ("real", "guided"), ("real", "unguided", "guided")
 # 1 / temperature of the rewards' contrastive loss: where the `score` scale at x_t is exact.
 INVERSE_TEMPERATURE = 10.0
-EXACT: Settings = {"scale": "score", "location": "x_t", "mu": INVERSE_TEMPERATURE, "eta": 0.0}
-# What ablations differ from, whatever was chosen: the text reward alone, at every step, `constant` as published, at the
-# predicted x_0; mu as the first run's sweeps have it.
-PLAIN: Settings = {"mu": 20.0, "eta": 0.0, "scale": "constant", "location": "x0", "start": 1.0, "physical": {}}
-# Where predictions guided from the start overtake unguided ones (docs/results/earlier_runs.md).
-LATE = 0.55
-# Weights of physical rewards three times the chosen ones: by the selectors as good.
-PHYSICAL: Settings = {"foot_skating": 10.0, "jerk": 0.01}
+EXACT: Settings = {
+    "guidance.scale": "score",
+    "guidance.location": "x_t",
+    "guidance.mu": INVERSE_TEMPERATURE,
+    "guidance.eta": 0.0,
+}
+# No learned reward.
+ALONE: Settings = {"guidance.mu": 0.0, "guidance.eta": 0.0}
 # At the end of the trajectory repeated steps narrow the law (docs/guidance.md).
-TRAVEL: Settings = {"travel": 1, "travel_stop": 0.3}
+TRAVEL: Settings = {"search.travel.times": 1, "search.travel.stop": 0.3}
+
+
+def particles(count: int) -> Settings:
+    """Settings of `count` particles; those that were copied part again only by the noise of the steps."""
+    return {"search.particles.count": count, "search.particles.temperature": 0.03, "sampling.ddim_eta": 1.0}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """An ablation: what differs from the chosen settings, and the rows that are measured."""
+    """An ablation.
+
+    Attributes:
+        settings: what differs from the chosen settings; names of GuidedGeneration's settings, or `checkpoint`, `reward`
+            and `ensemble`, whose values are names of trainings.
+        systems: what is measured.
+    """
 
     settings: Settings = field(default_factory=dict)
-    rows: tuple[str, ...] = GUIDED
+    systems: tuple[str, ...] = GUIDED
 
 
 def rewards_of(settings: Settings) -> list[str]:
-    """The units of the reward and of those that guide with it."""
+    """The trainings of the reward and of those that guide with it."""
     return [str(settings["reward"]), *map(str, settings.get("ensemble", ()))]
 
 
 def guided_options(
-    study: Study, generator: str, settings: Settings, rows: Sequence[str], replications: int | None
+    study: Study, generator: str, settings: Settings, systems: Sequence[str], replications: int | None
 ) -> list[str]:
     """A run's options on the command line.
 
     Args:
-        study: where the units lie.
-        generator: unit of the generator.
-        settings: its checkpoint and guidance, the rewards named as units.
-        rows: what is measured.
+        study: where the trainings lie.
+        generator: training of the generator.
+        settings: its checkpoint and guidance, the rewards by the names of their trainings.
+        systems: what is measured.
         replications: None for what the configuration says.
     """
-    given, rewards = dict(settings), [study.file(reward) for reward in rewards_of(settings)]
-    checkpoint = str(given.pop("checkpoint"))
-    for name in ("reward", "ensemble"):
-        given.pop(name, None)
+    first, *further = (study.file(reward) for reward in rewards_of(settings))
     options: dict[str, Any] = {
-        "generator": study.file(generator, checkpoint),
-        "reward": rewards[0],
-        **({"ensemble": rewards[1:]} if rewards[1:] else {}),
-        **given,
-        "rows": list(rows),
+        "generator.path": study.file(generator, str(settings["checkpoint"])),
+        "reward.path": first,
+        **({"reward.ensemble": further} if further else {}),
+        **{name: value for name, value in settings.items() if "." in name},
+        "measuring.systems": list(systems),
     }
     if replications is not None:
-        options["replications"] = replications
+        options["measuring.replications"] = replications
     if replications is not None and replications < REPLICATIONS:
         # Thirty motions of each of a hundred captions would cost more than the replications themselves.
-        options["multimodality_captions"] = 0
+        options["measuring.multimodality_captions"] = 0
     return overrides(options)
 
 

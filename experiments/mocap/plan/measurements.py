@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.mocap.plan.ablations import variants
 from experiments.mocap.plan.chosen import Chosen, Settings, read_chosen
 from experiments.mocap.plan.guided_runs import (
     ABLATION_REPLICATIONS,
-    ALL_ROWS,
-    EXACT,
-    LATE,
-    PHYSICAL,
-    PLAIN,
+    ALL_SYSTEMS,
+    ALONE,
     REPLICATIONS,
-    TRAVEL,
-    UNGUIDED_TOO,
-    Variant,
     guided_options,
     overrides,
     rewards_of,
@@ -44,8 +39,7 @@ MEASURED_BY, PAIRS_MEASURED_BY = (*JUDGES, "reward"), ("pairs_guo", "pairs_rewar
 BASES = {"mld": "guided/mocap", "mdm": "guided/mdm_mocap"}
 # An unguided motion of the motion-space generator takes five times the seconds (docs/real_data.md).
 BASE_REPLICATIONS = {"mld": REPLICATIONS, "mdm": ABLATION_REPLICATIONS}
-EARLY, KEPT_EPOCHS = "epoch049.ckpt", (50, 100, 150, 200)
-FAST_STEPS = (50, 10, 4)
+KEPT_EPOCHS = (50, 100, 150, 200)
 # Sweep file -> unit, and the trainings behind it.
 SWEPT = {
     "cfg": ("val_mld_cfg", ("mld", "reward")),
@@ -96,75 +90,37 @@ def validation_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
         units.append(PlannedUnit(name, command, ("data", *needs, *SELECTORS), (path,), "folder"))
     mld = chosen.generators["mld"]
     for epoch in KEPT_EPOCHS:
-        settings = {**mld, "checkpoint": f"epoch{epoch - 1:03d}.ckpt", "mu": 0.0, "eta": 0.0}
+        settings = {**mld, "checkpoint": f"epoch{epoch - 1:03d}.ckpt", **ALONE}
         units.append(_guided(study, f"val_mld_epoch_{epoch}", "mld", settings, ("real", "unguided"), None, "val"))
     # One replication of so small a split tells too little of the chosen setting and its candidates.
     count = ABLATION_REPLICATIONS
-    units += [_guided(study, f"val_{name}", name, chosen.generators[name], ALL_ROWS, count, "val") for name in BASES]
-    for row, variant in variants(mld).items():
-        settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
-        name = f"val_mld_{row}"
-        units.append(_guided(study, name, "mld", settings, variant.rows, count, "val"))
+    units += [_guided(study, f"val_{name}", name, chosen.generators[name], ALL_SYSTEMS, count, "val") for name in BASES]
+    for ablation, variant in variants(mld).items():
+        settings = {**mld, **variant.settings, **chosen.ablations.get(ablation, {})}
+        units.append(_guided(study, f"val_mld_{ablation}", "mld", settings, variant.systems, count, "val"))
     return units
 
 
 def test_units(study: Study, chosen: Chosen) -> list[PlannedUnit]:
-    """The main rows of both generators, the ablations, x^c itself, the second split, and the trajectory.
+    """The main runs of both generators, the ablations, x^c itself, the second split, and the trajectory.
 
     Raises:
-        ConfigError: a choice for a row that does not exist.
+        ConfigError: a choice for an ablation that does not exist.
     """
     mld = chosen.generators["mld"]
     found = variants(mld)
-    if unknown := sorted(set(chosen.rows) - set(found)):
-        raise ConfigError(f"chosen settings: rows has {unknown[0]!r}; choose among {', '.join(found)}")
+    if unknown := sorted(set(chosen.ablations) - set(found)):
+        raise ConfigError(f"chosen settings: ablations has {unknown[0]!r}; choose among {', '.join(found)}")
     units = [
-        _guided(study, f"test_{name}", name, chosen.generators[name], ALL_ROWS, count)
+        _guided(study, f"test_{name}", name, chosen.generators[name], ALL_SYSTEMS, count)
         for name, count in BASE_REPLICATIONS.items()
     ]
-    for row, variant in found.items():
-        settings = {**mld, **variant.settings, **chosen.rows.get(row, {})}
-        units.append(_guided(study, f"test_mld_{row}", "mld", settings, variant.rows, ABLATION_REPLICATIONS))
-    pairs = _guided(study, "test_pairs", "pairs_mld", {**mld, "reward": "pairs_reward"}, ALL_ROWS, 5, pairs=True)
+    for ablation, variant in found.items():
+        settings = {**mld, **variant.settings, **chosen.ablations.get(ablation, {})}
+        name = f"test_mld_{ablation}"
+        units.append(_guided(study, name, "mld", settings, variant.systems, ABLATION_REPLICATIONS))
+    pairs = _guided(study, "test_pairs", "pairs_mld", {**mld, "reward": "pairs_reward"}, ALL_SYSTEMS, 5, pairs=True)
     return [*units, *_nearest(study, str(mld["reward"])), pairs, _trajectory(study, mld)]
-
-
-def variants(mld: Settings) -> dict[str, Variant]:
-    """The ablations of the latent generator by row, from its chosen settings."""
-    eta = PLAIN["mu"]
-    paper = {**PLAIN, "mu": 2.0, "eta": 2.0}
-    exact = {**PLAIN, **EXACT}
-    alone = {**PLAIN, "mu": 0.0, "eta": 0.0}
-    return {
-        "plain": Variant(PLAIN),
-        "late": Variant({**PLAIN, "start": LATE}),
-        "moment": Variant({**PLAIN, "scale": "moment"}),
-        "physical": Variant({"mu": 0.0, "eta": 0.0, "physical": mld.get("physical") or PHYSICAL}),
-        "strong": Variant({"physical": PHYSICAL}),
-        "motion": Variant({**PLAIN, "mu": 0.0, "eta": eta}),
-        "dual": Variant({**PLAIN, "eta": eta}),
-        "notoken": Variant({**PLAIN, "reward": "reward_notoken"}),
-        **{f"omega_{omega}": Variant({**PLAIN, "reward": f"reward_omega_{omega}"}) for omega in OMEGAS},
-        "decoded": Variant({**PLAIN, "reward": "reward_decoded"}),
-        "latent": Variant({**PLAIN, "reward": "reward_latent"}),
-        "chosen_decoded": Variant({"reward": "reward_decoded"}),
-        "chosen_both": Variant({"ensemble": ["reward_decoded"]}),
-        "exact": Variant(exact),
-        "exact_decoded": Variant({**exact, "reward": "reward_decoded"}),
-        "exact_latent": Variant({**exact, "reward": "reward_latent"}),
-        "paper": Variant({**paper, "location": "x_prev"}),
-        "paper_x_t": Variant({**paper, "location": "x_t"}),
-        "best": Variant({**alone, "candidates": 4}),
-        "best_guided": Variant({"candidates": 4}),
-        # Particles that were copied part again only by the noise of the steps.
-        "steer": Variant({**alone, "particles": 3, "temperature": 0.03, "ddim_eta": 1.0}, UNGUIDED_TOO),
-        "ensemble": Variant({**PLAIN, "ensemble": ["reward_s2", "reward_s3"]}),
-        "travel": Variant({**PLAIN, **TRAVEL}),
-        "through": Variant({**PLAIN, "location": "x0_through"}),
-        "cfg1": Variant({"cfg_scale": 1.0}, UNGUIDED_TOO),
-        **{f"steps_{steps}": Variant({"steps": steps}, UNGUIDED_TOO) for steps in FAST_STEPS},
-        "early": Variant({"checkpoint": EARLY}, UNGUIDED_TOO),
-    }
 
 
 def _guided(
@@ -172,7 +128,7 @@ def _guided(
     name: str,
     generator: str,
     settings: Settings,
-    rows: Sequence[str],
+    systems: Sequence[str],
     replications: int | None,
     stage: str = "test",
     pairs: bool = False,
@@ -184,7 +140,7 @@ def _guided(
     command = study.run(
         "test" if stage == "test" else "validate",
         BASES.get(generator, BASES["mld"]),
-        *guided_options(study, generator, settings, rows, replications),
+        *guided_options(study, generator, settings, systems, replications),
         data=data,
         over=over,
     )
@@ -193,18 +149,18 @@ def _guided(
 
 
 def _nearest(study: Study, reward: str) -> list[PlannedUnit]:
-    """x^c as the output: first its motions, then their row."""
-    data, draws = str(study.out / "data"), str(ABLATION_REPLICATIONS)
+    """x^c as the output: first its motions, then their test run."""
+    data, count = str(study.out / "data"), str(ABLATION_REPLICATIONS)
     make = ("python", "-m", "experiments.mocap.measure.nearest", "--data", data, "--reward", study.file(reward))
     options = {
         "folder": study.file("nearest", "motions"),
         "method": "nearest",
-        "reward": study.file(reward),
-        "replications": ABLATION_REPLICATIONS,
+        "reward.path": study.file(reward),
+        "measuring.replications": ABLATION_REPLICATIONS,
     }
     command = study.run("test", "guided/samples", *overrides(options), over="test")
     return [
-        PlannedUnit("nearest", (*make, "--replications", draws, "--out", f"{FOLDER}/motions"), ("data", reward)),
+        PlannedUnit("nearest", (*make, "--replications", count, "--out", f"{FOLDER}/motions"), ("data", reward)),
         PlannedUnit(
             "test_mld_nearest",
             command,
@@ -224,12 +180,12 @@ def _trajectory(study: Study, mld: Settings) -> PlannedUnit:
         "--judges": judges,
         "--data": [str(study.out / "data")],
         "--split": ["test"],
-        "--mu": [str(mld["mu"])],
-        "--scale": [str(mld["scale"])],
-        "--location": [str(mld["location"])],
-        "--start": [str(mld.get("start", 1.0))],
-        "--steps": [str(mld["steps"])],
-        "--cfg": [str(mld["cfg_scale"])],
+        "--mu": [str(mld["guidance.mu"])],
+        "--scale": [str(mld["guidance.scale"])],
+        "--location": [str(mld["guidance.location"])],
+        "--start": [str(mld.get("guidance.start", 1.0))],
+        "--steps": [str(mld["sampling.steps"])],
+        "--cfg": [str(mld["sampling.cfg_scale"])],
         "--out": [FOLDER],
     }
     words = [word for name, values in options.items() for word in (name, *values)]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from experiments.mocap.plan.chosen import Settings
 from experiments.mocap.plan.guided_runs import (
     ABLATION_REPLICATIONS,
-    ALL_ROWS,
+    ALL_SYSTEMS,
+    ALONE,
     EXACT,
     REPLICATIONS,
     TRAVEL,
     UNGUIDED_TOO,
     Variant,
     guided_options,
+    particles,
     rewards_of,
 )
 from experiments.mocap.plan.study import CONFIGS, Study, epochs
@@ -36,14 +38,13 @@ def synthetic_units(study: Study, chosen: Settings) -> list[PlannedUnit]:
         chosen: settings of the generator and its guidance.
     """
     make = ("python", "-m", "lightning_realign", "data", "synth", "--out", f"{FOLDER}/data")
-    found = variants(chosen)
     return [
         PlannedUnit(DATA, make),
         *training_units(study),
-        _test(study, "test_synthetic", chosen, ALL_ROWS, REPLICATIONS),
+        _test(study, "test_synthetic", chosen, ALL_SYSTEMS, REPLICATIONS),
         *(
-            _test(study, f"test_synthetic_{row}", {**chosen, **variant.settings}, variant.rows, ABLATION_REPLICATIONS)
-            for row, variant in found.items()
+            _test(study, f"test_synthetic_{name}", {**chosen, **found.settings}, found.systems, ABLATION_REPLICATIONS)
+            for name, found in variants(chosen).items()
         ),
     ]
 
@@ -62,20 +63,17 @@ def training_units(study: Study) -> list[PlannedUnit]:
 
 
 def variants(chosen: Settings) -> dict[str, Variant]:
-    """The ablations by row, from the chosen settings."""
-    alone = {"mu": 0.0, "eta": 0.0}
-    steered = {**alone, "particles": EQUAL_COMPUTE, "temperature": 0.03, "ddim_eta": 1.0}
+    """The ablations by name, from the chosen settings."""
     return {
-        "best": Variant({**alone, "candidates": EQUAL_COMPUTE}),
-        "best_guided": Variant({"candidates": 4}),
-        "physical": Variant({"physical": CHOSEN_ON_MOCAP}),
+        "best": Variant({**ALONE, "search.candidates": EQUAL_COMPUTE}),
+        "best_guided": Variant({"search.candidates": 4}),
+        "physical": Variant({"guidance.physical": CHOSEN_ON_MOCAP}),
         "motion_reward": Variant({"reward": MOTION_REWARD}),
-        "strong": Variant({"mu": STRONGER * float(chosen["mu"])}),
-        "through": Variant({"location": "x0_through"}),
+        "strong": Variant({"guidance.mu": STRONGER * float(chosen["guidance.mu"])}),
+        "through": Variant({"guidance.location": "x0_through"}),
         "exact": Variant(EXACT),
         "travel": Variant(TRAVEL),
-        # Particles that were copied part again only by the noise of the steps.
-        "steer": Variant(steered, UNGUIDED_TOO),
+        "steer": Variant({**ALONE, **particles(EQUAL_COMPUTE)}, UNGUIDED_TOO),
     }
 
 
@@ -85,8 +83,8 @@ def _fit(study: Study, name: str, config: str, *options: str, needs: tuple[str, 
     return PlannedUnit(name, command, (DATA, *needs), resume="checkpoint")
 
 
-def _test(study: Study, name: str, settings: Settings, rows: tuple[str, ...], replications: int) -> PlannedUnit:
-    options = guided_options(study, GENERATOR, settings, rows, replications)
+def _test(study: Study, name: str, settings: Settings, systems: tuple[str, ...], replications: int) -> PlannedUnit:
+    options = guided_options(study, GENERATOR, settings, systems, replications)
     command = study.run("test", "demo/guided", *options, data=ROOT, over="synthetic")
     needs = dict.fromkeys((DATA, GENERATOR, *rewards_of(settings), *JUDGES))
     return PlannedUnit(name, command, tuple(needs), (CONFIGS / "synthetic.yaml",))

@@ -18,13 +18,14 @@ METRICS = ("guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", "reward",
 _POINT_MARK = "point.json"
 _DEFAULT_OMEGA = 0.5
 _OMEGA = re.compile(r"reward_omega_([\d.]+)")
-# Settings that say nothing of how motions are made; mu, eta and omega are the axes.
+# What unguided motions depend on.
+_BASE = ("base", "sampling.steps", "sampling.cfg_scale", "sampling.scheduler", "sampling.ddim_eta")
+# Settings that say nothing of how motions are made, or are axes.
 # fmt: off
 _SKIPPED = frozenset((
-    "split", "split_size", "rows", "systems", "guided", "pool", "diversity_pairs", "seed", "replications", "protocol",
-    "multimodality_captions", "multimodality_repeats", "predict_replications", "text_cache", "index_cache",
-    "samples", "left_out", "judges", "judge_fingerprints", "shared_with_reward", "provenance", "probes", "mu",
-    "eta", "generator", "reward", "rescored_with",
+    "split", "split_size", "systems", "guided", "pool", "diversity_pairs", "measuring", "caches",
+    "predict_replications", "samples", "left_out", "judges", "judge_fingerprints", "shared_with_reward", "provenance",
+    "probes", "rescored_with", "sampling.seed", "guidance.mu", "guidance.eta", "generator.path", "reward.path",
 ))
 # fmt: on
 
@@ -59,18 +60,31 @@ class Slice:
 
 def points_of(generator: str, receipt: Receipt) -> list[Point]:
     """The points that a run stands for: its guided system, and its unguided one as mu = eta = 0."""
-    settings, reward = receipt.settings, _unit_name(receipt.settings.get("reward"))
+    settings = _dotted(receipt.settings)
+    reward = _unit_name(settings.get("reward.path"))
     omega = _OMEGA.fullmatch(reward)
     setting = {name: _as_text(value) for name, value in settings.items() if name not in _SKIPPED}
-    base = Path(str(settings.get("generator", "")))
+    base = Path(str(settings.get("generator.path", "")))
     setting |= {"base": f"{base.parent.name}/{base.name}", "reward": "reward" if omega else reward}
     found = []
-    for system in (system for system in ("unguided", "guided") if system in receipt.systems):
+    for system in (name for name in ("unguided", "guided") if name in receipt.systems):
         guided = system == "guided"
-        mu, eta = (float(settings.get(name, 0.0)) if guided else 0.0 for name in ("mu", "eta"))
+        mu, eta = (float(settings.get(f"guidance.{name}", 0.0)) if guided else 0.0 for name in ("mu", "eta"))
         metrics = {name: value.mean for name, value in receipt.systems[system].items()}
         value = float(omega[1]) if omega else _DEFAULT_OMEGA
         found.append(Point(generator, tuple(sorted(setting.items())), mu, eta, value, metrics, guided))
+    return found
+
+
+def _dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names; weights of physical rewards and whatever is skipped stay whole."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        full = f"{prefix}{name}"
+        if isinstance(value, Mapping) and full not in _SKIPPED and full != "guidance.physical":
+            found |= _dotted(value, f"{full}.")
+        else:
+            found[full] = value
     return found
 
 
@@ -147,7 +161,7 @@ def lines(points: Sequence[Point]) -> list[Slice]:
 
 def _same_base(point: Point, generator: str, setting: Sequence[tuple[str, str]]) -> bool:
     own, other = dict(point.setting), dict(setting)
-    alike = all(own.get(name) == other.get(name) for name in ("base", "steps", "cfg_scale", "scheduler", "ddim_eta"))
+    alike = all(own.get(name) == other.get(name) for name in _BASE)
     return point.generator == generator and alike
 
 
@@ -155,14 +169,15 @@ def _title(setting: Sequence[tuple[str, str]], others: Sequence[Sequence[tuple[s
     """Scale, location, and whatever else tells the setting from the others."""
     known = dict(setting)
     differing = [name for name in known if len({dict(other).get(name) for other in others}) > 1]
-    shown = dict.fromkeys(("scale", "location", *differing))
+    shown = dict.fromkeys(("guidance.scale", "guidance.location", *differing))
     return ", ".join(_label(name, known[name]) for name in shown if name in known)
 
 
 def _label(name: str, value: str) -> str:
-    if name in ("scale", "location"):
-        return f"{name} {value}"
-    return value if name == value else f"{name.replace('_', ' ')} {value or 'none'}"
+    short = name.rpartition(".")[2]
+    if short in ("scale", "location"):
+        return f"{short} {value}"
+    return value if short == value else f"{short.replace('_', ' ')} {value or 'none'}"
 
 
 def is_chosen(point: Point, chosen: Point | None) -> bool:

@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from experiments.mocap.measure import trajectory
+from experiments.mocap.measure import steps, trajectory
 from experiments.mocap.report.trajectory_report import Place, Trajectories, write_report
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences
@@ -22,6 +22,7 @@ from lightning_realign.rewards.compatibility import state_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 from tests.helpers.support import write_tiny_dataset
@@ -34,37 +35,42 @@ def towards_one():
     return FunctionReward(lambda motion, level: -(motion - 1).square().sum(dim=(1, 2)))
 
 
-def latent_sampler(config, scheduler, steps):
+def latent_sampler(config, scheduler, count, travel):
     generator = LatentDiffusionGenerator(
-        tiny_diffusion(), Recipe(scheduler, steps, 2.5), LoadOptions(encode=toy_encoder)
+        tiny_diffusion(), Recipe(scheduler, count, 2.5), LoadOptions(encode=toy_encoder)
     )
     return RewardGuidedSampler(
         generator,
-        SamplingConfig(steps=steps, scheduler=scheduler),
+        SamplingConfig(steps=count, scheduler=scheduler),
         guidance=config,
         reward=DualAlignmentReward(tiny_reward(), toy_encoder),
+        travel=travel,
     )
 
 
-def motion_sampler(config, scheduler, steps):
+def motion_sampler(config, scheduler, count, travel):
     return RewardGuidedSampler(
-        GaussianGenerator(), SamplingConfig(steps=steps, scheduler=scheduler), guidance=config, reward=towards_one()
+        GaussianGenerator(),
+        SamplingConfig(steps=count, scheduler=scheduler),
+        guidance=config,
+        reward=towards_one(),
+        travel=travel,
     )
 
 
 @pytest.mark.parametrize("make", [latent_sampler, motion_sampler])
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
 @pytest.mark.parametrize(
-    "config",
+    ("config", "travel"),
     [
-        GuidanceConfig(),
-        GuidanceConfig(0.3, scale="constant", location="x0"),
-        GuidanceConfig(0.3, location="x0_through", travel=1, start=0.7),
+        (GuidanceConfig(), None),
+        (GuidanceConfig(0.3, scale="constant", location="x0"), None),
+        (GuidanceConfig(0.3, location="x0_through", start=0.7), TravelConfig(times=1)),
     ],
 )
-def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config):
-    sampler, seen = make(config, scheduler, 6), []
-    states = trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 2, lambda *see: seen.append(see))
+def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config, travel):
+    sampler, seen = make(config, scheduler, 6, travel), []
+    states = steps.follow(sampler, TEXTS, LENGTHS, IDS, 2, lambda *see: seen.append(see))
     sampled = sampler.sample(TEXTS, LENGTHS, IDS, 2)
     assert torch.equal(sampler.generator.features(states, LENGTHS), sampled.features)
     assert [index for index, *_ in seen] == list(range(7))
@@ -75,10 +81,10 @@ def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config):
 
 
 def test_what_is_predicted_is_the_posterior_mean():
-    sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8), []
-    trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
-    places = trajectory.places_of(sampler)
-    assert [place.timestep for place in places] == [*sampler.walk.timesteps, None]
+    sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8, None), []
+    steps.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
+    places = steps.places_of(sampler)
+    assert [place.timestep for place in places] == [*sampler.steps.timesteps, None]
     for (_, x, predicted), place in zip(seen[:-1], places, strict=False):
         torch.testing.assert_close(
             predicted, sampler.generator.posterior_mean(x, place.alpha_bar), rtol=1e-5, atol=1e-5
@@ -135,9 +141,9 @@ def test_the_command_writes_what_it_measured(command, tmp_path, capsys):
     assert "guided - unguided" in capsys.readouterr().out
 
 
-def test_every_figure_is_that_of_the_predicted_motions(command, monkeypatch):
+def test_every_metric_is_of_the_predicted_motions(command, monkeypatch):
     """Recomputed from the states themselves, in one batch; as random networks' feet do not skate, by their height."""
-    monkeypatch.setattr(trajectory, "foot_skating_ratio", foot_height)
+    monkeypatch.setattr(steps, "foot_skating_ratio", foot_height)
     found = trajectory.run(trajectory.parse(command(batch="17")))
     options = trajectory.parse(command())
     data = trajectory.OwnDataModule(options.data, batch_size=34)
@@ -148,7 +154,7 @@ def test_every_figure_is_that_of_the_predicted_motions(command, monkeypatch):
     config = GuidanceConfig(3.0, scale="constant", location="x0")
     sampler = RewardGuidedSampler(generator, guidance=config, reward=reward)
     seen, skeleton = [], load_skeleton("humanml3d")
-    trajectory.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
+    steps.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
     order = [batch.ids.index(sample) for sample in found.record.ids]
     at_level = state_reward(generator, reward, reward.prepare(batch.captions, mu=1.0, eta=0.0), batch.lengths)
     real = generator.latents.states(
@@ -195,7 +201,7 @@ def along_the_way(gains, count=64):
     return Trajectories(record, (Place(0, 900, 0.01), Place(1, 400, 0.4), Place(2, None, 1.0)), {})
 
 
-def test_the_differences_are_those_of_rows_of_a_record():
+def test_the_differences_are_those_of_a_records_systems():
     found = along_the_way({"unguided": (0.1, 0.5, 0.3), "guided": (0.1, 0.6, 0.8)})
     middle = found.along[1]
     for kind, (before, after) in {
@@ -211,7 +217,7 @@ def test_the_differences_are_those_of_rows_of_a_record():
     assert middle["guided - real"]["reward"].change == pytest.approx(expected)
 
 
-def test_what_is_lost_on_the_way_is_told_from_what_is_won():
+def test_what_is_lost_on_the_way_differs_from_what_is_won():
     found = along_the_way({"unguided": (0.1, 0.5, 0.3), "guided": (0.1, 0.6, 0.8)})
     lost, won = (found.along[1][f"{kind}: end - here"]["reward"] for kind in ("unguided", "guided"))
     assert lost.high < 0 < won.low
