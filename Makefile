@@ -4,7 +4,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-all test-docs docs lint clean
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -24,10 +24,26 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
+# Also what `make test` leaves out: slow tests, the wheel, the site, a browser, notebooks.
+test-all: .venv/installed
+	$(BIN)/python -m pytest -m ""
+
+# The examples of the documentation, and its links, figures and commands.
+test-docs: .venv/installed
+	$(BIN)/python -m pytest -m docs tests/docs
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
+	touch $@
+
+# The site of the documentation, in site/; a warning is an error.
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv runs build site *.egg-info

@@ -27,7 +27,7 @@ python train.py test --config configs/demo/guided.yaml
 say "guided and unguided motions of the test split"
 python train.py predict --config configs/demo/guided.yaml
 python train.py predict --config configs/demo/guided.yaml \
-  --model.init_args.mu=0 --model.init_args.eta=0 --trainer.default_root_dir=runs/demo/unguided
+  --model.init_args.guidance.mu=0 --model.init_args.guidance.eta=0 --trainer.default_root_dir=runs/demo/unguided
 say "a picture of one pair"
 python -m lightning_realign compare --unguided runs/demo/unguided/motions --guided runs/demo/guided/motions \
   --data runs/demo/data --out runs/demo/compare.gif

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,10 +13,10 @@ from torch import Tensor
 from experiments.plane.distances import Grid, sliced_wasserstein
 from experiments.plane.generator import PlaneGenerator, PlaneReward, RewardKind, sample_clouds
 from experiments.plane.mixture import Captioned, Mixture
+from lightning_realign.guidance.locations import LOCATIONS
+from lightning_realign.guidance.scales import SCALES
 from lightning_realign.settings.guidance import GuidanceConfig
 
-Scale = Literal["score", "posterior", "constant", "moment"]
-Location = Literal["x_t", "x_prev", "x0", "x0_through"]
 _FLOOR_DRAWS = 20
 # Every option has one cloud of this id, and so the same noise.
 CLOUD = ("toy",)
@@ -30,8 +30,8 @@ class Option:
     """
 
     reward: RewardKind | None = None
-    scale: Scale = "score"
-    location: Location = "x_t"
+    scale: str = "score"
+    location: str = "x_t"
     printed: bool = False
     mu: float = 1.0
 
@@ -111,7 +111,7 @@ def all_options() -> list[Option]:
     The location x0_through has no option of its own: it is the reward `predicted` at x_t.
     """
     options: list[Option] = [Option()]
-    for kind, scale, location in product(get_args(RewardKind), get_args(Scale), get_args(Location)):
+    for kind, scale, location in product(get_args(RewardKind), tuple(SCALES), tuple(LOCATIONS)):
         noisy = location in ("x_t", "x_prev") and scale != "moment"
         if noisy or (location == "x0" and kind == "clean"):
             options.append(Option(kind, scale, location))

@@ -14,7 +14,6 @@ from experiments.plane.distances import Grid
 from experiments.plane.experiment import STEP_COUNTS, STRENGTHS, TUNING_STEPS, Floor, Measured, Option
 from experiments.plane.generator import RewardKind
 from experiments.plane.mixture import Captioned
-from lightning_realign.guidance import Scale
 from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _times(value: float, floor: Floor) -> str:
 
 def _matrix(panels: Any, problem: Captioned, found: Mapping[Option, Measured], floor: Floor) -> None:
     """Panels [3, 4]: rewards in rows, steps in columns, at x_t with mu = 1."""
-    columns: tuple[tuple[str, Scale, bool], ...] = (
+    columns: tuple[tuple[str, str, bool], ...] = (
         ("score", "score", False),
         ("posterior", "posterior", False),
         ("constant", "constant", False),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser
+
+from lightning_realign.errors import RealignError
 
 # Lines of a parser's message that describe the parser rather than the mistake.
 _NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
@@ -17,6 +23,8 @@ _WORDING = (
     (r"Expected a (?:<class '([^']*)'>|typing\.(\S+\[[^]]*\]))", r"expected \1\2"),
     (r"\. Got value: (.*)", r", not \1"),
 )
+
+_explain: ContextVar[Callable[[], str]] = ContextVar("explain", default=str)
 
 
 def one_line(message: str) -> str:
@@ -43,6 +51,32 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def program() -> str:
+    """How this process was started, for messages: `realign`, `train.py` or `python -m lightning_realign`."""
+    name = Path(sys.argv[0]).name
+    return (
+        name.removesuffix(".exe") if name in ("realign", "realign.exe", "train.py") else "python -m lightning_realign"
+    )
+
+
+def user_error(error: BaseException) -> RealignError | None:
+    """The message for the user that lies behind a parser's error; None where there is none."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, RealignError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+@contextmanager
+def explained_by(explain: Callable[[], str]) -> Iterator[None]:
+    """While parsing, ask `explain` for a better line about what a parser refuses; an empty one keeps the parser's."""
+    token = _explain.set(explain)
+    try:
+        yield
+    finally:
+        _explain.reset(token)
+
+
 class OneLineErrors(ArgumentParser):
     """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
 
@@ -50,4 +84,9 @@ class OneLineErrors(ArgumentParser):
         """Exit with code 2, without the usage; a parser inside another one raises instead, for the outer to report."""
         if not self.exit_on_error:
             super().error(message, ex)
+        if explanation := _explain.get()():
+            fail(explanation)
+        cause = user_error(ex) if ex is not None else None
+        if cause is not None:
+            fail(str(cause))
         fail(f"{one_line(message)} (all options: {self.prog.replace(' [options]', '')} --help)")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import netrc
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import lightning as L
 import torch
@@ -24,32 +22,6 @@ from lightning_realign.files.run_folder import run_folder
 
 METRICS_FILE = "metrics.json"
 Primitive = str | int | float | bool | None
-
-
-def _has_netrc_key() -> bool:
-    """Whether a netrc file holds a W&B API key."""
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).netloc
-    named = os.environ.get("NETRC")
-    for path in [Path(named)] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        try:
-            if netrc.netrc(path).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
-
-
-def configure_wandb_mode() -> None:
-    """Keep W&B offline where nobody is logged in, so that it neither asks nor fails.
-
-    Leaves the environment alone where WANDB_MODE is set or a key is found (WANDB_API_KEY, WANDB_IDENTITY_TOKEN_FILE,
-    netrc). Does not import wandb.
-    """
-    if os.environ.get("WANDB_MODE"):
-        return
-    has_key = any(os.environ.get(name) for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"))
-    if not has_key and not _has_netrc_key():
-        os.environ["WANDB_MODE"] = "offline"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Primitive]:

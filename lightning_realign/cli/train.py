@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import yaml
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_realign.checkpoints.bundles import read_resumable
 from lightning_realign.checkpoints.folder import is_address
-from lightning_realign.cli.messages import OneLineErrors, fail
-from lightning_realign.cli.run_record import RunRecord, configure_wandb_mode
+from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
+from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
+from lightning_realign.cli.renamed import explain_run
+from lightning_realign.cli.run_record import RunRecord
 from lightning_realign.cli.sweep_guard import SweepGuard
+from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
 _FOUND_BY_LIGHTNING = ("best", "last", "hpc", "registry")
+# Relative to a section, because a configuration is a part of its subcommand.
+_RUN_FOLDER = "${..trainer.default_root_dir}"
+# Callbacks of every run, by the section that sets them, and what they are set to by default.
+CALLBACKS: Mapping[str, tuple[type[Callback], Mapping[str, Any]]] = {
+    "sweep_guard": (SweepGuard, {}),
+    "best_checkpoint": (
+        ModelCheckpoint,
+        {
+            "dirpath": _RUN_FOLDER,
+            "filename": "best",
+            "monitor": "val/loss",
+            "mode": "min",
+            "enable_version_counter": False,
+        },
+    ),
+    "last_checkpoint": (
+        ModelCheckpoint,
+        {
+            "dirpath": _RUN_FOLDER,
+            "filename": "last",
+            "save_on_train_epoch_end": True,
+            "enable_version_counter": False,
+        },
+    ),
+    "writer": (PredictionWriter, {"folder": f"{_RUN_FOLDER}/motions"}),
+}
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -47,7 +77,11 @@ class OneLineParser(OneLineErrors, LightningArgumentParser):
 
 
 class RealignCLI(LightningCLI):
-    """LightningCLI whose configuration always wins, that always keeps a CSV log, and that differentiates in `test`."""
+    """LightningCLI whose configuration always wins, and that differentiates in `test`.
+
+    Every run keeps a CSV log, its best and its last checkpoint, and its predictions in the run's folder,
+    `trainer.default_root_dir`. The sections `best_checkpoint`, `last_checkpoint` and `writer` change how.
+    """
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         super().__init__(
@@ -59,11 +93,12 @@ class RealignCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             # Guidance differentiates during `predict` and `test`, which inference tensors forbid; the data sets shard
             # themselves, so that no sample is repeated.
-            trainer_defaults={"inference_mode": False, "use_distributed_sampler": False},
+            trainer_defaults={"inference_mode": False, "use_distributed_sampler": False, "default_root_dir": "."},
             seed_everything_default=1234,
             parser_class=OneLineParser,
             # An abbreviated option would be taken for the one it begins, whatever was meant.
             parser_kwargs={
+                "prog": program(),
                 "parser_mode": "omegaconf+",
                 "allow_abbrev": False,
                 **{name: {"allow_abbrev": False} for name in self.subcommands()},
@@ -72,6 +107,13 @@ class RealignCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the words, in which the package's own configurations may be named."""
+        words = with_shipped_configs(sys.argv[1:] if args is None else args)
+        check_config_files(words)
+        with explained_by(lambda: explain_run(words)):
+            self.config = parser.parse_args(words)
 
     def _parse_ckpt_path(self) -> None:
         """Make sure that `--ckpt_path` can be read, and leave the configuration as given.
@@ -91,9 +133,7 @@ class RealignCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, RealignError):
-                cause = cause.__cause__
+            cause = user_error(error)
             if cause is None:
                 raise
             raise cause from None
@@ -103,16 +143,18 @@ class RealignCLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         logger = config["logger"]
         if logger is not False:
-            loggers: list[Logger] = [] if logger in (None, True) else [logger] if isinstance(logger, Logger) else logger
+            loggers: list[Logger] = [] if logger is True else _as_list(logger)
             if not any(isinstance(entry, CSVLogger) for entry in loggers):
                 loggers = [CSVLogger(config["default_root_dir"] or ".", name="logs"), *loggers]
             kwargs["logger"] = loggers
-        plugins = config["plugins"] or []
-        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), SafeCheckpointIO()]
+        kwargs["plugins"] = [*_as_list(config["plugins"]), SafeCheckpointIO()]
         # MPS has no float64, in which noise schedules and metrics are computed.
         if config["accelerator"] == "auto" and MPSAccelerator.is_available():
             kwargs["accelerator"] = "cpu"
-        return super().instantiate_trainer(**kwargs)
+        configured = _as_list(config["callbacks"])
+        defaults = [self._get(self.config_init, name) for name in CALLBACKS]
+        wanted = _without_replaced(defaults, configured, config["enable_checkpointing"] is not False)
+        return self._instantiate_trainer({**config, **kwargs, "callbacks": configured}, wanted)
 
     def before_predict(self) -> None:
         """Keep no motion in memory unless asked to: they are written as they come."""
@@ -121,24 +163,35 @@ class RealignCLI(LightningCLI):
             settings["return_predictions"] = False
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Attach the callback that stops a sweep point whose values are not the requested ones."""
-        parser.add_lightning_class_args(SweepGuard, "sweep_guard")
+        """Attach the callbacks of every run, each with a section of its own."""
+        for section, (callback, defaults) in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, section)
+            parser.set_defaults({f"{section}.{name}": value for name, value in defaults.items()})
 
 
-def check_config_files(args: Sequence[str]) -> None:
-    """Name the `--config` file that is not YAML, which the parser's message does not.
+def _as_list(value: Any) -> list[Any]:
+    """A setting that may be one object, a list of them, or nothing."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
-    Raises:
-        ConfigError: a file exists and cannot be parsed.
+
+def _without_replaced(
+    defaults: Iterable[Callback], configured: Sequence[Callback], checkpointing: bool
+) -> list[Callback]:
+    """The default callbacks, without those that a configured one of `trainer.callbacks` stands in for.
+
+    A checkpoint is replaced by one of the same file name, the writer by any other writer. Without checkpointing there
+    are no checkpoints.
     """
-    words = [word for arg in args for word in arg.split("=", 1)]
-    for path in (Path(value) for option, value in pairwise(words) if option in ("--config", "-c")):
-        try:
-            if path.is_file():
-                with path.open(encoding="utf-8") as file:
-                    yaml.safe_load(file)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    files = {callback.filename for callback in configured if isinstance(callback, ModelCheckpoint)}
+    writes = any(isinstance(callback, PredictionWriter) for callback in configured)
+    kept = []
+    for callback in defaults:
+        if isinstance(callback, ModelCheckpoint) and (not checkpointing or callback.filename in files):
+            continue
+        if isinstance(callback, PredictionWriter) and writes:
+            continue
+        kept.append(callback)
+    return kept
 
 
 def main(args: Sequence[str] | None = None) -> RealignCLI:
@@ -153,7 +206,6 @@ def main(args: Sequence[str] | None = None) -> RealignCLI:
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     configure_wandb_mode()
     try:
-        check_config_files(sys.argv[1:] if args is None else args)
         return RealignCLI(args)
-    except (RealignError, MisconfigurationException) as error:
+    except (RealignError, MisconfigurationException, OmegaConfBaseException) as error:
         fail(str(error))

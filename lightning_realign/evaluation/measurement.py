@@ -54,8 +54,8 @@ def chosen_systems(systems: Sequence[SystemName] | None, guided: bool) -> tuple[
         raise ConfigError(f"measuring systems is {systems}; list one or more of {', '.join(allowed)}")
     if "guided" in systems and not guided:
         raise ConfigError(
-            f"measuring systems is {systems}, but mu and eta are 0; set guidance.mu, guidance.eta, guidance.physical or "
-            "search.travel.times, or search.candidates or search.particles.count above 1, or drop 'guided'"
+            f"measuring systems is {systems}, but mu and eta are 0; set guidance.mu, guidance.eta, guidance.physical "
+            "or search.travel.times, or search.candidates or search.particles.count above 1, or drop 'guided'"
         )
     return tuple(name for name in allowed if name in systems)
 

@@ -14,6 +14,7 @@ from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.record import Record, at_draw
 from lightning_realign.evaluation.scoring import POOL, REAL, groups_of
 from lightning_realign.metrics.functional.generation import embedding_distance, pool_ranks, pools_of
+from lightning_realign.report.context import stated
 
 # FID takes milliseconds where the other figures take microseconds.
 FID_HALVES = 100
@@ -221,8 +222,8 @@ def _require_alike(before: Side, after: Side) -> None:
         "lengths": lambda record: record.lengths.tolist(),
         "motions": lambda record: record.settings.get("provenance", {}).get("data", {}).get("content"),
         "replications": lambda record: record.replications,
-        "seed": lambda record: record.settings.get("seed"),
-        "protocol": lambda record: record.settings.get("protocol"),
+        "seed": lambda record: stated(record.settings, "sampling", "seed"),
+        "protocol": lambda record: stated(record.settings, "measuring", "protocol"),
         "judges": lambda record: record.settings.get("judge_fingerprints"),
     }
     differing = [name for name, value in same.items() if value(one) != value(other)]

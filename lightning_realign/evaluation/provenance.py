@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning_realign
+from lightning_realign import __version__
 from lightning_realign.checkpoints.folder import checkpoint_sha256, located
 from lightning_realign.data.datamodule import MotionTextDataModule
 
@@ -31,7 +31,7 @@ def provenance(
     """
     return {
         "versions": {
-            "lightning_realign": lightning_realign.__version__,
+            "lightning_realign": __version__,
             "python": platform.python_version(),
             **{package: version(package) for package in PACKAGES},
         },

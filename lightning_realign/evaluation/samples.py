@@ -154,8 +154,8 @@ class SampleScoring(MeasuringModule):
         spec = self.data.skeleton
         if reward.skeleton != skeleton_reference(spec):
             raise FeatureSpecError(
-                f"{self.reward_source.path}: reward model of skeleton {skeleton_label(reward.skeleton)!r}, but the data set "
-                f"has {spec.name!r}; use one of that skeleton"
+                f"{self.reward_source.path}: reward model of skeleton {skeleton_label(reward.skeleton)!r}, but the "
+                f"data set has {spec.name!r}; use one of that skeleton"
             )
 
     def _read(self, path: Path, length: int) -> Tensor:

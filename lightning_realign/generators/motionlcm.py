@@ -90,7 +90,8 @@ def consistency_recipe(published: Consistency, options: LoadOptions) -> Recipe:
     """
     if options.sampling.scheduler not in (None, "lcm"):
         raise ConfigError(
-            f"generator scheduler={options.sampling.scheduler!r}: a consistency model takes 'lcm' alone; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: a consistency model takes 'lcm' alone; leave "
+            "scheduler out"
         )
     steps = 1 if options.sampling.steps is None else options.sampling.steps
     if not 1 <= steps <= published.original:

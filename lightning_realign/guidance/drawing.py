@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import DrawingGenerator, LatentGuide
+from lightning_realign.guidance.scales import parts_of
 from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -53,6 +54,7 @@ class DrawingSampler:
             )
         if travel is not None and travel.times:
             raise ConfigError(f"travel times={travel.times}: this generator draws motions by itself; set times to 0")
+        parts_of(self.guidance)
         if self.guidance.active:
             _check_guidance(generator, self.guidance, reward)
         self._guided = self.guidance.guided_steps(generator.denoising_steps)
@@ -126,6 +128,6 @@ def _check_guidance(generator: DrawingGenerator, guidance: GuidanceConfig, rewar
         raise ConfigError("this generator is guided by its motions; give a reward that reads motions, not latents")
     if not any(guidance.guided_steps(generator.denoising_steps)):
         raise ConfigError(
-            f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the {generator.denoising_steps} "
-            "steps; widen it, or take more steps"
+            f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the "
+            f"{generator.denoising_steps} steps; widen it, or take more steps"
         )

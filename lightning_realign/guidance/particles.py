@@ -15,8 +15,9 @@ from torch import Tensor
 
 from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.locations import Evaluation
 from lightning_realign.guidance.particle_weights import Cloud
-from lightning_realign.guidance.sampler import Look, RewardGuidedSampler
+from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import Reward
 from lightning_realign.settings.checks import steps_inside
@@ -69,12 +70,12 @@ class ParticleSteering:
         self.sampler = sampler
         self.reward = reward
         self.config = config
-        steps = len(sampler.steps.timesteps)
-        self._weighed = steps_inside(steps, config.start, config.stop, config.every)
+        count = len(sampler.steps.timesteps)
+        self._weighed = steps_inside(count, config.start, config.stop, config.every)
         check_reward(sampler.generator, reward, noisy=config.location == "x_t")
         if not any(self._weighed):
             raise ConfigError(
-                f"particles window start={config.start}, stop={config.stop} holds none of the {steps} steps; widen it"
+                f"particles window start={config.start}, stop={config.stop} holds none of the {count} steps; widen it"
             )
         if config.count > 1:
             _check_guidance(sampler)
@@ -117,11 +118,14 @@ class ParticleSteering:
         batch, reward = sampler.prepare(texts, lengths, references), self._prepare(texts, lengths, references)
         states = [noise.draw() for noise in noises]
         for index, weighed in enumerate(self._weighed):
-            looks = [sampler.look(batch, index, state) for state in states]
-            cloud.record(torch.stack([self._reward_at(reward, index, look) for look in looks]) if weighed else None)
+            evaluations = [sampler.evaluate(batch, index, state) for state in states]
             if weighed:
-                looks = _taken(looks, cloud.resample())
-            moved = [sampler.advance(batch, index, look, noise) for look, noise in zip(looks, noises, strict=True)]
+                cloud.record(torch.stack([self._reward_at(reward, index, one) for one in evaluations]))
+                evaluations = _taken(evaluations, cloud.resample())
+            else:
+                cloud.record(None)
+            pairs = zip(evaluations, noises, strict=True)
+            moved = [sampler.advance(batch, index, evaluation, noise) for evaluation, noise in pairs]
             states = [after.state for after in moved]
             cloud.multiply(torch.stack([after.log_ratio for after in moved]))
         rewards = cloud.finish(torch.stack([reward(state, 1.0) for state in states]))
@@ -135,18 +139,18 @@ class ParticleSteering:
         prepared = self.reward.prepare(texts, references, mu=strength, eta=strength * self.config.eta)
         return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
 
-    def _reward_at(self, reward: StateReward, index: int, look: Look) -> Tensor:
+    def _reward_at(self, reward: StateReward, index: int, evaluation: Evaluation) -> Tensor:
         steps = self.sampler.steps
         if self.config.location == "x_t":
-            return reward(look.x, steps.alpha_bar[index])
-        return reward(steps.predicted(index, look.output, look.x), 1.0)
+            return reward(evaluation.x, steps.alpha_bar[index])
+        return reward(steps.predicted(index, evaluation.output, evaluation.x), 1.0)
 
 
-def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
+def _taken(evaluations: Sequence[Evaluation], places: Tensor | None) -> list[Evaluation]:
     """Each motion's particles from their places [K, B]; None leaves all where they are."""
     if places is None:
-        return list(looks)
-    places = places.to(looks[0].x.device)
+        return list(evaluations)
+    places = places.to(evaluations[0].x.device)
     rows = torch.arange(places.shape[1], device=places.device)
 
     def take(parts: Sequence[Tensor | None]) -> list[Tensor] | list[None]:
@@ -155,19 +159,22 @@ def _taken(looks: Sequence[Look], places: Tensor | None) -> list[Look]:
             return [None] * len(parts)
         return list(torch.stack(present)[places, rows].unbind())
 
-    fields = [take([getattr(look, name) for look in looks]) for name in ("x", "output", "gradient", "rewards")]
-    return [Look(*parts) for parts in zip(*fields, strict=True)]
+    fields = [
+        take([getattr(evaluation, name) for evaluation in evaluations])
+        for name in ("x", "output", "gradient", "rewards")
+    ]
+    return [Evaluation(*parts) for parts in zip(*fields, strict=True)]
 
 
 def _check_guidance(sampler: RewardGuidedSampler) -> None:
     """Refuse guidance whose transitions have no density over the generator's own."""
-    guidance, walk = sampler.guidance, sampler.walk
+    guidance, steps = sampler.guidance, sampler.steps
     if not guidance.active:
         return
-    if guidance.location == "x_prev":
+    if sampler.location.follows_noise:
         raise ConfigError(
-            "particles with guidance location='x_prev': the gradient depends on the step's own noise, so that the "
-            "weights are not known; use location x_t, x0 or x0_through"
+            f"particles with guidance location={guidance.location!r}: the gradient depends on the step's own noise, so "
+            "that the weights are not known; use location x_t, x0 or x0_through"
         )
     guided = [index for index, inside in enumerate(sampler.guided) if inside]
     silent = [index for index in guided if steps.sigma[index] == 0]
@@ -180,6 +187,6 @@ def _check_guidance(sampler: RewardGuidedSampler) -> None:
         count = len(steps.timesteps)
         stop = math.ceil(10_000 * (count - silent[0]) / count) / 10_000
         raise ConfigError(
-            f"particles with guidance stop={guidance.stop}: step {silent[0] + 1} of {steps} adds no noise, so that its "
+            f"particles with guidance stop={guidance.stop}: step {silent[0] + 1} of {count} adds no noise, so that its "
             f"weights are not known; set guidance stop to {stop}"
         )

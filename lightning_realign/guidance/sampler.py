@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,16 @@ import torch
 from torch import Tensor
 
 from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
-from lightning_realign.diffusion.steps import BaseWalk, make_walk
+from lightning_realign.diffusion.steps import Steps, make_steps
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
+from lightning_realign.guidance.locations import Evaluation, Location
+from lightning_realign.guidance.scales import GuidedStep, parts_of
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import (
     Reward,
     limit_norm,
     require_differentiation,
-    reward_gradient,
 )
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -53,19 +53,6 @@ class SampledBatch:
     condition: Any
     lengths: Tensor
     reward: StateReward | None
-
-
-@dataclass(frozen=True)
-class Look:
-    """States before a step and what the network says of them.
-
-    x, output: [B, ...]. gradient, rewards: [B, ...] and [B] of the location `x0_through`; None at any other.
-    """
-
-    x: Tensor
-    output: Tensor
-    gradient: Tensor | None = None
-    rewards: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -115,27 +102,25 @@ class RewardGuidedSampler:
         self.reward = reward
         self.seed = sampling.seed
         recipe = LoadOptions(sampling).recipe(generator.recipe)
-        self._walk = make_walk(generator.scheduler, recipe.scheduler, recipe.steps, sampling.ddim_eta, recipe.timesteps)
+        self._steps = make_steps(
+            generator.scheduler, recipe.scheduler, recipe.steps, sampling.ddim_eta, recipe.timesteps
+        )
         self._guided = self.guidance.guided_steps(recipe.steps)
         self._travels = (TravelConfig() if travel is None else travel).travels(recipe.steps)
-        self._check()
+        self._scale, self._location = parts_of(self.guidance)
+        if self.guidance.active:
+            self._check()
 
     def _check(self) -> None:
         guidance = self.guidance
-        if not guidance.active:
-            return
+        self._scale.check_steps(self._steps)
         if self.reward is None:
             raise ConfigError(f"guidance {guidance.weights} needs a reward model; give one, or set all of it to 0")
-        check_reward(self.generator, self.reward, noisy=guidance.location in ("x_t", "x_prev"))
+        check_reward(self.generator, self.reward, noisy=self._location.noisy)
         if not any(self._guided):
             raise ConfigError(
                 f"guidance window start={guidance.start}, stop={guidance.stop} holds none of the "
                 f"{len(self._guided)} steps; widen it, or take more steps"
-            )
-        if guidance.scale == "posterior" and not any(self._walk.sigma):
-            raise ConfigError(
-                "guidance scale='posterior' multiplies by sigma_t^2, which is 0 throughout this sampler (DDIM with "
-                "eta 0, or one step of LCM); use scale='score', scheduler='ddpm', ddim_eta above 0, or more LCM steps"
             )
 
     def sample(
@@ -181,7 +166,7 @@ class RewardGuidedSampler:
         batch = self.prepare(texts, lengths, references)
         x, history = noise.draw(), []
         for index, timestep in enumerate(self._steps.timesteps):
-            moved = self.advance(batch, index, self.look(batch, index, x), noise)
+            moved = self.advance(batch, index, self.evaluate(batch, index, x), noise)
             x = moved.state
             history.append(moved.rewards)
             if callback is not None:
@@ -227,67 +212,49 @@ class RewardGuidedSampler:
             reward = state_reward(self.generator, self.reward, prepared, lengths)
         return SampledBatch(self.generator.condition(texts), lengths, reward)
 
-    def look(self, batch: SampledBatch, index: int, x: Tensor) -> Look:
-        """Evaluate the network before step `index`, and differentiate through it where the location asks for that.
+    @property
+    def location(self) -> Location:
+        """Where the gradient is taken."""
+        return self._location
+
+    def evaluate(self, batch: SampledBatch, index: int, x: Tensor) -> Evaluation:
+        """Evaluate the network before step `index`, and differentiate through it where the location does so.
 
         Raises:
-            ConfigError: this is asked for, but the generator's output is not differentiable.
+            ConfigError: the location does so, but the generator's output is not differentiable.
         """
-        timestep, reward = self._walk.timesteps[index], batch.reward
-        if reward is None or not self._guided[index] or self.guidance.location != "x0_through":
-            return Look(x, self.generator.denoise(x, timestep, batch.condition, batch.lengths))
-        outputs = []
+        timestep, reward = self._steps.timesteps[index], batch.reward
 
-        def through(state: Tensor) -> Tensor:
-            outputs.append(self.generator.denoise(state, timestep, batch.condition, batch.lengths))
-            if not outputs[0].requires_grad:
-                raise ConfigError(
-                    "guidance location='x0_through': this generator's network cannot be differentiated; use location x0"
-                )
-            return reward(self._steps.predicted(index, outputs[0], state), 1.0)
+        def denoise(state: Tensor) -> Tensor:
+            return self.generator.denoise(state, timestep, batch.condition, batch.lengths)
 
-        gradient, rewards = reward_gradient(through, x)
-        return Look(x, outputs[0].detach(), gradient, rewards)
+        if reward is None or not self._guided[index]:
+            return Evaluation(x, denoise(x))
+        return self._location.evaluate(self._steps, index, x, denoise, reward)
 
-    def advance(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
-        """Step `index` from the states of `look`, and as often again as time travel says."""
-        moved = self._move(batch, index, look, noise)
+    def advance(self, batch: SampledBatch, index: int, evaluation: Evaluation, noise: SampleNoise) -> Moved:
+        """Do step `index` from the evaluated states, and do it again as often as time travel says."""
+        moved = self._move(batch, index, evaluation, noise)
         for _ in range(self._travels[index]):
             x = self._steps.undo(index, moved.state, noise.draw())
-            again = self._move(batch, index, self.look(batch, index, x), noise)
+            again = self._move(batch, index, self.evaluate(batch, index, x), noise)
             moved = Moved(again.state, again.rewards, moved.log_ratio + again.log_ratio)
         return moved
 
-    def _move(self, batch: SampledBatch, index: int, look: Look, noise: SampleNoise) -> Moved:
+    def _move(self, batch: SampledBatch, index: int, evaluation: Evaluation, noise: SampleNoise) -> Moved:
         fresh = noise.draw() if self._steps.sigma[index] > 0 else None
+        unguided = self._steps.step(index, evaluation.output, evaluation.x, fresh)
         if batch.reward is not None and self._guided[index]:
-            return self._guided_step(index, look, fresh, batch.reward)
-        nothing = look.x.new_full((len(look.x),), float("nan"))
-        return Moved(self._steps.step(index, look.output, look.x, fresh).prev, nothing, torch.zeros_like(nothing))
+            step = GuidedStep(self._steps, index, evaluation.x, evaluation.output, unguided, fresh)
+            return self._guide(step, evaluation, batch.reward)
+        nothing = unguided.prev.new_full((len(unguided.prev),), float("nan"))
+        return Moved(unguided.prev, nothing, torch.zeros_like(nothing))
 
-    def _guided_step(self, index: int, look: Look, noise: Tensor | None, reward: StateReward) -> Moved:
-        """One guided step."""
-        walk, guidance, x, output = self._walk, self.guidance, look.x, look.output
-        plain = walk.step(index, output, x, noise)
-        if look.gradient is not None and look.rewards is not None:
-            gradient, rewards = look.gradient, look.rewards
-        else:
-            at, level = {
-                "x_t": (x, steps.alpha_bar[index]),
-                "x_prev": (plain.prev, steps.alpha_bar_next[index]),
-                "x0": (plain.x0, 1.0),
-            }[guidance.location]
-            gradient, rewards = reward_gradient(lambda state: reward(state, level), at)
-        gradient = limit_norm(gradient, guidance.max_norm)
-        if guidance.scale in ("score", "moment"):
-            if guidance.scale == "moment":
-                # The gradient with regard to x_t, were x0_hat = sqrt(alpha_bar_t) x_t: data of unit variance.
-                gradient = math.sqrt(steps.alpha_bar[index]) * gradient
-            prev = steps.step(index, steps.guide_output(index, output, gradient), x, noise).prev
-        else:
-            weight = walk.sigma[index] ** 2 if guidance.scale == "posterior" else 1.0
-            prev = plain.prev + weight * gradient
-        return Moved(prev, rewards, _log_ratio(prev - plain.prev, noise, steps.sigma[index]))
+    def _guide(self, step: GuidedStep, evaluation: Evaluation, reward: StateReward) -> Moved:
+        gradient, rewards = self._location.gradient(self._steps, step.index, evaluation, step.unguided, reward)
+        guided = self._scale.guide(step, limit_norm(gradient, self.guidance.max_norm))
+        ratio = _log_ratio(guided - step.unguided.prev, step.noise, self._steps.sigma[step.index])
+        return Moved(guided, rewards, ratio)
 
 
 def _log_ratio(shift: Tensor, noise: Tensor | None, sigma: float) -> Tensor:

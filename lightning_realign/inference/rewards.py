@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.guidance.scales import parts_of
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.decoded import DecodedReward
@@ -97,11 +98,13 @@ def load_rewards(
 
 
 def require_reward(guidance: GuidanceConfig, search: SearchConfig, reward: RewardSource) -> None:
-    """Refuse guidance or a search that needs a reward and has none.
+    """Refuse settings that contradict each other, before anything is loaded.
 
     Raises:
-        ConfigError: mu or eta is not 0, or there are several candidates or particles, and there is no reward.
+        ConfigError: scale, location and physical rewards do not fit each other; or mu or eta is not 0, or there are
+            several candidates or particles, and there is no reward.
     """
+    parts_of(guidance)
     if reward.path is not None:
         return
     needs = (

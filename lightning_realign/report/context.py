@@ -139,9 +139,23 @@ def _retrieval(settings: Mapping[str, Any]) -> RetrievalRecord:
     )
 
 
-def _own_rows(settings: Mapping[str, Any]) -> Sequence[Any]:
-    rows = settings.get("rows")
-    return rows if isinstance(rows, list) else ()
+def stated(settings: Mapping[str, Any], group: str, name: str) -> Any:
+    """A setting of a run, from the settings of its receipt; None where they do not state it.
+
+    Receipts of version 0.1 have no groups, and hold the setting under its name alone.
+    """
+    inside = settings.get(group)
+    return inside.get(name) if isinstance(inside, dict) else settings.get(name)
+
+
+def _systems(settings: Mapping[str, Any]) -> Sequence[Any]:
+    systems = settings.get("systems", settings.get("rows"))
+    return systems if isinstance(systems, list) else ()
+
+
+def _is_rewarded(settings: Mapping[str, Any]) -> bool:
+    reward = settings.get("reward", "unknown")
+    return (reward.get("path") if isinstance(reward, dict) else reward) is not None
 
 
 def read_context(path: Path, settings: Any) -> Context:
@@ -170,11 +184,11 @@ def read_context(path: Path, settings: Any) -> Context:
         samples=_count(settings.get("samples")),
         split_size=_count(settings.get("split_size")),
         pool=_count(settings.get("pool")),
-        repeats=_count(settings.get("multimodality_repeats")),
-        protocol=_text(settings.get("protocol")),
+        repeats=_count(stated(settings, "measuring", "multimodality_repeats")),
+        protocol=_text(stated(settings, "measuring", "protocol")),
         method=_text(settings.get("method")),
-        elsewhere="samples" in _own_rows(settings) or "method" in settings,
-        rewarded="reward" not in settings or settings["reward"] is not None,
+        elsewhere="samples" in _systems(settings) or "method" in settings,
+        rewarded=_is_rewarded(settings),
         guided=guided if isinstance(guided, bool) else None,
         retrieval=_retrieval(settings),
         judges={str(judge): _judge(str(judge), settings) for judge in _mapping(settings.get("judges"))},

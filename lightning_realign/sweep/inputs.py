@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_realign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE
+from lightning_realign.files.shipped import resolve
 
 # Bytes up to which a file is read to see whether it has changed.
 _SMALL_FILE = 1 << 20
@@ -24,7 +25,7 @@ def files_behind(arguments: Sequence[str]) -> list[bytes]:
     while waiting:
         word, place = waiting.pop(0)
         # Configurations name each other from where they are, everything else from the current folder.
-        named = (Path(word), place / word)
+        named = (resolve(word), place / word)
         # A model may be a folder, which is known by its two files.
         inside = [path / name for path in named for name in (CONFIG_FILE, WEIGHTS_FILE)] if word else []
         for path in (*named, *inside):

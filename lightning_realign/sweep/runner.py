@@ -18,6 +18,7 @@ from typing import Any
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.shipped import resolve
 from lightning_realign.report.plots import heat_map, line_plot
 from lightning_realign.report.table import format_table
 from lightning_realign.sweep.inputs import files_behind
@@ -26,6 +27,7 @@ from lightning_realign.sweep.spec import SweepSpec, read_sweep
 
 _LOG = logging.getLogger(__name__)
 _METRICS, _DONE, _OUTPUT = "metrics.json", "point.json", "output.log"
+_SCRIPT = "train.py"
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,13 @@ def _last_line(path: Path) -> str:
     return (told or lines or ["no output"])[-1][:300]
 
 
+def _runnable(arguments: Sequence[str]) -> list[str]:
+    """The arguments as they run here: outside a clone there is no train.py, but the package does the same."""
+    if Path(_SCRIPT).exists():
+        return list(arguments)
+    return [part for word in arguments for part in (("-m", "lightning_realign") if word == _SCRIPT else (word,))]
+
+
 def _run(spec: SweepSpec, point: Mapping[str, Any], extra: Sequence[str], folder: Path) -> Outcome:
     """Run one point in a process of its own; its output goes to output.log."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +140,7 @@ def _run(spec: SweepSpec, point: Mapping[str, Any], extra: Sequence[str], folder
         # So that `python` in the command is the one that runs the sweep.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
-    command = [*spec.arguments(point), *extra, f"--trainer.default_root_dir={folder}"]
+    command = [*_runnable(spec.arguments(point)), *extra, f"--trainer.default_root_dir={folder}"]
     output, start = folder / _OUTPUT, time.monotonic()
     with output.open("wb") as log:
         try:
@@ -202,7 +211,7 @@ def run_sweep(
     of data are not looked at.
 
     Args:
-        file: the sweep file; grid, random and bayes (Optuna's TPE) are supported, early termination is ignored.
+        file: the sweep file, or the name of one that comes with the package; grid, random and bayes (Optuna's TPE) are supported, early termination is ignored.
         out: folder of the results; by default runs/sweeps/<name of the file>.
         extra: further arguments for every point.
         seed: of random and bayes.
@@ -214,7 +223,7 @@ def run_sweep(
     Raises:
         ConfigError: the sweep file cannot be used.
     """
-    spec = read_sweep(file)
+    spec = read_sweep(resolve(file))
     out = Path("runs") / "sweeps" / file.stem if out is None else out
     points = search(spec, seed)
     outcomes: list[Outcome] = []

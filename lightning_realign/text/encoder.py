@@ -25,7 +25,15 @@ from lightning_realign.text.base import EncodedCaption, TextEncoder
 from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
 from lightning_realign.text.pretrained import ClipReading
 
-__all__ = ["TEXT_SIZES", "EncodedCaption", "TextEncoder", "encoder_identity", "load_text_encoder", "text_sizes"]
+__all__ = [
+    "TEXT_SIZES",
+    "EncodedCaption",
+    "TextEncoder",
+    "encoder_identity",
+    "hub_repositories",
+    "load_text_encoder",
+    "text_sizes",
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,15 @@ _SOURCES = {
 
 # name -> (token size, sentence size), so that networks can be built without loading an encoder.
 TEXT_SIZES: dict[str, tuple[int, int]] = {name: source.sizes for name, source in _SOURCES.items() if source.sizes}
+
+
+def hub_repositories() -> dict[str, tuple[str, ...]]:
+    """The repositories of the Hugging Face Hub that encoders are read from, each with the names of its encoders."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, source in _SOURCES.items():
+        if source.repository:
+            found[source.repository] = (*found.get(source.repository, ()), name)
+    return found
 
 
 def text_sizes(name: str) -> tuple[int, int]:

@@ -123,7 +123,7 @@ def test_folders_stand_wherever_a_checkpoint_does(tmp_path):
 
 
 def test_guided_generation_from_addresses_is_that_from_files(hub, cli_bench, checkout):
-    common = ["generate", "a person walks", "--steps", "2", "--seconds", "1", "--mu", "5"]
+    common = ["generate", "a person walks", "--sampling.steps", "2", "--seconds", "1", "--guidance.mu", "5"]
     made = []
     for form in ("file", "hub"):
         paths = {}
@@ -132,7 +132,8 @@ def test_guided_generation_from_addresses_is_that_from_files(hub, cli_bench, che
             if form == "hub":
                 hub.add(export_model(Path(paths[kind]), checkout / kind), f"owner/{kind}")
                 paths[kind] = f"hf://owner/{kind}"
-        main([*common, "--ckpt", paths["generator"], "--reward", paths["reward"], "--out", str(checkout / form)])
+        sources = ["--generator.path", paths["generator"], "--reward.path", paths["reward"]]
+        main([*common, *sources, "--out", str(checkout / form)])
         with np.load(next((checkout / form).glob("*.npz")), allow_pickle=False) as content:
             made.append(dict(content))
     assert np.array_equal(made[0]["joints"], made[1]["joints"])

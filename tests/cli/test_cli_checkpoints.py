@@ -30,8 +30,10 @@ def test_stored_settings_never_override_the_command_line(fitted, cli_bench):
 
 def test_guided_runs_take_their_weights_from_the_command_line(cli_bench, checkout):
     config = "configs/guided/synthetic.yaml"
-    run = realign("predict", "--config", config, *cli_bench.options(config, "predict"), "--model.init_args.mu=7")
-    assert run.model.mu == run.model.guidance.mu == 7
+    run = realign(
+        "predict", "--config", config, *cli_bench.options(config, "predict"), "--model.init_args.guidance.mu=7"
+    )
+    assert run.model.guidance.mu == 7
 
 
 def test_predict_keeps_no_motion_in_memory_unless_asked_to(cli_bench, checkout):

@@ -135,8 +135,8 @@ def test_networks_and_data_of_two_skeletons(refused, cli_bench):
 
 
 def test_guided_settings_that_contradict_each_other(refused):
-    assert "reward is not set, but mu=30.0" in refused("predict", GUIDED, "--model.init_args.reward=null")
-    assert "scale='posterior'" in refused("predict", GUIDED, "--model.init_args.scale=posterior")
+    assert "reward is not set, but mu=30.0" in refused("predict", GUIDED, "--model.init_args.reward.path=null")
+    assert "scale='posterior'" in refused("predict", GUIDED, "--model.init_args.guidance.scale=posterior")
     assert "training_step" in refused("fit", GUIDED)
 
 
@@ -173,7 +173,7 @@ def write_wrong(kind, folder, bench):
 def test_checkpoints_that_cannot_be_used(kind, fragment, refused, checkout, cli_bench):
     path = write_wrong(kind, checkout, cli_bench)
     for message in (
-        refused("predict", GUIDED, f"--model.init_args.generator={path}"),
+        refused("predict", GUIDED, f"--model.init_args.generator.path={path}"),
         refused("test", REWARD, "--ckpt_path", path),
     ):
         assert message.startswith(str(path)) and fragment in message
@@ -182,7 +182,7 @@ def test_checkpoints_that_cannot_be_used(kind, fragment, refused, checkout, cli_
 
 def test_checkpoints_of_another_kind(refused, cli_bench, checkout):
     networks = {kind: getattr(cli_bench, kind)["humanml3d"] for kind in ("reward", "vae")}
-    message = refused("predict", GUIDED, f"--model.init_args.generator={networks['reward']}")
+    message = refused("predict", GUIDED, f"--model.init_args.generator.path={networks['reward']}")
     assert "is a 'reward' checkpoint, but a 'diffusion' or 'motion_diffusion' checkpoint is needed" in message
     message = refused("fit", "configs/generator/mld_mocap.yaml", f"--model.init_args.vae={networks['reward']}")
     assert "is a 'reward' checkpoint, but a 'vae' checkpoint is needed" in message

@@ -30,9 +30,9 @@ def motion(folder):
 
 
 def test_prompts_become_motions_and_pictures(networks, tmp_path):
-    common = [PROMPT, "--ckpt", str(networks["generator"]), "--steps", "3", "--seconds", "2", "--location", "x0"]
+    common = [PROMPT, "--generator.path", str(networks["generator"]), "--sampling.steps", "3", "--seconds", "2"]
     main(["generate", *common, "--out", str(tmp_path / "plain")])
-    guided = ["--reward", str(networks["reward"]), "--mu", "5", "--scale", "score"]
+    guided = ["--reward.path", str(networks["reward"]), "--guidance.mu", "5", "--guidance.location", "x0"]
     main(["generate", *common, *guided, "--out", str(tmp_path / "guided")])
     plain, steered = motion(tmp_path / "plain"), motion(tmp_path / "guided")
     assert plain["joints"].shape == steered["joints"].shape == (40, 22, 3)
@@ -51,5 +51,6 @@ def test_prompts_become_motions_and_pictures(networks, tmp_path):
 
 def test_results_may_go_below_the_empty_folder(networks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    main(["generate", PROMPT, "a person jumps", "--ckpt", str(networks["generator"]), "--steps", "2", "--out", "out"])
+    fast = ["--generator.path", str(networks["generator"]), "--sampling.steps", "2"]
+    main(["generate", PROMPT, "a person jumps", *fast, "--out", "out"])
     assert len(files_in(tmp_path)) == 2 and all(name.startswith("out/a-person-") for name in files_in(tmp_path))

@@ -18,29 +18,35 @@ GUIDED = "configs/guided/synthetic.yaml"
 @pytest.fixture
 def options(cli_bench, checkout):
     tiny = cli_bench.options(GUIDED, "test")
-    few = ["--model.init_args.location=x0", "--model.init_args.rows=[guided]", "--model.init_args.judges=null"]
+    few = [
+        "--model.init_args.guidance.location=x0",
+        "--model.init_args.measuring.systems=[guided]",
+        "--model.init_args.judges=null",
+    ]
     return ["--config", GUIDED, *tiny, *few, f"--trainer.default_root_dir={checkout / 'run'}"]
 
 
 def test_a_configuration_goes_round(cli_bench, options, checkout, monkeypatch):
     monkeypatch.setenv("REALIGN_RUN_DIR", str(checkout / "run"))
-    monkeypatch.setenv("REALIGN_SWEEP_POINT", json.dumps({"model.init_args.physical.jerk": 1e-4}))
+    monkeypatch.setenv("REALIGN_SWEEP_POINT", json.dumps({"model.init_args.guidance.physical.jerk": 1e-4}))
     other = shutil.copy(cli_bench.reward["humanml3d"], checkout / "other.ckpt")
     first = realign(
         "test",
         *options,
-        f"--model.init_args.ensemble=['{other}']",
-        "--model.init_args.physical.jerk=1e-4",
-        "--model.init_args.physical.foot_skating=0.5",
+        f"--model.init_args.reward.ensemble=['{other}']",
+        "--model.init_args.guidance.physical.jerk=1e-4",
+        "--model.init_args.guidance.physical.foot_skating=0.5",
     )
-    assert dict(first.model.hparams["physical"]) == {"jerk": 1e-4, "foot_skating": 0.5}
-    assert list(first.model.hparams["ensemble"]) == [str(other)]
+    assert dict(first.model.hparams["guidance"]["physical"]) == {"jerk": 1e-4, "foot_skating": 0.5}
+    assert list(first.model.hparams["reward"]["ensemble"]) == [str(other)]
     (recorded,) = (checkout / "run").glob("config-test-*.yaml")
     written = yaml.safe_load(recorded.read_text())["model"]["init_args"]
-    assert written["physical"] == {"jerk": 1e-4, "foot_skating": 0.5} and written["ensemble"] == [str(other)]
+    assert written["guidance"]["physical"] == {"jerk": 1e-4, "foot_skating": 0.5} and written["reward"]["ensemble"] == [
+        str(other)
+    ]
     kept = shutil.copy(recorded, checkout / "again.yaml")
-    second = realign("test", "--config", str(kept), "--model.init_args.physical.foot_skating=0")
-    assert dict(second.model.hparams["physical"]) == {"jerk": 1e-4, "foot_skating": 0.0}
+    second = realign("test", "--config", str(kept), "--model.init_args.guidance.physical.foot_skating=0")
+    assert dict(second.model.hparams["guidance"]["physical"]) == {"jerk": 1e-4, "foot_skating": 0.0}
     rows = [run.trainer.callback_metrics["test/guided/jerk"].item() for run in (first, second)]
     assert np.isfinite(rows).all() and rows[0] != rows[1]
 
@@ -48,9 +54,9 @@ def test_a_configuration_goes_round(cli_bench, options, checkout, monkeypatch):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("physical.skating=1", "physical has 'skating'; use one or more of foot_skating, jerk, penetration"),
-        ("physical={jerk: much}", "physical"),
-        ("ensemble=[nowhere.ckpt]", "nowhere.ckpt"),
+        ("guidance.physical.skating=1", "physical='skating' is unknown; use one of foot_skating, jerk, penetration"),
+        ("guidance.physical={jerk: much}", "physical"),
+        ("reward.ensemble=[nowhere.ckpt]", "nowhere.ckpt"),
     ],
 )
 def test_mistakes_are_one_line(options, option, message, capsys):
@@ -61,13 +67,14 @@ def test_mistakes_are_one_line(options, option, message, capsys):
 
 def test_prompts_take_sums_too(cli_bench, checkout):
     ckpt, reward = (str(getattr(cli_bench, kind)["humanml3d"]) for kind in ("generator", "reward"))
-    common = ["generate", "a person walks", "--ckpt", ckpt, "--steps", "3", "--seconds", "2", "--location", "x0"]
+    common = ["generate", "a person walks", "--generator.path", ckpt, "--sampling.steps", "3", "--seconds", "2"]
+    common += ["--guidance.location", "x0"]
     runs = {
         "plain": [],
-        "physical": ["--physical.jerk", "0.001"],
-        "reward": ["--reward", reward, "--mu", "5"],
-        "ensemble": ["--reward", reward, "--mu", "5", "--ensemble", f'["{reward}"]'],
-        "both": ["--reward", reward, "--mu", "5", "--physical", '{"jerk": 0.001}'],
+        "physical": ["--guidance.physical.jerk", "0.001"],
+        "reward": ["--reward.path", reward, "--guidance.mu", "5"],
+        "ensemble": ["--reward.path", reward, "--guidance.mu", "5", "--reward.ensemble", f'["{reward}"]'],
+        "both": ["--reward.path", reward, "--guidance.mu", "5", "--guidance.physical", '{"jerk": 0.001}'],
     }
     made = {}
     for name, words in runs.items():

@@ -111,12 +111,12 @@ def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checko
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     config = "configs/guided/synthetic.yaml"
-    options = [*cli_bench.options(config, "test"), "--model.init_args.mu=2.75"]
+    options = [*cli_bench.options(config, "test"), "--model.init_args.guidance.mu=2.75"]
     run = realign("test", "--config", config, "--config", "configs/wandb.yaml", *options)
     try:
         assert [type(logger).__name__ for logger in run.trainer.loggers] == ["CSVLogger", "WandbLogger"]
         experiment = run.trainer.loggers[1].experiment
-        assert experiment.config["model.init_args.mu"] == 2.75
+        assert experiment.config["model.init_args.guidance.mu"] == 2.75
         assert experiment.summary["test/guided/reward"] == pytest.approx(
             run.trainer.callback_metrics["test/guided/reward"].item()
         )
@@ -185,7 +185,7 @@ def test_motions_made_elsewhere_get_their_row(cli_bench, checkout):
     for sample in data.samples("test", data.ids("test")):
         np.save(folder / f"{sample.id}.npy", sample.motion)
     judges = f"--model.init_args.judges={{tmr: {{kind: tmr, path: {cli_bench.reward['humanml3d']}}}}}"
-    options = [*cli_bench.options(config, "test"), judges, "--model.init_args.replications=1"]
+    options = [*cli_bench.options(config, "test"), judges, "--model.init_args.measuring.replications=1"]
     run = realign(*launch_lines(SAMPLES)[0], *options, f"--model.init_args.folder={folder}")
     figures = run.trainer.callback_metrics
     assert figures["test/samples/tmr/FID"] == pytest.approx(0, abs=1e-6)

@@ -85,10 +85,10 @@ def test_tools(form, cli_bench, tmp_path, capsys, marker):
     bad, good = tmp_path / "bad.ckpt", cli_bench.generator["humanml3d"]
     bad.write_bytes(TORCH[form](marker))
     out = ["--out", str(tmp_path / "out")]
-    guided = ["--reward", str(bad), "--mu", "1"]
+    guided = ["--reward.path", str(bad), "--guidance.mu", "1"]
     for call in (
-        ["generate", "a person walks", "--ckpt", str(bad), *out],
-        ["generate", "a person walks", "--ckpt", str(good), *guided, *out],
+        ["generate", "a person walks", "--generator.path", str(bad), *out],
+        ["generate", "a person walks", "--generator.path", str(good), *guided, *out],
         ["export-model", str(bad), *out],
     ):
         with pytest.raises(SystemExit) as caught:

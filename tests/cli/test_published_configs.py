@@ -58,13 +58,13 @@ def test_motions_are_guided(path, cli_bench, checkout, monkeypatch):
         f"--data.init_args.root={root}",
         "--data.init_args.batch_size=2",
         "--data.init_args.num_workers=0",
-        "--model.init_args.steps=2",
-        f"--model.init_args.generator={generator}",
-        f"--model.init_args.reward={reward}",
-        f"--model.init_args.reward_statistics={root}",
+        "--model.init_args.sampling.steps=2",
+        f"--model.init_args.generator.path={generator}",
+        f"--model.init_args.reward.path={reward}",
+        f"--model.init_args.reward.statistics={root}",
     ]
     if "statistics" in chosen:
-        options.append(f"--model.init_args.statistics={root}")
+        options.append(f"--model.init_args.generator.statistics={root}")
     off = "candidates=1" if "candidates" in chosen else "mu=0"
     made = []
     for more in ([], [f"--model.init_args.{off}"]):

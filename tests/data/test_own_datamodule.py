@@ -128,8 +128,8 @@ def test_checkpoints_are_self_contained(made, checkpoints, monkeypatch, tmp_path
 
 def test_generate_render_and_export_need_only_checkpoints(checkpoints, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = ["--reward", checkpoints["reward"], "--mu", "1", "--steps", "2", "--seconds", "1"]
-    main(["generate", "a person walks", "--ckpt", checkpoints["generator"], "--out", "made", *settings])
+    settings = ["--reward.path", checkpoints["reward"], "--guidance.mu", "1", "--sampling.steps", "2", "--seconds", "1"]
+    main(["generate", "a person walks", "--generator.path", checkpoints["generator"], "--out", "made", *settings])
     (file,) = (tmp_path / "made").glob("*.npz")
     with np.load(file, allow_pickle=False) as content:
         joints, skeleton = content["joints"], skeleton_of_reference(str(content["skeleton"]))

@@ -10,7 +10,7 @@ import torch
 from diffusers.schedulers import scheduling_lcm
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import ConsistencyWalk, Walk, make_walk
+from lightning_realign.diffusion.steps import ConsistencySteps, SchedulerSteps, make_steps
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motionlcm import ConsistencyGenerator

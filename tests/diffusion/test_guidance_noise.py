@@ -7,7 +7,7 @@ import torch
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.diffusion.noise import SampleNoise, prompt_id, prompt_ids, sample_generator
-from lightning_realign.diffusion.steps import Walk
+from lightning_realign.diffusion.steps import SchedulerSteps
 
 
 def draws(ids, replication=0, seed=7, dtype=torch.float32, count=3):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.steps import RespacedWalk, Walk, make_walk
+from lightning_realign.diffusion.steps import RespacedSteps, SchedulerSteps, make_steps
 from lightning_realign.errors import ConfigError
 
 UNEVEN = (999, 880, 420, 41, 7, 0)

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.evaluation.judging import Judge, JudgePanel
+from lightning_realign.evaluation.judging import JudgePanel, load_judge
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import load_skeleton
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 from tests.helpers.tiny_models import dataset_normaliser, write_reward
 from tests.inference.test_generation import assert_same_rows, run_test
@@ -57,7 +58,7 @@ def made(batch, row, draw):
 
 def judged(batches, draws=DRAWS, row="guided", disturb=made, train=None, labels=None):
     """The table of two rows, as a test run with one judge comes to it."""
-    panel = JudgePanel({"judge": Judge("tmr", "x.ckpt")}, ("real", row))
+    panel = JudgePanel({"judge": JudgeSource("tmr", "x.ckpt")}, ("real", row))
     panel._evaluators = {"judge": MeanEvaluator()}
     panel.reset()
     for batch in batches:
@@ -136,7 +137,7 @@ def test_a_blown_up_motion_is_judged_as_zeros():
 
 
 def test_a_test_run_asks_its_judges(bench, tmp_path):
-    judges = {"second": Judge("tmr", bench.reward)}
+    judges = {"second": JudgeSource("tmr", bench.reward)}
     first = run_test(bench, tmp_path / "a", batch_size=7, judges=judges)
     assert_same_rows(first, run_test(bench, tmp_path / "b", batch_size=2, judges=judges))
     rows, settings = first["rows"], first["settings"]
@@ -155,11 +156,11 @@ def test_a_test_run_asks_its_judges(bench, tmp_path):
 @pytest.mark.parametrize("name", ["tmr.v1", "", "a/b", "reward", "generator"])
 def test_names_that_no_receipt_can_hold_are_refused(name):
     with pytest.raises(ConfigError, match="use letters, digits"):
-        JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",))
+        JudgePanel({name: JudgeSource("tmr", "x.ckpt")}, ("real",))
 
 
 def test_names_of_python_are_names(name="keys"):
-    assert JudgePanel({name: Judge("tmr", "x.ckpt")}, ("real",)).judges.keys() == {name}
+    assert JudgePanel({name: JudgeSource("tmr", "x.ckpt")}, ("real",)).judges.keys() == {name}
 
 
 def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):
@@ -168,4 +169,4 @@ def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):
     make_dataset(tmp_path / "kit", "kit", train=4, val=2, test=2, seed=1, progress=False)
     other = write_reward(tmp_path / "kit.ckpt", dataset_normaliser(tmp_path / "kit", "kit"), "kit")
     with pytest.raises(FeatureSpecError, match="judge of skeleton 'kit', but the motions are of 'humanml3d'"):
-        Judge("tmr", str(other)).load(load_skeleton("humanml3d"), None, "cpu")
+        load_judge(JudgeSource("tmr", str(other)), load_skeleton("humanml3d"), None, "cpu")

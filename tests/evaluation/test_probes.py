@@ -82,10 +82,10 @@ def test_a_command_line_names_them_by_class(bench, checkout):
         "trainer.default_root_dir": checkout / "run",
         "trainer.enable_progress_bar": "false",
         "data.init_args.root": bench.data,
-        "model.init_args.generator": bench.generator,
-        "model.init_args.reward": bench.reward,
-        "model.init_args.replications": 1,
-        "model.init_args.steps": 2,
+        "model.init_args.generator.path": bench.generator,
+        "model.init_args.reward.path": bench.reward,
+        "model.init_args.measuring.replications": 1,
+        "model.init_args.sampling.steps": 2,
         "model.init_args.probes": json.dumps(probes),
     }
     arguments = [f"--{name}={value}" for name, value in settings.items()]

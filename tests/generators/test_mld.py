@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_realign.checkpoints.convert import convert
-from lightning_realign.diffusion.steps import make_walk
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions

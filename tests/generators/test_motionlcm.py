@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_lcm import LCMScheduler
 
-from lightning_realign.diffusion.steps import make_walk
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.motionlcm import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightning_realign.diffusion import NoiseSchedule
-from lightning_realign.diffusion.steps import make_walk
+from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.generators import Recipe
 from lightning_realign.generators.network import Facts
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase

@@ -11,6 +11,7 @@ import torch
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.scales import parts_of
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
@@ -26,7 +27,7 @@ def linear_reward(motion, alpha_bar):
 
 
 def run(config=None, reward=None, generator=None, lengths=LENGTHS, texts=TEXTS, ids=IDS, **options):
-    sampler = RewardGuidedSampler(generator or GaussianGenerator(), config=config, reward=reward, **options)
+    sampler = RewardGuidedSampler(generator or GaussianGenerator(), SamplingConfig(**options), config, reward)
     return sampler.sample_states(texts, lengths, ids)
 
 
@@ -194,7 +195,7 @@ def test_noise_of_a_motion_does_not_depend_on_its_batch():
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        GuidanceConfig(**settings)
+        parts_of(GuidanceConfig(**settings))
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_settings_out_of_range(settings, message):
         ({"mu": 1.0, "start": 0.55, "stop": 0.52}, {"steps": 10}, "holds none of the 10 steps"),
         ({"mu": 1.0}, {"scheduler": "euler"}, "scheduler='euler'"),
         ({"mu": 1.0}, {"scheduler": "ddpm", "ddim_eta": 0.5}, "ddim_eta=0.5"),
-        ({"mu": 1.0}, {"steps": 0}, "steps=0"),
+        ({"mu": 1.0}, {"steps": 0}, "steps is 0"),
         ({"mu": 1.0}, {"steps": 1001}, "steps=1001"),
         ({"mu": 1.0}, {"reward": None}, "needs a reward model"),
     ],
@@ -212,7 +213,7 @@ def test_settings_out_of_range(settings, message):
 def test_contradictions_are_found_before_sampling(config, options, message):
     reward = options.pop("reward", FunctionReward(linear_reward))
     with pytest.raises(ConfigError, match=message):
-        RewardGuidedSampler(GaussianGenerator(), config=GuidanceConfig(**config), reward=reward, **options)
+        RewardGuidedSampler(GaussianGenerator(), SamplingConfig(**options), GuidanceConfig(**config), reward)
 
 
 def test_posterior_scale_runs_with_stochastic_ddim():

@@ -122,8 +122,10 @@ def test_zero_weights_are_bit_identical_to_the_generator_alone(scheduler):
     texts, lengths, _ = prompts(5)
     ids = [f"id{i}" for i in range(5)]
     plain = plain_sampling(generator, texts, lengths, ids, 10, scheduler)
-    for settings in ({}, {"config": GuidanceConfig(), "reward": reward}):
-        motions = RewardGuidedSampler(generator, 10, scheduler, **settings).sample(texts, lengths, ids)
+    for settings in ({}, {"guidance": GuidanceConfig(), "reward": reward}):
+        motions = RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler=scheduler), **settings).sample(
+            texts, lengths, ids
+        )
         assert torch.equal(motions.features, plain)
 
 

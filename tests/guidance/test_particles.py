@@ -16,7 +16,7 @@ from lightning_realign.guidance import ParticleSteering, RewardGuidedSampler
 from lightning_realign.guidance.particle_weights import Cloud, systematic
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
-from lightning_realign.settings.search import ParticleConfig
+from lightning_realign.settings.search import ParticleConfig, TravelConfig
 from tests.helpers.guided_toys import FEATURES, FunctionReward, GaussianGenerator
 
 LENGTHS = torch.tensor([2, 3])
@@ -29,14 +29,13 @@ def tilt(motion, alpha_bar):
     return SLOPE * motion[:, 0, 0]
 
 
-def steering(config, guidance=None, scheduler="ddpm", steps=STEPS, function=tilt, **options):
+def steering(config, guidance=None, scheduler="ddpm", steps=STEPS, function=tilt, travel=None, **options):
     sampler = RewardGuidedSampler(
         GaussianGenerator(),
-        steps,
-        scheduler,
-        config=guidance or GuidanceConfig(),
-        reward=FunctionReward(lambda x, level: 0.4 * function(x, level)),
-        **options,
+        SamplingConfig(steps=steps, scheduler=scheduler, **options),
+        guidance or GuidanceConfig(),
+        FunctionReward(lambda x, level: 0.4 * function(x, level)),
+        travel,
     )
     return ParticleSteering(sampler, FunctionReward(function), config)
 
@@ -93,8 +92,8 @@ def test_what_was_paid_follows_the_ancestors(potential, total):
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
 @pytest.mark.parametrize("mu", [0.0, 1.0])
 def test_one_particle_is_the_sampler_itself(scheduler, mu, select):
-    guidance = GuidanceConfig(mu=mu, location="x0_through", travel=1)
-    one = steering(ParticleConfig(1, select=select), guidance, scheduler)
+    guidance = GuidanceConfig(mu=mu, location="x0_through")
+    one = steering(ParticleConfig(1, select=select), guidance, scheduler, travel=TravelConfig(1))
     found, plain = one.sample(TEXTS, LENGTHS, IDS, 3), one.sampler.sample(TEXTS, LENGTHS, IDS, 3)
     assert torch.equal(found.features, plain.features)
     assert torch.equal(found.timesteps, plain.timesteps)
@@ -153,8 +152,10 @@ def test_every_potential_and_the_drawn_particle_follow_the_same_law(potential):
 )
 def test_guidance_leaves_the_law_aimed_at_where_it_is(scale, location, travel):
     strength = 0.02 if scale == "constant" else 1.0
-    guidance = GuidanceConfig(mu=strength, scale=scale, location=location, stop=0.05, travel=travel, travel_stop=0.5)
-    steered = steering(ParticleConfig(24, threshold=0.5, select="weight"), guidance)
+    guidance = GuidanceConfig(mu=strength, scale=scale, location=location, stop=0.05)
+    steered = steering(
+        ParticleConfig(24, threshold=0.5, select="weight"), guidance, travel=TravelConfig(travel, stop=0.5)
+    )
     mean, variance = own_moments(steered.sampler)
     result, means = many(steered)
     expected = mean + SLOPE * variance
@@ -175,12 +176,12 @@ def test_density_ratio_is_that_of_the_two_gaussians():
     noise = sampler.noise(TEXTS, LENGTHS, IDS, 0)
     batch, x = sampler.prepare(TEXTS, LENGTHS, None), noise.draw()
     for index in range(9):
-        look = sampler.look(batch, index, x)
-        moved = sampler.advance(batch, index, look, noise)
+        evaluation = sampler.evaluate(batch, index, x)
+        moved = sampler.advance(batch, index, evaluation, noise)
         zero, sigma = torch.zeros_like(x), sampler.steps.sigma[index]
         gradient = torch.zeros_like(x)
         gradient[:, 0, 0] = SLOPE
-        outputs = (look.output, sampler.steps.guide_output(index, look.output, gradient))
+        outputs = (evaluation.output, sampler.steps.guide_output(index, evaluation.output, gradient))
         own, guided = (
             torch.distributions.Normal(sampler.steps.step(index, output, x, zero).prev, sigma)
             .log_prob(moved.state)
@@ -197,17 +198,18 @@ def test_a_step_done_again_has_the_ratios_of_both_times():
         RewardGuidedSampler(
             GaussianGenerator(),
             SamplingConfig(steps=10, scheduler="ddpm"),
-            guidance=GuidanceConfig(mu=1.0, travel=n),
+            guidance=GuidanceConfig(mu=1.0),
             reward=FunctionReward(tilt),
+            travel=TravelConfig(n),
         )
         for n in (0, 1)
     )
     noises = [once.noise(TEXTS, LENGTHS, IDS, 0) for _ in range(2)]
     batch, starts = once.prepare(TEXTS, LENGTHS, None), [noise.draw() for noise in noises]
-    found = twice.advance(batch, 6, twice.look(batch, 6, starts[0]), noises[0])
-    first = once.advance(batch, 6, once.look(batch, 6, starts[1]), noises[1])
+    found = twice.advance(batch, 6, twice.evaluate(batch, 6, starts[0]), noises[0])
+    first = once.advance(batch, 6, once.evaluate(batch, 6, starts[1]), noises[1])
     back = once.steps.undo(6, first.state, noises[1].draw())
-    second = once.advance(batch, 6, once.look(batch, 6, back), noises[1])
+    second = once.advance(batch, 6, once.evaluate(batch, 6, back), noises[1])
     assert torch.equal(found.state, second.state)
     torch.testing.assert_close(found.log_ratio, first.log_ratio + second.log_ratio)
 
@@ -267,7 +269,7 @@ def test_a_reward_that_cannot_be_told_never_wins():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"particles": 0}, "particles is 0"),
+        ({"count": 0}, "particles count is 0"),
         ({"temperature": 0.0}, "temperature=0.0"),
         ({"eta": math.nan}, "eta=nan"),
         ({"threshold": 1.5}, "threshold=1.5"),

@@ -11,10 +11,12 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.scales import parts_of
 from lightning_realign.inference.pipeline import CountingGenerator
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
@@ -55,15 +57,13 @@ def test_it_is_the_gradient_of_the_reward_of_the_closed_form_posterior_mean(sche
     assert not torch.allclose(stopped.states, through.states, rtol=1e-2)
 
 
-def networks(location, **options):
+def networks(location, travel=None, **options):
     recipe, encode = Recipe(cfg_scale=3.0), LoadOptions(encode=toy_encoder)
     generator = LatentDiffusionGenerator(tiny_diffusion(), recipe, encode).to(dtype=torch.float64)
     counted = CountingGenerator(generator)
     reward = DualAlignmentReward(tiny_reward(), toy_encoder).to(dtype=torch.float64)
     config = GuidanceConfig(mu=5.0, location=location, **options)
-    return RewardGuidedSampler(
-        counted, SamplingConfig(steps=4, scheduler="ddim"), guidance=config, reward=reward
-    ), counted
+    return RewardGuidedSampler(counted, SamplingConfig(steps=4, scheduler="ddim"), config, reward, travel), counted
 
 
 def test_networks_agree_with_finite_differences():
@@ -74,11 +74,11 @@ def test_networks_agree_with_finite_differences():
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
     def total(step):
-        look = sampler.look(batch, 1, x + step * direction)
-        return look.rewards.sum().item()
+        evaluation = sampler.evaluate(batch, 1, x + step * direction)
+        return evaluation.rewards.sum().item()
 
     slope = (total(1e-5) - total(-1e-5)) / 2e-5
-    found = (sampler.look(batch, 1, x).gradient * direction).sum().item()
+    found = (sampler.evaluate(batch, 1, x).gradient * direction).sum().item()
     assert found == pytest.approx(slope, rel=1e-5)
     assert abs(slope) > 1e-4
 
@@ -89,7 +89,7 @@ def test_a_gradient_through_the_network_counts_as_one_evaluation_more():
         ("x0", {}, 4 * 2),
         ("x0_through", {}, 4 * 2 * 2),
         ("x0_through", {"stop": 0.5}, (2 * 2 + 2) * 2),
-        ("x0_through", {"stop": 0.5, "travel": 2}, 3 * (2 * 2 + 2) * 2),
+        ("x0_through", {"stop": 0.5, "travel": TravelConfig(2)}, 3 * (2 * 2 + 2) * 2),
     ):
         sampler, counted = networks(location, **options)
         sampler.sample(texts, lengths)
@@ -135,4 +135,4 @@ def test_moment_is_the_gradient_through_the_denoiser_of_data_of_unit_variance(sc
 @pytest.mark.parametrize("location", ["x_t", "x_prev", "x0_through"])
 def test_moment_is_of_the_predicted_clean_state(location):
     with pytest.raises(ConfigError, match=r"scale='moment' with location.*use location x0"):
-        GuidanceConfig(mu=1.0, scale="moment", location=location)
+        parts_of(GuidanceConfig(mu=1.0, scale="moment", location=location))

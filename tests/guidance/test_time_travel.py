@@ -11,6 +11,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import DrawingSampler, RewardGuidedSampler
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from tests.guidance.test_best_of import ToyDraws
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
@@ -30,11 +31,9 @@ class Counted(GaussianGenerator):
         return super().denoise(x, t, cond, lengths)
 
 
-def run(config, scheduler="ddpm", steps=20, lengths=LENGTHS, ids=IDS, generator=None, reward=None):
+def run(travel=None, scheduler="ddpm", steps=20, lengths=LENGTHS, ids=IDS, generator=None, reward=None, guidance=None):
     generator = generator or GaussianGenerator()
-    sampler = RewardGuidedSampler(
-        generator, SamplingConfig(steps=steps, scheduler=scheduler), guidance=config, reward=reward
-    )
+    sampler = RewardGuidedSampler(generator, SamplingConfig(steps=steps, scheduler=scheduler), guidance, reward, travel)
     return sampler.sample_states(TEXTS[: len(lengths)], lengths, ids[: len(lengths)]).states
 
 
@@ -61,7 +60,7 @@ def test_the_law_at_the_end_is_that_of_the_chain_written_out(scheduler):
     mean, variance = moments_after(
         RewardGuidedSampler(generator, SamplingConfig(steps=20, scheduler=scheduler)), travel=2
     )
-    final = run(GuidanceConfig(travel=2), scheduler, 20, LONG)
+    final = run(TravelConfig(2), scheduler, 20, LONG)
     assert final.mean().item() == pytest.approx(mean, abs=0.015)
     assert final.std().item() == pytest.approx(math.sqrt(variance), rel=0.02)
 
@@ -70,7 +69,7 @@ def test_the_law_at_the_end_is_that_of_the_chain_written_out(scheduler):
 def test_every_state_on_the_way_keeps_its_marginal(scheduler):
     """x_t ~ N(sqrt(a) m, a s^2 + 1 - a) before and after travelling; 12,000 independent features."""
     generator = Counted()
-    run(GuidanceConfig(travel=2, travel_stop=0.3), scheduler, 100, LONG, generator=generator)
+    run(TravelConfig(2, stop=0.3), scheduler, 100, LONG, generator=generator)
     assert len(generator.asked) == 3 * 70 + 30
     for t, x in generator.asked[::7]:
         level = float(generator.levels[t])
@@ -82,23 +81,21 @@ def test_every_state_on_the_way_keeps_its_marginal(scheduler):
 def test_travel_forgets_what_a_wrong_start_left():
     """A start far from the forward process is drawn towards it, the more the oftener."""
     generator = GaussianGenerator()
-    sampler = RewardGuidedSampler(
-        generator, SamplingConfig(steps=10, scheduler="ddpm"), guidance=GuidanceConfig(travel=3)
-    )
+    sampler = RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler="ddpm"), travel=TravelConfig(3))
     batch, noise = sampler.prepare(["t"], LONG, None), sampler.noise(["t"], LONG, ["x"], 0)
     wrong = noise.draw() + 3.0
     once = (
         RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler="ddpm"))
-        .advance(batch, 5, sampler.look(batch, 5, wrong), noise)
+        .advance(batch, 5, sampler.evaluate(batch, 5, wrong), noise)
         .state
     )
-    often = sampler.advance(batch, 5, sampler.look(batch, 5, wrong), noise).state
+    often = sampler.advance(batch, 5, sampler.evaluate(batch, 5, wrong), noise).state
     right = math.sqrt(sampler.steps.alpha_bar_next[5]) * generator.mean
     assert abs(often.mean().item() - right) < 0.7 * abs(once.mean().item() - right)
 
 
 def test_undoing_is_the_forward_process():
-    walk = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm")).walk
+    steps = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm")).steps
     one, none = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for index, (before, after) in enumerate(zip(steps.alpha_bar, steps.alpha_bar_next, strict=True)):
         kept, added = float(steps.undo(index, one, none)), float(steps.undo(index, none, one))
@@ -108,8 +105,7 @@ def test_undoing_is_the_forward_process():
 
 def test_window_and_cost():
     generator = Counted()
-    config = GuidanceConfig(travel=2, travel_start=0.7, travel_stop=0.3)
-    run(config, steps=10, generator=generator)
+    run(TravelConfig(2, 0.7, 0.3), steps=10, generator=generator)
     asked = [t for t, _ in generator.asked]
     assert [asked.count(t) for t in range(901, 0, -100)] == [1, 1, 1, 3, 3, 3, 3, 1, 1, 1]
     assert asked == sorted(asked, reverse=True)
@@ -117,29 +113,28 @@ def test_window_and_cost():
 
 def test_guided_steps_are_guided_every_time():
     reward = FunctionReward(lambda x, _: x.sum((1, 2)))
-    config = GuidanceConfig(mu=1.0, start=0.5, travel=1, travel_start=0.8)
-    found = run(config, steps=10, reward=reward)
+    found = run(TravelConfig(1, start=0.8), steps=10, reward=reward, guidance=GuidanceConfig(mu=1.0, start=0.5))
     assert len(reward.levels) == 2 * 5
     assert found.isfinite().all()
 
 
 def test_a_motion_does_not_depend_on_its_batch_and_zero_travel_is_none():
-    config = GuidanceConfig(travel=2)
+    config = TravelConfig(2)
     both, alone = run(config), run(config, lengths=LENGTHS[:1])
     torch.testing.assert_close(both[:1, :2], alone, rtol=1e-12, atol=1e-12)
-    assert torch.equal(run(GuidanceConfig(travel=0, travel_start=0.5)), run(None))
+    assert torch.equal(run(TravelConfig(0, start=0.5)), run(None))
     assert not torch.allclose(both, run(None))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"travel": -1}, "travel=-1"), ({"travel_start": 0.1, "travel_stop": 0.2}, "travel window")],
+    [({"times": -1}, "travel times is -1"), ({"start": 0.1, "stop": 0.2}, "travel window")],
 )
 def test_settings_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
-        GuidanceConfig(**settings)
+        TravelConfig(**settings)
 
 
 def test_what_draws_by_itself_does_not_travel():
-    with pytest.raises(ConfigError, match="travel=1: this generator draws motions by itself; set travel to 0"):
-        DrawingSampler(ToyDraws(), guidance=GuidanceConfig(travel=1))
+    with pytest.raises(ConfigError, match="travel times=1: this generator draws motions by itself; set times to 0"):
+        DrawingSampler(ToyDraws(), travel=TravelConfig(1))

@@ -28,7 +28,7 @@ TINY_RUN = (
     "--trainer.enable_model_summary=false",
 )
 TINY_FIT = ("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--trainer.log_every_n_steps=1")
-TINY_SAMPLING = ("--model.init_args.steps=2", "--model.init_args.replications=1")
+TINY_SAMPLING = ("--model.init_args.sampling.steps=2", "--model.init_args.measuring.replications=1")
 TINY_REWARD = (
     "--model.init_args.network={width: 32, layers: 3, heads: 2, feedforward: 48, patch: 4}",
     "--model.init_args.validation_timesteps=[0, 300]",
@@ -68,8 +68,6 @@ class Bench:
             options.append("--data.init_args.num_workers=0")
         if stage == "fit":
             options += TINY_FIT
-            if "ModelCheckpoint" in str(content["trainer"]):
-                options.append("--trainer.callbacks.every_n_epochs=1")  # of the last callback
         settings = content["model"]["init_args"]
         if "generator" in settings:
             options += [*TINY_SAMPLING, *self.networks(skeleton)]
@@ -82,8 +80,8 @@ class Bench:
     def networks(self, skeleton: str = "humanml3d") -> list[str]:
         """The tiny generator and reward model, as options of a guided run."""
         return [
-            f"--model.init_args.generator={self.generator[skeleton]}",
-            f"--model.init_args.reward={self.reward[skeleton]}",
+            f"--model.init_args.generator.path={self.generator[skeleton]}",
+            f"--model.init_args.reward.path={self.reward[skeleton]}",
         ]
 
 

@@ -37,16 +37,16 @@ LEFT = (("table", "json"), ("samples", "safetensors"))
 SCRIPT = """
 import sys
 import lightning as L
-from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.data import HumanML3DDataModule
-from lightning_realign.inference import GuidedGeneration
+from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.settings.sources import JudgeSource
+from tests.helpers.settings import generation
 
 data, generator, reward, out = sys.argv[1:]
-draws = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
+few = {"replications": 2, "predict_replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
 judges = {"second": JudgeSource("tmr", reward)}
-plain = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0, **draws, "judges": judges}
-model = GuidedGeneration(generator, reward, **plain, protocol="published")
+settings = {"mu": 3.0, "eta": 2.0, "steps": 4, "cfg_scale": 2.0, **few, "judges": judges}
+model = generation(generator, reward, **settings, protocol="published")
 trainer = L.Trainer(
     accelerator="cpu", devices=2, strategy="ddp", logger=False, inference_mode=False, default_root_dir=out,
     use_distributed_sampler=False, enable_progress_bar=False, callbacks=[PredictionWriter(out + "/motions")],
@@ -168,7 +168,7 @@ def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     assert len(guided["seconds"]["values"]) == 2 and min(guided["seconds"]["values"]) > 0
     assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
     assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
-    assert (table["settings"]["mu"], table["settings"]["split"]) == (3.0, "test")
+    assert (table["settings"]["guidance"]["mu"], table["settings"]["split"]) == (3.0, "test")
     assert table["logged"]["test/guided/reward"] == pytest.approx(guided["reward"]["mean"], abs=1e-6)
     assert "test/guided/oracle_accuracy_ci95" in table["logged"]
 
@@ -279,11 +279,11 @@ def test_inference_mode_is_refused(bench, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mu": 1.0}, "reward is not set"),
-        ({"eta": -1.0}, "reward is not set"),
-        ({"replications": 0}, r"\.replications is 0"),
+        ({"mu": 1.0}, "reward path is not set"),
+        ({"eta": -1.0}, "reward path is not set"),
+        ({"replications": 0}, "measuring replications is 0"),
         ({"predict_replications": 0}, "predict_replications is 0"),
-        ({"systems": []}, "rows is"),
+        ({"systems": []}, "systems is"),
         ({"systems": ["guided"]}, "mu and eta are 0"),
         ({"systems": ["wrong"]}, "list one or more of real, reconstruction, unguided, guided"),
         ({"every": 0}, "every=0"),
@@ -300,13 +300,13 @@ def test_swapped_checkpoints_are_named(bench, tmp_path):
         make_trainer(tmp_path).predict(model, datamodule=HumanML3DDataModule(bench.data))
 
 
-def test_hyper_parameters_are_primitive_and_readable(bench):
-    model = generation(bench.generator, bench.reward, mu=2.5, eta=1.5)
-    assert (model.mu, model.eta) == (2.5, 1.5)
-    primitive = (str, int, float, bool, type(None))
-    assert (model.hparams["judges"], model.hparams["probes"]) == ({}, [])
-    plain = {name: value for name, value in model.hparams.items() if name not in ("judges", "probes")}
-    assert all(isinstance(value, primitive) for value in plain.values())
+def test_hyper_parameters_are_plain_and_read_safely(bench, tmp_path):
+    judges = {"second": JudgeSource("tmr", bench.reward)}
+    model = generation(bench.generator, bench.reward, mu=2.5, eta=1.5, candidates=2, judges=judges)
+    assert model.hparams["guidance"]["mu"] == 2.5 and model.hparams["search"]["candidates"] == 2
+    assert model.hparams["judges"]["second"]["kind"] == "tmr" and model.hparams["probes"] == []
+    torch.save(dict(model.hparams), tmp_path / "settings.ckpt")
+    assert torch.load(tmp_path / "settings.ckpt", weights_only=True) == dict(model.hparams)
     assert not model.state_dict()
 
 

@@ -128,7 +128,7 @@ def test_unusable_prompts_are_refused(prompts, message):
 
 
 def test_guidance_needs_a_reward_and_samples_are_counted(alone):
-    with pytest.raises(ConfigError, match="reward is not set"):
+    with pytest.raises(ConfigError, match="reward path is not set"):
         prompts(["walk"], alone / "generator.ckpt", alone / "out", mu=1.0)
     with pytest.raises(ConfigError, match="samples is 0"):
         prompts(["walk"], alone / "generator.ckpt", alone / "out", samples=0)

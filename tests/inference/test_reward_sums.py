@@ -179,7 +179,7 @@ def test_receipts_list_every_reward(bench, others, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"physical": {"skating": 1.0}}, r"physical has 'skating'; use one or more of foot_skating, jerk, penetration"),
+        ({"physical": {"skating": 1.0}}, r"physical='skating' is unknown; use one of foot_skating, jerk, penetration"),
         ({"physical": {"jerk": float("nan")}}, r"physical\.jerk=nan is not finite"),
         ({"physical": {"jerk": 1.0}}, r"location='x_t': physical rewards read clean motions; use location x0"),
         ({"physical": {"jerk": 1.0}, "location": "x_prev"}, r"location='x_prev'"),

@@ -19,9 +19,8 @@ TEXTS, LENGTHS, IDS = ("a person walks", "somebody jumps"), torch.tensor([24, 16
 
 
 def pipeline(bench, guidance=None, **options):
-    return pipeline_of(
-        bench.generator, bench.reward, guidance or GuidanceConfig(), steps=4, cfg_scale=2.0, scheduler="ddpm", **options
-    )
+    settings = {"steps": 4, "cfg_scale": 2.0, "scheduler": "ddpm", **options}
+    return pipeline_of(bench.generator, bench.reward, guidance, **settings)
 
 
 def calls_of(made):
@@ -37,7 +36,7 @@ def calls_of(made):
         ({}, {"candidates": 3}, 24),
         ({}, {"particles": ParticleConfig(3)}, 24),
         ({"mu": 2.0, "stop": 0.25}, {"particles": ParticleConfig(3), "candidates": 2}, 48),
-        ({"mu": 2.0, "travel": 1, "travel_stop": 0.5}, {}, 12),
+        ({"mu": 2.0}, {"travel": 1, "travel_stop": 0.5}, 12),
         ({"mu": 2.0, "location": "x0_through"}, {}, 16),
     ],
 )
@@ -66,14 +65,14 @@ def test_the_guided_row_is_steered(bench, tmp_path):
 
 def test_what_draws_by_itself_is_not_steered(bench, tmp_path):
     draw = {"family": "momask", "steps": 2, "cfg_scale": 1.0, "particles": ParticleConfig(2)}
-    with pytest.raises(ConfigError, match="particles is 2: this generator draws motions by itself"):
+    with pytest.raises(ConfigError, match="particles count is 2: this generator draws motions by itself"):
         pipeline_of(str(write_momask(tmp_path)), bench.reward, GuidanceConfig(), **draw)
 
 
 def test_what_particles_need_is_said(bench):
-    with pytest.raises(ConfigError, match="particles is 3: give the checkpoint of a reward model"):
+    with pytest.raises(ConfigError, match="particles count is 3: give the checkpoint of a reward model"):
         generation(bench.generator, particles=3)
-    with pytest.raises(ConfigError, match="particles is 0"):
+    with pytest.raises(ConfigError, match="particles count is 0"):
         generation(bench.generator, bench.reward, particles=0)
     with pytest.raises(ConfigError, match=r"eta is 0\.5: eta needs the training set's index"):
         pipeline(bench, particles=ParticleConfig(2, eta=0.5)).sample(TEXTS, LENGTHS, IDS)

@@ -8,11 +8,12 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.judges import load_evaluator
-from lightning_realign.evaluation.judging import Judge, kinship
+from lightning_realign.evaluation.judging import kinship, load_judge
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.realign import read_name
 from lightning_realign.rewards.reward import DualAlignmentReward
+from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import TextFeatures
 from tests.helpers.published_rewards import NAME, SPM_NAME, write_statistics
 from tests.helpers.tiny_models import use_hashed_text
@@ -202,4 +203,4 @@ def test_published_rewards_judge(spm, full, tmr, tmp_path, monkeypatch):
         with pytest.raises(ConfigError, match="it reads none; leave it out"):
             load_evaluator(kind, path, word_vectors=tmp_path)
         with pytest.raises(FeatureSpecError, match="but the motions are of 'kit'"):
-            Judge(kind, str(path)).load(load_skeleton("kit"), None, "cpu")
+            load_judge(JudgeSource(kind, str(path)), load_skeleton("kit"), None, "cpu")

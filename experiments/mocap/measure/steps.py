@@ -56,9 +56,9 @@ def follow(
     noise, batch = sampler.noise(texts, lengths, ids, replication), sampler.prepare(texts, lengths, None)
     x = noise.draw()
     for index in range(len(sampler.steps.timesteps)):
-        look = sampler.look(batch, index, x)
-        observe(index, x, sampler.steps.predicted(index, look.output, x))
-        x = sampler.advance(batch, index, look, noise).state
+        evaluation = sampler.evaluate(batch, index, x)
+        observe(index, x, sampler.steps.predicted(index, evaluation.output, x))
+        x = sampler.advance(batch, index, evaluation, noise).state
     observe(len(sampler.steps.timesteps), x, x)
     return x
 

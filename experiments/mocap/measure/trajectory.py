@@ -27,6 +27,8 @@ from lightning_realign.evaluation.measuring import TestSplit
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.generators import DrawingGenerator, load_generator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.locations import LOCATIONS
+from lightning_realign.guidance.scales import SCALES
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.compatibility import check_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
@@ -46,8 +48,8 @@ def run(options: argparse.Namespace) -> Trajectories:
     config = GuidanceConfig(options.mu, scale=options.scale, location=options.location, start=options.start)
     if not config.active or options.replications < 1:
         raise ConfigError(
-            f"mu={options.mu}, replications={options.replications}: both systems are compared, so mu must not be 0, and "
-            "at least one replication is needed"
+            f"mu={options.mu}, replications={options.replications}: both systems are compared, so mu must not be 0, "
+            "and at least one replication is needed"
         )
     if len(dict(options.judges)) < len(options.judges):
         raise ConfigError(
@@ -98,8 +100,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path, help="folder of the data set")
     parser.add_argument("--split", choices=get_args(TestSplit), default="val")
     parser.add_argument("--mu", required=True, type=float, help="weight of the text reward")
-    parser.add_argument("--scale", default="constant", help="how the gradient enters the step")
-    parser.add_argument("--location", default="x0", help="where the gradient is taken")
+    parser.add_argument("--scale", choices=SCALES, default="constant")
+    parser.add_argument("--location", choices=LOCATIONS, default="x0")
     parser.add_argument("--start", type=float, default=1.0, help="guided from this part of the way ahead on")
     parser.add_argument("--steps", type=int, default=20, help="of the sampler")
     parser.add_argument("--cfg", type=float, default=2.5, help="scale of classifier-free guidance")

@@ -169,7 +169,8 @@ def load(checkpoint: Path, options: LoadOptions) -> MARDMGenerator:
     """
     if options.sampling.scheduler is not None:
         raise ConfigError(
-            f"generator scheduler={options.sampling.scheduler!r}: MARDM's files say how they are sampled; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: MARDM's files say how they are sampled; leave "
+            "scheduler out"
         )
     parts = read_parts(checkpoint)
     denoising: Denoising

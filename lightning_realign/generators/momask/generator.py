@@ -106,7 +106,8 @@ def load(checkpoint: Path, options: LoadOptions) -> MoMaskGenerator:
     """
     if options.sampling.scheduler is not None:
         raise ConfigError(
-            f"generator scheduler={options.sampling.scheduler!r}: MoMask draws tokens and has no diffusion; leave scheduler out"
+            f"generator scheduler={options.sampling.scheduler!r}: MoMask draws tokens and has no diffusion; leave "
+            "scheduler out"
         )
     parts = read_parts(checkpoint)
     normaliser = read_normaliser(parts.meta, parts.codec.num_features, ("mean", "std"))

@@ -134,8 +134,12 @@ def test_the_nearest_motions_are_what_sample_scoring_asks_for(built, tmp_path, c
     assert set(matches.values()) <= set(read_split(data / "train.txt"))
     run = realign(
         *("test", "--config", "configs/guided/samples.yaml", *(word for word in TINY_RUN if "limit" not in word)),
-        *(f"--data.init_args.root={data}", f"--model.init_args.folder={out}", "--model.init_args.replications=2"),
-        *("--model.init_args.judges={}", f"--model.init_args.reward={reward}"),
+        *(
+            f"--data.init_args.root={data}",
+            f"--model.init_args.folder={out}",
+            "--model.init_args.measuring.replications=2",
+        ),
+        *("--model.init_args.judges={}", f"--model.init_args.reward.path={reward}"),
     )
     assert isinstance(run.model, SampleScoring)
     assert run.trainer.callback_metrics["test/samples/reward"] > run.trainer.callback_metrics["test/real/reward"] - 0.2

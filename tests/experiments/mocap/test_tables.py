@@ -27,16 +27,35 @@ from tests.helpers.small_runs import a_record, write_mark, write_run, write_unit
 
 def receipt(value, systems=("guided",), **settings) -> Receipt:
     metrics = {"guo/R@1_caption": interval([value]), "reward": interval([value / 2])}
-    shared = {"scale": "score", "location": "x0", "steps": 20, "cfg_scale": 2.5, "replications": 1}
-    files = {"generator": "out/units/mld/best.ckpt", "reward": "out/units/reward/last.ckpt"}
-    return Receipt(dict.fromkeys(systems, metrics), {**shared, **files, **settings})
+    own = {
+        "guidance.scale": "score",
+        "guidance.location": "x0",
+        "sampling.steps": 20,
+        "sampling.cfg_scale": 2.5,
+        "measuring.replications": 1,
+        "generator.path": "out/units/mld/best.ckpt",
+        "reward.path": "out/units/reward/last.ckpt",
+        **settings,
+    }
+    nested: dict[str, dict[str, object]] = {}
+    for name, setting in own.items():
+        section, _, key = name.partition(".")
+        nested.setdefault(section, {})[key] = setting
+    return Receipt(dict.fromkeys(systems, metrics), nested)
+
+
+def at(mu, eta):
+    return {"guidance.mu": mu, "guidance.eta": eta}
 
 
 def test_sweep_points_fill_planes_and_lines():
-    runs = [receipt(mu + eta, mu=mu, eta=eta) for mu in (1.0, 3.0, 10.0) for eta in (0.0, 2.0)]
+    runs = [receipt(mu + eta, **at(mu, eta)) for mu in (1.0, 3.0, 10.0) for eta in (0.0, 2.0)]
     omega = "out/units/reward_omega_0.25/last.ckpt"
-    runs += [receipt(7.0, mu=mu, eta=0.0, reward=omega) for mu in (1.0, 3.0)]
-    runs += [receipt(9.0, mu=1.0, eta=0.0, scale="constant"), receipt(0.1, systems=("unguided",), mu=0.0, eta=0.0)]
+    runs += [receipt(7.0, **at(mu, 0.0), **{"reward.path": omega}) for mu in (1.0, 3.0)]
+    runs += [
+        receipt(9.0, **{**at(1.0, 0.0), "guidance.scale": "constant"}),
+        receipt(0.1, systems=("unguided",), **at(0.0, 0.0)),
+    ]
     points = [point for run in runs for point in points_of("mld", run)]
     (plane,) = slices(points, ("mu", "eta"))
     assert {(point.mu, point.eta) for point in plane.points} == {(m, e) for m in (1, 3, 10) for e in (0, 2)}
@@ -50,7 +69,7 @@ def test_sweep_points_fill_planes_and_lines():
         (3, 3),
         (10, 10),
     ]
-    (chosen,) = points_of("mld", receipt(0.0, mu=3.0, eta=2.0, seed=5, replications=20))
+    (chosen,) = points_of("mld", receipt(0.0, **{**at(3.0, 2.0), "sampling.seed": 5, "measuring.replications": 20}))
     assert [(point.mu, point.eta) for point in points if is_chosen(point, chosen)] == [(3.0, 2.0)]
     assert not any(is_chosen(point, None) for point in points)
 
@@ -111,7 +130,7 @@ def test_cells_are_shown_to_readers_and_kept_whole_for_programs():
 def study(tmp_path_factory) -> Path:
     """A small study with a data set, a main run, an ablation, a weaker base, a sweep, retrieval, and a run at work."""
     out = tmp_path_factory.mktemp("study")
-    main_run = a_record(mu=3.0, eta=0.0, scale="score")
+    main_run = a_record(guidance={"mu": 3.0, "eta": 0.0, "scale": "score"})
     write_run(out, "test_mld", main_run)
     write_run(out, "test_mld_text", first_replications(a_record(gain=0.2, rows=("real", "guided")), 2))
     write_run(out, "test_mld_cfg1", first_replications(a_record(gain=0.1, seed=9), 2))
@@ -120,7 +139,7 @@ def study(tmp_path_factory) -> Path:
     table = json.loads((out / "units/test_mld/logs/version_0/table-test.json").read_text())
     for mu in (1.0, 3.0, 10.0):
         for eta in (0.0, 1.0):
-            content = {"rows": table["rows"], "settings": {"mu": mu, "eta": eta, "scale": "score"}}
+            content = {"rows": table["rows"], "settings": {"guidance": {"mu": mu, "eta": eta, "scale": "score"}}}
             run = out / "units" / "val_mld_mu_eta" / f"mu={mu},eta={eta}"
             run.mkdir(parents=True)
             (run / "table-val.json").write_text(json.dumps(content))

@@ -1,4 +1,4 @@
-"""The tools of `python -m lightning_realign` that measure and compare. Each imports what it needs when it runs."""
+"""The tools of `realign` that measure and compare. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rescore(record: Path, out: Path, pool: int = 32) -> None:
         out: The receipt (.json) to write.
         pool: Size of the pools of R-Precision.
     """
-    from lightning_realign.cli.evaluation_tools import rescore as run
+    from lightning_realign.cli.tools.records import rescore as run
 
     print(run(record, out, pool), end="")
 
@@ -64,7 +64,7 @@ def difference(
         resamples: Resamples of the bootstrap.
         unit: What is drawn: samples, or captions with all their samples.
     """
-    from lightning_realign.cli.evaluation_tools import compare_rows
+    from lightning_realign.cli.tools.records import compare_rows
 
     print(compare_rows(record, other, row, against, resamples, unit), end="")
 

@@ -1,4 +1,4 @@
-"""The tools behind `python -m lightning_realign data ACTION`. Each imports what it needs when it runs."""
+"""The tools behind `realign data ACTION`. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The tools behind `python -m lightning_realign TOOL`. Each imports what it needs when it runs, so help is instant.
-
-Those that measure are in `measuring_tools`, those of data sets in `data.tools`.
-"""
+"""The tools that make, draw and convert motions and models. Each imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_realign.cli import measuring_tools
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import SearchConfig
@@ -165,6 +161,5 @@ TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "convert": (convert, "file"),
     "database": (database, None),
     "export-model": (export_model, "ckpt"),
-    **measuring_tools.TOOLS,
 }
 """Name on the command line -> the tool, and the argument that needs no name."""
