@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lightning_realign.cli.main import main
 
+from lightning_realign.cli.main import main
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.motion import load_skeleton
 from tests.helpers.bvh_files import BODY, bvh_text, stick_body, swaying_rows

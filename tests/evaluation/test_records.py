@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.cli.evaluation_tools import compare_rows, rescore
+from lightning_realign.cli.tools.records import compare_rows, rescore
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record, read_record, write_record

@@ -25,7 +25,7 @@ from lightning_realign.errors import ConfigError, RealignError
 from lightning_realign.evaluation.judging import load_judge
 from lightning_realign.evaluation.measuring import TestSplit
 from lightning_realign.evaluation.provenance import provenance
-from lightning_realign.generators import DrawingGenerator, load_generator
+from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.guidance.locations import LOCATIONS
 from lightning_realign.guidance.scales import SCALES
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> Trajectories:
     data = OwnDataModule(options.data, batch_size=options.batch)
     data.setup("validate" if options.split == "val" else "test")
     generator = load_generator(options.generator, sampling=SamplingConfig(steps=options.steps, cfg_scale=options.cfg))
-    if isinstance(generator, DrawingGenerator):
+    if isinstance(generator, MaskedGenerator):
         raise ConfigError(
             f"{options.generator}: this generator has no predicted x_0 at every step; give a diffusion one"
         )

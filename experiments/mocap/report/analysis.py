@@ -15,7 +15,7 @@ from torch import Tensor
 
 from experiments.mocap.measure.content import content_of
 from experiments.mocap.report.records import measured, with_parts
-from lightning_realign.data.own_datamodule import OwnDataModule
+from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, per_sample
 from lightning_realign.evaluation.record import Embeddings, Record
