@@ -11,8 +11,7 @@ from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
 from tests.helpers.cli_bench import ROOT, files_in, one_error_line, realign
 
-# Those of the headline study ask judges that a tiny run cannot have; test_study_plan.py runs them.
-FILES = sorted(path for path in (ROOT / "sweeps").glob("*.yaml") if not path.name.startswith("mocap_"))
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 NAMES = [f"sweeps/{path.name}" for path in FILES]
 
 

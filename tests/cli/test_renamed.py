@@ -11,13 +11,6 @@ from lightning_realign.cli.tool_parser import ALIASES, tool_parser
 from lightning_realign.cli.tools import TOOLS
 from lightning_realign.evaluation import SampleScoring
 from lightning_realign.inference import GuidedGeneration
-from lightning_realign.training import (
-    DiffusionTraining,
-    EvaluatorTraining,
-    MotionDiffusionTraining,
-    RewardTraining,
-    VAETraining,
-)
 from tests.helpers.cli_bench import one_error_line, realign
 
 GUIDED = "configs/guided/synthetic.yaml"
