@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY, with_version
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.files.hashing import stable_key
@@ -224,7 +224,7 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint self-contained."""
-        checkpoint[SPEC_KEY] = self.specification()
+        checkpoint[SPEC_KEY] = with_version(self.specification())
         # The whole spec in place of the path of an own one.
         checkpoint.get("hyper_parameters", {})["skeleton"] = skeleton_reference(self.skeleton)
 
