@@ -98,6 +98,7 @@ TOOL_OPTIONS: Mapping[str, Mapping[str, str]] = {
         **_SAMPLING,
         **_SEARCH,
     },
+    "difference": {"row": "system"},
 }
 
 

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY, with_version
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.files.hashing import stable_key
@@ -92,7 +92,7 @@ class TrainingModule(L.LightningModule):
         """Keep the constructor's arguments as hyper-parameters, which are plain values in a checkpoint."""
         self.save_hyperparameters(plain(settings))
 
-    # What a subclass says of itself.
+    # What a subclass may define.
 
     def build_networks(self) -> None:
         """Make the networks whose sizes follow from the latents, once the VAE has arrived."""
@@ -108,7 +108,7 @@ class TrainingModule(L.LightningModule):
         return self.data.captions(cast("Stage", stage))
 
     def make_networks(self, spec: Mapping[str, Any]) -> None:
-        """Make the networks that only a checkpoint's entry tells the sizes of, before its weights are loaded."""
+        """Make the networks whose sizes are in the checkpoint's entry, before its weights are loaded."""
         if self.vae is not None and self.latents is None and spec.get("vae") is not None:
             self._set_vae(MotionVAE(self.skeleton.num_features, **spec["vae"]))
             self.renew_averages()
@@ -123,7 +123,7 @@ class TrainingModule(L.LightningModule):
         """What the checkpoint says of itself: kind, architecture, feature spec, text encoder, schedule."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its checkpoints hold")
 
-    # What a subclass uses.
+    # What a subclass calls.
 
     @property
     def data(self) -> MotionTextDataModule:
@@ -224,7 +224,7 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the checkpoint self-contained."""
-        checkpoint[SPEC_KEY] = self.specification()
+        checkpoint[SPEC_KEY] = with_version(self.specification())
         # The whole spec in place of the path of an own one.
         checkpoint.get("hyper_parameters", {})["skeleton"] = skeleton_reference(self.skeleton)
 

@@ -1,4 +1,4 @@
-"""The objective of a text-conditioned denoiser, whatever its states are: timesteps, noise, target, dropped captions."""
+"""The objective of a text-conditioned denoiser of any states: timesteps, noise, target, dropped captions."""
 
 from __future__ import annotations
 

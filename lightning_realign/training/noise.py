@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ class RewardNoise:
         ConfigError: a setting out of range.
     """
 
-    schedule: NoiseSchedule = NoiseSchedule()
+    schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
     omega: float = 0.5
     t_min: int = 1
     t_max: int = 1000

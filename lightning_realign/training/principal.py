@@ -77,7 +77,7 @@ def start_from_components(embedding: nn.Linear, final: nn.Linear, components: Pr
 
 @torch.no_grad()
 def start_as_identity(vae: MotionVAE) -> None:
-    """Let an `aligned` VAE begin as a plain autoencoder of its embedded frames.
+    """Let an `aligned` VAE begin as a linear autoencoder of its embedded frames.
 
     The residual branches start at zero and the skip connections unused, so that both transformers pass their tokens
     on; the latents' means start as the leading channels of the frames of their stretch, with little noise. What the
@@ -110,7 +110,7 @@ def start_from_motions(network: MotionVAE | StepAwareRewardModel, motions: Itera
     The result does not depend on ranks where every rank reads the whole split in one order.
 
     Args:
-        network: with random weights; an `aligned` VAE also begins as a plain autoencoder.
+        network: with random weights; an `aligned` VAE also begins as a linear autoencoder.
         motions: what the network reads of the split: batches [B, T, D] and their lengths [B].
 
     Raises:

@@ -29,7 +29,7 @@ class VAETraining(TrainingModule):
         skeleton: feature spec of the motions.
         network: sizes of the VAE; the default is MLD's.
         kl_weight: of the divergence from the standard normal.
-        joint_weight: of the smooth L1 between joint positions in metres (whatever the skeleton's unit).
+        joint_weight: of the smooth L1 between joint positions in metres, also where the skeleton's unit is another.
         velocity_weight: of the L1 between joint velocities in m/s. Sliding feet and trembling joints move by
             millimetres, which the other terms hardly see.
         optimiser: learning rate, warm-up and weight decay.

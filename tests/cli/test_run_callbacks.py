@@ -51,7 +51,7 @@ def test_the_sections_change_them(fitted):
 def test_a_configured_checkpoint_of_the_same_name_replaces_the_default(fitted, checkout):
     """As configurations had them before there was a default."""
     settings = {"dirpath": "mine", "filename": "last", "enable_version_counter": False, "save_on_train_epoch_end": True}
-    other = {"dirpath": "mine", "filename": "{epoch}", "every_n_epochs": 1, "save_top_k": -1}
+    other = {"dirpath": "mine", "filename": "{epoch}", "monitor": "val/loss", "save_top_k": -1}
     callbacks = [{"class_path": MODEL_CHECKPOINT, "init_args": entry} for entry in (settings, other)]
     (checkout / "more.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
     kept, files = fitted("--config", "more.yaml")

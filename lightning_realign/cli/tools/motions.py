@@ -24,7 +24,7 @@ def export(
     Args:
         files: Predictions (.npz), or arrays (.npy) of features or joints.
         out: A folder, or for one motion a file that ends in .bvh or .glb.
-        skeleton: `humanml3d`, `kit` or a YAML file, for .npy files; by default their data set's, or told by shape.
+        skeleton: `humanml3d`, `kit` or a YAML file, for .npy files; by default their data set's or their shape's.
         fps: Frames per second; by default the file's, its data set's or the skeleton's.
         format: `bvh`, or `glb` for binary glTF; by default what `out` ends in, else BVH.
     """
