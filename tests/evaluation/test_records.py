@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.cli.tools.records import compare_rows, rescore
+from lightning_realign.cli.tools.records import compare_systems, rescore
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record, read_record, write_record
@@ -206,13 +206,13 @@ def test_runs_that_cannot_be_paired_are_refused(other, message):
 def test_rows_of_two_runs_are_compared_in_words(tmp_path):
     for name, gain in (("a", 0.0), ("b", 0.4)):
         write_record(tmp_path / name / "samples-test.safetensors", a_record(gain))
-    text = compare_rows(tmp_path / "a", tmp_path / "b", "guided", "guided", 100)
+    text = compare_systems(tmp_path / "a", tmp_path / "b", "guided", "guided", 100)
     (line,) = [line for line in text.splitlines() if line.startswith("reward")]
     assert line.split()[3] == "+0.4000" and line.endswith("yes")
     with pytest.raises(DataError, match="no row 'samples'"):
-        compare_rows(tmp_path / "a", None, "samples", "unguided", 100)
+        compare_systems(tmp_path / "a", None, "samples", "unguided", 100)
     with pytest.raises(ConfigError, match="resamples is 5"):
-        compare_rows(tmp_path / "a", None, "guided", "unguided", 5)
+        compare_systems(tmp_path / "a", None, "guided", "unguided", 5)
 
 
 def test_fids_interval_holds_the_change_where_embeddings_are_many_as_samples():

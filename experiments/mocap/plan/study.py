@@ -103,7 +103,7 @@ def reward_units(study: Study) -> list[PlannedUnit]:
     return [
         *(study.fit(name, motion, *seeds(seed), forty) for seed, name in STEP_AWARE.items()),
         *(
-            study.fit(f"reward_omega_{omega}", motion, *seeds(1), forty, f"--model.init_args.omega={omega}")
+            study.fit(f"reward_omega_{omega}", motion, *seeds(1), forty, f"--model.init_args.noise.omega={omega}")
             for omega in OMEGAS
         ),
         study.fit("reward_notoken", motion, *seeds(1), forty, no_token),
@@ -140,7 +140,7 @@ def retrieval_units(study: Study) -> list[PlannedUnit]:
         ("tmr", "reward/tmr_mocap", TMR),
         *((name, "reward/mocap", {1: unit}) for name, unit in OTHERS.items()),
     ]
-    levels = f"--model.init_args.validation_timesteps=[{LEVELS}]"
+    levels = f"--model.init_args.noise.validation_timesteps=[{LEVELS}]"
     return [
         PlannedUnit(
             f"retrieval_{kind}_s{seed}",

@@ -56,7 +56,7 @@ def training_units(study: Study) -> list[PlannedUnit]:
         _fit(study, "synthetic_vae", "demo/vae"),
         _fit(study, GENERATOR, "demo/diffusion", vae, needs=("synthetic_vae",)),
         _fit(study, "synthetic_reward", "demo/reward", vae, needs=("synthetic_vae",)),
-        _fit(study, MOTION_REWARD, "reward/synthetic", "--model.init_args.warmup_steps=100", epochs(80)),
+        _fit(study, MOTION_REWARD, "reward/synthetic", "--model.init_args.optimiser.warmup_steps=100", epochs(80)),
         _fit(study, JUDGES[0], "evaluator/guo_synthetic", epochs(60)),
         _fit(study, JUDGES[1], "reward/tmr_synthetic", epochs(40)),
     ]

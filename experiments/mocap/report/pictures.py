@@ -22,7 +22,7 @@ from experiments.mocap.report.sweep_points import METRICS, Point, Slice, is_chos
 from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.table import Interval
 from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
-from lightning_realign.report.plots import draw_grid
+from lightning_realign.report.plots import plot_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def plot_heat_maps(path: Path, plane: Slice, chosen: Point | None) -> None:
     panels = np.asarray(figure.subplots(lines, columns, squeeze=False))
     for axes, name in zip(panels.flat, shown, strict=False):
         values = [point.metrics.get(name, math.nan) for point in plane.points]
-        image = draw_grid(axes, x, y, values)
+        image = plot_grid(axes, x, y, values)
         figure.colorbar(image, ax=axes, aspect=30)
         axes.set_title(metric_name(name, "selector"), fontsize=10)
         axes.set(xlabel=plane.axes[0], ylabel=plane.axes[1])

@@ -35,7 +35,7 @@ from experiments.mocap.report.sweep_points import GENERATORS, Point, lines, poin
 from lightning_realign.errors import DataError, RealignError
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import REAL
-from lightning_realign.report.chart import draw_receipts
+from lightning_realign.report.chart import plot_receipts
 from lightning_realign.report.receipts import read_receipts
 
 PAIRS = "pairs"
@@ -197,7 +197,7 @@ class _Writer:
                 found[TITLES[name]] = path
         if found:
             named = zip(found, read_receipts(list(found.values())), strict=True)
-            draw_receipts(self.into / "main.png", [replace(receipt, run=title) for title, receipt in named])
+            plot_receipts(self.into / "main.png", [replace(receipt, run=title) for title, receipt in named])
 
     def _sweeps(self) -> None:
         points = read_points(self.out)

@@ -75,7 +75,8 @@ def test_a_training_has_the_demos_data_and_a_place_of_its_own(name):
     if name in ("synthetic_reward", MOTION_REWARD):
         # The two differ in what they read, and in nothing else of how they learn.
         assert settings["space"] == ("motion" if name == MOTION_REWARD else "latent")
-        assert (settings["omega"], settings["learning_rate"], settings["warmup_steps"]) == (0.5, 1e-3, 100)
+        optimiser = settings["optimiser"]
+        assert (settings["noise"]["omega"], optimiser["learning_rate"], optimiser["warmup_steps"]) == (0.5, 1e-3, 100)
 
 
 @pytest.mark.parametrize("name", ["test_synthetic", "test_synthetic_steer"])
