@@ -184,8 +184,8 @@ class DualAlignmentReward:
             return
         self._warned = True
         logger.warning(
-            "guidance evaluates the reward at timestep %d, but it was trained with omega %g, t_min %d and t_max %d only; "
-            "guide at fewer steps, or give a reward that was trained on all of them",
+            "guidance evaluates the reward at timestep %d, but it was trained with omega %g, t_min %d and t_max %d "
+            "only; guide at fewer steps, or give a reward that was trained on all of them",
             step,
             bundle.omega,
             bundle.t_min,
