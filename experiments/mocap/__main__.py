@@ -92,7 +92,7 @@ def _run(given: argparse.Namespace) -> int:
         print(f"{len(accept(units, given.out))} of {len(units)} taken as they are")
         return 0
     failures = run_units(units, given.out, given.jobs, report=lambda line: print(line, flush=True))
-    # Only here, since these import all that measures and draws.
+    # Only here, since these import all that measures and plots.
     from experiments.mocap.measure.splits import unseen_ids
     from experiments.mocap.report.tables import write_tables
 

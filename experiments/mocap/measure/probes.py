@@ -1,4 +1,4 @@
-"""Figures of the study for single motions: whether they do what their content label says, and whether they copy.
+"""Metrics of the study for single motions: whether they do what their content label says, and whether they copy.
 
 In a configuration: `probes: [{class_path: experiments.mocap.measure.probes.ContentRules}, {class_path:
 experiments.mocap.measure.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
@@ -18,7 +18,7 @@ from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.probes import Probe, Task
 from lightning_realign.motion import Skeleton, recover_joints, skeleton_label, skeleton_reference
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.rewards.reward import DualAlignmentReward
 
@@ -35,7 +35,7 @@ class ContentRules(Probe):
     - `semantic_wave`: those hands go to and fro if they are to wave, and don't if they are to be raised;
     - `semantic_accuracy`: all that applies to the content.
 
-    A figure that does not apply to the content is left out; so are all for contents without a rule. A motion that is
+    A metric that does not apply to the content is left out; so are all for contents without a rule. A motion that is
     not finite does nothing that was asked for.
     """
 
@@ -62,7 +62,7 @@ class CopyDistance(Probe):
     - `distance_to_reference`: to x^c, the training motion that the reward ranks highest for the caption;
     - `distance_to_training`: to the nearest training motion of the same label.
 
-    What real motions have is the yardstick: lower values than theirs are copying. The figures are left out for a motion
+    What real motions have is the yardstick: lower values than theirs are copying. The metrics are left out for a motion
     that is not finite, the second one where there is no label, or no training motion of it.
 
     Args:
@@ -84,7 +84,7 @@ class CopyDistance(Probe):
         Raises:
             FeatureSpecError: the reward reads motions of another skeleton.
         """
-        bundle = load_reward(self.reward)
+        bundle = read_reward(self.reward)
         if bundle.skeleton != skeleton_reference(data.skeleton):
             raise FeatureSpecError(
                 f"CopyDistance.reward: {self.reward} reads motions of skeleton {skeleton_label(bundle.skeleton)!r}, "

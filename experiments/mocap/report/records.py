@@ -38,4 +38,5 @@ def systems_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         KeyError: it has none.
     """
-    return content["rows"] if "rows" in content else content["systems"]
+    found: Mapping[str, Any] = content["rows"] if "rows" in content else content["systems"]
+    return found
