@@ -16,6 +16,7 @@ from lightning_realign.evaluation.probes import Probe
 from lightning_realign.inference.pipeline import Pipeline
 from lightning_realign.inference.rewards import require_reward
 from lightning_realign.motion import Skeleton
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -111,11 +112,13 @@ class GuidedGeneration(MeasuringModule):
         data = self.data
         if self._pipeline is None:
             self._pipeline = self._load()
-        if data.skeleton != self.pipeline.skeleton:
-            raise FeatureSpecError(
-                f"{self.generator.path}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
-                f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
-            )
+        require_same_skeleton(
+            f"{self.generator.path}: generator",
+            self.pipeline.skeleton,
+            f"the data set {data.root}",
+            data.skeleton,
+            "use the data module and checkpoint of one skeleton",
+        )
         if stage != TrainerFn.PREDICTING:
             self.judges.load(data.skeleton, self.caches.text, self.trainer.strategy.root_device)
         # The first process of a machine fills the caches, the others read them.
