@@ -136,7 +136,7 @@ def test_nothing_is_loose_at_the_root():
     "top",
     [
         pytest.param("lightning_realign", marks=pytest.mark.xfail(reason="evaluation has 16", strict=True)),
-        pytest.param("experiments", marks=pytest.mark.xfail(reason="mocap has 26", strict=True)),
+        "experiments",
         "benchmarks",
     ],
 )
@@ -159,7 +159,6 @@ def test_signatures_are_short():
     assert not long, "\n".join(long)
 
 
-@pytest.mark.xfail(reason="TextEncoder", strict=True)
 def test_a_public_class_name_occurs_once():
     named: dict[str, list[str]] = {}
     for module, path in modules().items():
