@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.skeleton.spec import require_same_skeleton

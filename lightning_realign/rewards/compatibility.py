@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_realign.errors import FeatureSpecError
 from lightning_realign.generators.base import Generator, convert_normalisation
-from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.rewards.reward import BatchReward, Reward
 
 logger = logging.getLogger(__name__)
