@@ -34,9 +34,9 @@ from benchmarks.published_files import (
     write_statistics,
 )
 from lightning_realign.errors import RealignError
-from lightning_realign.generators import DrawingGenerator, Generator, load_generator
+from lightning_realign.generators import Generator, MaskedGenerator, load_generator
 from lightning_realign.generators.mld import FORMS
-from lightning_realign.guidance import BestOfN, DrawingSampler, RewardGuidedSampler
+from lightning_realign.guidance import BestOfN, MaskedSampler, RewardGuidedSampler
 from lightning_realign.motion import load_skeleton
 from lightning_realign.report import format_table
 from lightning_realign.rewards import load_reward
@@ -68,18 +68,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def run(
-    generator: Generator | DrawingGenerator, reward: DualAlignmentReward | None, mu: float, batch: int, frames: int
+    generator: Generator | MaskedGenerator, reward: DualAlignmentReward | None, mu: float, batch: int, frames: int
 ) -> GeneratedMotions:
     """Motions of `batch` captions, guided at the predicted x_0 where there is a reward; of MoMask, the best of four."""
     texts, lengths = [f"a person does thing number {number}" for number in range(batch)], torch.full((batch,), frames)
     strength = mu if reward is not None else 0.0
-    if not isinstance(generator, DrawingGenerator):
+    if not isinstance(generator, MaskedGenerator):
         guidance = GuidanceConfig(mu=strength, scale="constant", location="x0")
         return RewardGuidedSampler(generator, guidance=guidance, reward=reward).sample(texts, lengths)
     if generator.denoising_steps:
         guidance = GuidanceConfig(mu=strength, location="x0")
-        return DrawingSampler(generator, guidance=guidance, reward=reward).sample(texts, lengths)
-    plain = DrawingSampler(generator)
+        return MaskedSampler(generator, guidance=guidance, reward=reward).sample(texts, lengths)
+    plain = MaskedSampler(generator)
     if reward is None:
         return plain.sample(texts, lengths)
     return BestOfN(plain, reward, CANDIDATES).sample(texts, lengths).motions
@@ -120,7 +120,7 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, o
     per_step = [1000 * second / (steps * options.batch) for second in seconds]
     changed = (made[0].features - made[1].features).abs().amax()
     sound = bool(seen.isfinite().all()) and math.isfinite(changed) and float(changed) > 0
-    denoises = not isinstance(generator, DrawingGenerator) or generator.denoising_steps > 0
+    denoises = not isinstance(generator, MaskedGenerator) or generator.denoising_steps > 0
     return dict(
         zip(
             ("generator", "loads", "gradient", "unguided", "guided", "risen", "ms", "guided_ms", "ratio"),

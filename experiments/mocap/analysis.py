@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from experiments.mocap.content import content_of
-from lightning_realign.data.own_datamodule import OwnDataModule
+from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, per_sample
 from lightning_realign.evaluation.record import Embeddings, Record

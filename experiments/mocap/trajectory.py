@@ -34,7 +34,7 @@ from lightning_realign.evaluation.measuring import TestSplit
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.evaluation.scoring import POOL
-from lightning_realign.generators import DrawingGenerator, Generator, load_generator
+from lightning_realign.generators import Generator, MaskedGenerator, load_generator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.guidance.locations import LOCATIONS
 from lightning_realign.guidance.scales import SCALES
@@ -246,7 +246,7 @@ def run(options: argparse.Namespace) -> Trajectories:
     data = OwnDataModule(options.data, batch_size=options.batch)
     data.setup("validate" if options.split == "val" else "test")
     generator = load_generator(options.generator, sampling=SamplingConfig(steps=options.steps, cfg_scale=options.cfg))
-    if isinstance(generator, DrawingGenerator):
+    if isinstance(generator, MaskedGenerator):
         raise ConfigError(
             f"{options.generator}: this generator has no predicted x_0 at every step; give a diffusion one"
         )

@@ -11,7 +11,7 @@ from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.folder import CONFIG_FILE
 from lightning_realign.motion import skeleton_label
 
-# A card says of an entry's numbers and dictionaries only what helps to choose a model.
+# The fields of an entry that help to choose a model, and what the card calls them.
 _NAMES = {
     "kind": "Kind",
     "skeleton": "Skeleton",
@@ -25,7 +25,7 @@ _NAMES = {
 
 
 def model_card(name: str, title: str, spec: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> str:
-    """A card, with what the entry says and nothing else.
+    """The text of a card. It says what the entry says, and nothing else.
 
     Args:
         name: the class that loads the model.
@@ -34,7 +34,7 @@ def model_card(name: str, title: str, spec: Mapping[str, Any], modules: Mapping[
         modules: everything with weights.
     """
     parameters = sum(parameter.numel() for module in modules.values() for parameter in module.parameters())
-    rows = [(label, _said(spec, field)) for field, label in _NAMES.items() if spec.get(field)]
+    rows = [(label, _shown(spec, field)) for field, label in _NAMES.items() if spec.get(field)]
     rows.append(("Parameters", f"{parameters:,}"))
     table = "\n".join(f"| {label} | {value} |" for label, value in rows)
     return f"""---
@@ -60,7 +60,7 @@ model = {name}.from_pretrained("FOLDER OR OWNER/NAME")
 """
 
 
-def _said(spec: Mapping[str, Any], field: str) -> str:
+def _shown(spec: Mapping[str, Any], field: str) -> str:
     if field == "skeleton":
         return skeleton_label(spec[field])
     value = spec[field]

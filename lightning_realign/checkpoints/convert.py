@@ -41,11 +41,15 @@ class ConversionReport:
 
 
 def convert(file: Path, out: Path) -> ConversionReport:
-    """Write a torch file's tensors as safetensors; nothing in the file is run, whatever it holds.
+    """Write a torch file's tensors as safetensors. Nothing in the file is run, whatever it holds.
 
-    Kept are the tensors in the dictionary `state_dict`, or, where there is none, in all nested dictionaries, with names
-    joined by dots. Everything else is dropped and counted by kind, in the report and in the header of `out`, beside the
-    source's checksum.
+    The tensors in the dictionary `state_dict` are kept. Where there is no such dictionary, those of all nested
+    dictionaries are kept, with names joined by dots. Everything else is dropped and counted by kind; the report and the
+    header of `out` hold the counts, and the header the source's checksum.
+
+    Args:
+        file: the torch file.
+        out: the .safetensors file to write.
 
     Raises:
         CheckpointError: if the file is missing, not of torch's formats, damaged, or holds no tensors in dictionaries.
@@ -121,7 +125,7 @@ def _kind(value: object) -> str:
 
 
 def _materialise(record: TensorRecord, content: Content, name: str, file: Path) -> Tensor:
-    """A tensor of its own memory, once its record is known to lie within its storage."""
+    """A tensor of its own memory. Its record is first checked to lie within its storage."""
     storage, damaged = record.storage, f"{file}: tensor {name!r} does not fit its storage: the file is damaged"
     if not isinstance(storage, StorageRecord):
         raise CheckpointError(damaged)

@@ -1,4 +1,14 @@
-"""Reading a checkpoint file safely: plain values and tensors only, strict weights, one-line errors naming the file."""
+"""What a checkpoint says of itself: the entry that our LightningModules write beside their weights, and how it is read.
+
+A checkpoint is self-contained. It is a Lightning `.ckpt` file, and its extra entry `checkpoint["lightning_realign"]`, a
+dictionary of plain values, says what the weights are: kind, skeleton, sizes, architecture, text encoder, noise
+schedule, and the fingerprint of the training data. Together with the weights and the normaliser's statistics, that is
+all that generating needs. The modules beside this one hold one kind of checkpoint each: `reward`, `vae`, `diffusion`,
+`evaluator`.
+
+Files are only ever read with `weights_only=True`, and weights are loaded strictly. Averaged weights need no special
+care: Lightning's `EMAWeightAveraging` stores them under `state_dict` itself and keeps the raw ones elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +29,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint read from disk: the named entry and the weights, with one-line errors that name the file."""
+    """A checkpoint read from disk: its entry and its weights. Every error is one line that names the file.
+
+    where: what messages call the file. spec: the entry. weights: the state dict.
+    """
 
     where: str
     spec: Mapping[str, Any]
@@ -27,7 +40,15 @@ class CheckpointFile:
 
     @classmethod
     def read(cls, path: Path, *kinds: str) -> CheckpointFile:
-        """Read a checkpoint, a model's folder or a repository of the hub; it must be of one of the kinds."""
+        """Read a checkpoint file, a model's folder or a repository of the Hub.
+
+        Args:
+            path: the file, the folder, or `hf://owner/name[@revision]`.
+            kinds: the kinds that it may be of.
+
+        Raises:
+            CheckpointError: it is missing, damaged, unsafe, no checkpoint of this project, or of another kind.
+        """
         place = located(path)
         content = _content(place)
         where, spec = place.label, content.get(SPEC_KEY) if isinstance(content, dict) else None
@@ -54,7 +75,7 @@ class CheckpointFile:
         return value
 
     def part(self, name: str, kind: type[_T]) -> _T:
-        """A dataclass built from a nested dictionary of the entry."""
+        """A dataclass built from a dictionary in the entry."""
         values = self.field(name, dict)
         try:
             return kind(**values)
@@ -90,10 +111,10 @@ class CheckpointFile:
 
 
 def read_resumable(path: str | Path) -> dict[str, Any]:
-    """What `--ckpt_path` names: the content of a safe, whole checkpoint that a `fit` of this project wrote.
+    """The content of the file that `--ckpt_path` names: a whole checkpoint that a `fit` of this project wrote.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: it is something else, damaged, or unsafe to read.
     """
     if is_address(path) or Path(path).is_dir():
         raise CheckpointError(

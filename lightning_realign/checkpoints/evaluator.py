@@ -1,7 +1,6 @@
-"""The evaluator's checkpoint, self-contained: weights, architecture, vocabulary, statistics, skeleton, fingerprint.
+"""The checkpoint of an evaluator: kind "evaluator", with the weights `network.*` and `normaliser.*`.
 
-The kind is "evaluator"; the names in its state dict are `network.*` and `normaliser.*`. See
-`lightning_realign.checkpoints.bundles` for the form that all kinds share.
+Its entry also holds the vocabulary that the network's word vectors belong to.
 """
 
 from __future__ import annotations

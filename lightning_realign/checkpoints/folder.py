@@ -33,7 +33,7 @@ _ADDRESS = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@([\w.-]+(?:/[\w.-]+)*))?")
 class Located:
     """Where a checkpoint lies on this machine.
 
-    path: file or folder. label: what messages call it. revision: the commit, where it comes from the Hub, else empty.
+    path: file or folder. label: what messages call it. revision: the commit of a repository on the Hub, else empty.
     """
 
     path: Path
@@ -42,14 +42,14 @@ class Located:
 
 
 def is_address(path: Path | str) -> bool:
-    """Whether it is written as a repository on the Hub, `hf://owner/name`, rather than a place on this machine."""
+    """Whether a path is written as a repository on the Hub, `hf://owner/name`, not as a place on this machine."""
     return str(path).replace("\\", "/").startswith("hf:/")
 
 
 def located(path: Path | str) -> Located:
-    """A path as it is; a repository, `hf://owner/name[@revision]`, downloaded where it is not in the cache yet.
+    """Where a path leads. A repository, `hf://owner/name[@revision]`, is downloaded if it is not in the cache yet.
 
-    In one process an address always means the same commit, whatever happens to the repository.
+    In one process, an address always means the same commit, whatever happens to the repository.
 
     Raises:
         CheckpointError: the address is malformed, or cannot be downloaded.
@@ -77,17 +77,17 @@ def download(
     force_download: bool = False,
     local_files_only: bool = False,
 ) -> Path:
-    """The folder, named by its commit, of a repository's model in the Hugging Face cache.
+    """The folder of a repository's model in the Hugging Face cache; its name is the commit.
 
-    A commit that is cached needs no network; of a branch the newest commit is asked for, and the cached one taken
-    where there is no network.
+    A commit that is cached needs no network. For a branch, the network is asked for the newest commit; without a
+    network, the cached one is taken.
 
     Args:
         repository: `owner/name`.
         revision: commit, tag or branch; None is the main branch.
         cache_dir: folder of the downloads; None is the usual one.
         token: for private repositories.
-        force_download: fetch what is cached, too.
+        force_download: download even what is cached.
         local_files_only: use no network.
 
     Raises:
@@ -121,7 +121,12 @@ def download(
 
 
 def read_model_folder(folder: Path, entry: str, label: str) -> tuple[Mapping[str, Any], Mapping[str, Tensor]]:
-    """The entry of that name and the weights in a folder.
+    """The entry and the weights in a model's folder.
+
+    Args:
+        folder: the folder.
+        entry: the name of the entry in `config.json`.
+        label: what messages call the folder.
 
     Raises:
         CheckpointError: it holds no model of this project, one of another version, or damaged files.
@@ -148,7 +153,7 @@ def read_model_folder(folder: Path, entry: str, label: str) -> tuple[Mapping[str
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """The SHA-256 of a checkpoint: of its bytes or, of a folder or repository, of its weights' and configuration's."""
+    """The SHA-256 of a checkpoint file; of a folder or repository, that of its weight and configuration files."""
     path = located(path).path
     if not path.is_dir():
         return file_sha256(path)

@@ -1,13 +1,13 @@
 """Our own models as folders and as repositories on the Hugging Face Hub: `save_pretrained`, `from_pretrained`.
 
-Each class is a bundle, so that what it loads can be used wherever that is asked for:
+Each class is a bundle, so what it loads can be used wherever a bundle is needed:
 
     reward = PretrainedReward.from_pretrained("someone/reward")
     reward.save_pretrained("reward")
     PretrainedVAE.of(load_vae("last.ckpt")).push_to_hub("someone/vae")
 
 Paths in configurations and on the command line take such folders too, and repositories as `hf://owner/name@revision`.
-For the form of a folder see `_model_folder`.
+For the form of a folder see `checkpoints.folder`.
 """
 
 from __future__ import annotations
@@ -24,27 +24,21 @@ from huggingface_hub import ModelCard, ModelHubMixin
 from torch import nn
 from typing_extensions import Self
 
-from lightning_realign.checkpoints.bundles import (
+from lightning_realign.checkpoints.card import model_card
+from lightning_realign.checkpoints.diffusion import (
     DiffusionBundle,
-    RewardBundle,
-    VAEBundle,
+    MotionDiffusionBundle,
+    Names,
     diffusion_spec,
     load_diffusion,
-    load_reward,
-    load_vae,
-    reward_spec,
-    vae_spec,
-)
-from lightning_realign.checkpoints.card import model_card
-from lightning_realign.checkpoints.diffusion_entry import Names
-from lightning_realign.checkpoints.entry import SPEC_KEY, CheckpointFile
-from lightning_realign.checkpoints.evaluator import EvaluatorBundle, evaluator_spec, load_evaluator_bundle
-from lightning_realign.checkpoints.folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
-from lightning_realign.checkpoints.motion_diffusion import (
-    MotionDiffusionBundle,
     load_motion_diffusion,
     motion_diffusion_spec,
 )
+from lightning_realign.checkpoints.entry import SPEC_KEY, CheckpointFile
+from lightning_realign.checkpoints.evaluator import EvaluatorBundle, evaluator_spec, load_evaluator_bundle
+from lightning_realign.checkpoints.folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
+from lightning_realign.checkpoints.reward import RewardBundle, load_reward, reward_spec
+from lightning_realign.checkpoints.vae import VAEBundle, load_vae, vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.weights import write_safetensors
@@ -62,12 +56,12 @@ B = TypeVar("B", bound=_Bundle)
 
 
 class _Pretrained(ModelHubMixin, Generic[B]):
-    """What the classes below add to their bundles. Subclasses are the bundle `B` as well, and say how it is read."""
+    """What the classes below add to their bundles. Each is the bundle `B` as well, and says how it is read."""
 
     title = ""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """An empty object; the mixin would keep a copy of every argument as configuration, of the networks too."""
+        """An empty object: the mixin would keep a copy of every argument, networks included, as configuration."""
         return object.__new__(cls)
 
     @staticmethod
@@ -106,7 +100,7 @@ class _Pretrained(ModelHubMixin, Generic[B]):
         Args:
             pretrained_model_name_or_path: a folder, a checkpoint, `owner/name` of a repository on the Hub where there
                 is no folder of that name, or `hf://owner/name[@revision]`.
-            force_download: fetch files of a repository even where they are cached.
+            force_download: download files of a repository even where they are cached.
             token: for private repositories.
             cache_dir: folder of the downloads.
             local_files_only: use no network.
@@ -131,10 +125,10 @@ class _Pretrained(ModelHubMixin, Generic[B]):
         return cls.of(cls._read(place))
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write weights and configuration; the latter last, so that a folder with it is complete."""
+        """Write the weights, then the configuration, so that a folder that has a configuration is complete."""
         config = {VERSION_FIELD: VERSION, SPEC_KEY: self.specification}
         weights = {
-            # Of its own memory each: the reward's encoders share a layer, which the format does not know.
+            # Each of its own memory: the reward's encoders share a layer, and the format knows no shared tensors.
             f"{prefix}.{key}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for prefix, module in self.modules.items()
             for key, value in module.state_dict().items()
@@ -159,7 +153,7 @@ class PretrainedReward(RewardBundle, _Pretrained[RewardBundle]):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """See `checkpoint.reward_spec`.
+        """The entry of its checkpoint, see `reward_spec`.
 
         Raises:
             ConfigError: it is a published model.
@@ -185,7 +179,7 @@ class PretrainedVAE(VAEBundle, _Pretrained[VAEBundle]):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """See `checkpoint.vae_spec`."""
+        """The entry of its checkpoint, see `vae_spec`."""
         return vae_spec(self.network, skeleton=self.skeleton, fingerprint=self.fingerprint)
 
 
@@ -197,7 +191,7 @@ class PretrainedDiffusion(DiffusionBundle, _Pretrained[DiffusionBundle]):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """See `checkpoint.diffusion_spec`."""
+        """The entry of its checkpoint, see `diffusion_spec`."""
         parts = self.latents, self.denoiser, self.schedule
         return diffusion_spec(*parts, prediction=self.prediction, **_names(self))
 
@@ -210,7 +204,7 @@ class PretrainedMotionDiffusion(MotionDiffusionBundle, _Pretrained[MotionDiffusi
 
     @property
     def specification(self) -> dict[str, Any]:
-        """See `generators.bundle.motion_diffusion_spec`."""
+        """The entry of its checkpoint, see `motion_diffusion_spec`."""
         return motion_diffusion_spec(self.denoiser, self.schedule, prediction=self.prediction, **_names(self))
 
 
@@ -222,7 +216,7 @@ class PretrainedEvaluator(EvaluatorBundle, _Pretrained[EvaluatorBundle]):
 
     @property
     def specification(self) -> dict[str, Any]:
-        """See `evaluators.bundle.evaluator_spec`."""
+        """The entry of its checkpoint, see `evaluator_spec`."""
         names = {"skeleton": self.skeleton, "fingerprint": self.fingerprint}
         return evaluator_spec(self.network, self.vocabulary, self.reading, **names)
 

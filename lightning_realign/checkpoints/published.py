@@ -1,4 +1,4 @@
-"""What readers of published files share: where files lie, and what their weights and options tell of a network."""
+"""What the readers of other projects' files share: where files lie, and what weights and options tell of a network."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SKELETONS = ("humanml3d", "kit")
 
 
 def published_weights(path: Path, *entries: str) -> tuple[Path, dict[str, Tensor]]:
-    """The weights of a published file, or of what `convert` made of it beside it, and which file that is.
+    """The file that was read, and its weights: a published file, or the .safetensors that `convert` made beside it.
 
     Args:
         path: the published file.
-        entries: see `read_weights`, whose errors these are.
+        entries: see `read_weights`, which raises the errors.
     """
     converted = path.with_suffix(".safetensors")
     chosen = converted if converted.is_file() else path
@@ -31,7 +31,7 @@ def published_weights(path: Path, *entries: str) -> tuple[Path, dict[str, Tensor
 
 
 def read_options(path: Path) -> dict[str, str]:
-    """The options of a public training, lines `name: value` of its opt.txt; none where there is no such file."""
+    """The options of a public training: the lines `name: value` of its opt.txt. Empty if there is no such file."""
     if not path.exists():
         return {}
     lines = (line.partition(": ") for line in read_text(path, "training options").splitlines())
@@ -39,13 +39,13 @@ def read_options(path: Path) -> dict[str, str]:
 
 
 def numbered(weights: Mapping[str, Tensor], start: str, end: str) -> int:
-    """How many weights are named by `start`, a number and `end`."""
+    """How many weights have names that consist of `start`, a number and `end`."""
     found = (key for key in weights if key.startswith(start) and key.endswith(end))
     return sum(key.removeprefix(start).removesuffix(end).isdecimal() for key in found)
 
 
 def channels_read(weights: Mapping[str, Any], name: str) -> int | None:
-    """Channels that a linear or convolutional layer reads; None where there is no such layer."""
+    """How many channels a linear or convolutional layer reads; None if there is no such layer."""
     weight = weights.get(f"{name}.weight")
     return int(weight.shape[1]) if isinstance(weight, Tensor) and weight.dim() in (2, 3) else None
 
@@ -60,13 +60,13 @@ def skeleton_of_size(
     """The skeleton whose motions a published network reads.
 
     Args:
-        size: channels of a frame that it reads, None where there is no such network.
+        size: how many channels of a frame it reads; None if there is no such network.
         where: the file, for the message.
         remedy: what to do about another size, for the message.
-        size_of: those channels of a skeleton.
+        size_of: how many channels that is for a skeleton; by default its features.
 
     Raises:
-        CheckpointError: there is no size, or it is of neither HumanML3D's motions nor KIT-ML's.
+        CheckpointError: there is no size, or it is neither that of HumanML3D's motions nor that of KIT-ML's.
     """
     if size is None:
         raise CheckpointError(f"{where}: holds no network that reads motions: {remedy}")
@@ -79,10 +79,10 @@ def skeleton_of_size(
 
 @contextmanager
 def sizes_of_weights(where: Path | str) -> Iterator[None]:
-    """Where a network is built whose sizes are those of a file's weights.
+    """The context in which a network is built from the sizes of a file's weights.
 
     Raises:
-        CheckpointError: no network has those.
+        CheckpointError: no network has those sizes.
     """
     try:
         yield

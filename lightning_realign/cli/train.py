@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_realign.checkpoints.bundles import read_resumable
+from lightning_realign.checkpoints.entry import read_resumable
 from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error

@@ -1,8 +1,12 @@
-"""What all data sets share as LightningDataModules that yield raw (not normalised) `MotionTextBatch`es."""
+"""The data sets as LightningDataModules: HumanML3D, KIT-ML, and one of any skeleton (the synthetic: `synthetic`).
+
+They yield raw (not normalised) `MotionTextBatch`es.
+"""
 
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +21,9 @@ from lightning_realign.data.folder import DataFolder
 from lightning_realign.data.formats import SPLITS
 from lightning_realign.data.loader import TrainingLoader
 from lightning_realign.data.sampler import BucketSampler
-from lightning_realign.errors import ConfigError
-from lightning_realign.motion import load_skeleton
+from lightning_realign.data.skeletons import find_skeleton
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.types import MotionTextBatch
 
 logger = logging.getLogger(__name__)
@@ -45,7 +50,7 @@ def data_of(module: L.LightningModule) -> MotionTextDataModule:
 
 
 class MotionTextDataModule(DataFolder, L.LightningDataModule):
-    """A folder in HumanML3D's layout. Use one of the subclasses, which name the skeleton.
+    """A folder in HumanML3D's layout: base of the data modules, each of which says what its skeleton is.
 
     Attributes:
         skeleton: the `Skeleton` of the motions.
@@ -55,7 +60,6 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
     def __init__(
         self,
         root: str | Path,
-        skeleton: str,
         batch_size: int = 64,
         num_workers: int = 0,
         seed: int = 1234,
@@ -67,7 +71,6 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
 
         Args:
             root: the data set's folder.
-            skeleton: the name of its skeleton.
             batch_size: motions per batch and rank.
             num_workers: loader processes; they change nothing but speed.
             seed: of order, captions and crops in training.
@@ -76,11 +79,11 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
             bucket: batch motions of similar length, so that little is padding.
 
         Raises:
-            ConfigError: if a number is out of range or the skeleton is unknown.
+            ConfigError: a number is out of range, or the skeleton is unknown.
         """
         super().__init__()
         self.root = Path(root)
-        self.skeleton = load_skeleton(skeleton)
+        self.skeleton = self.find_skeleton()
         self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         self.min_length, self.max_length, self.bucket = min_length, max_length, bucket
         self.left_out: dict[str, tuple[LeftOut, ...]] = {}
@@ -92,6 +95,10 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{type(self).__name__}.{name} is {value}; set it to {least} or more")
+
+    @abstractmethod
+    def find_skeleton(self) -> Skeleton:
+        """The skeleton of the data set under `self.root`; called once."""
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits that the stage needs ("fit" reads train and val; None reads all).
@@ -122,10 +129,10 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
         return self._resume if self._training_loader is None else self._training_loader.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Let the next training loader go on where the checkpoint's was.
+        """Let the next training loader go on where the checkpoint's loader was.
 
-        Lightning restores the loader's own state only if nothing has asked for the loader before, which the
-        learning rate's schedule does for the number of steps.
+        Lightning restores the loader's own state only if nobody has used the loader before, but the learning rate's
+        schedule does, to count its steps.
         """
         self._resume = dict(state_dict)
 
@@ -138,7 +145,7 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
         return self._loader("test")
 
     def predict_dataloader(self) -> Loader:
-        """The test split, as `test_dataloader` has it."""
+        """The same as `test_dataloader`."""
         return self._loader("test")
 
     def gallery_dataloader(self) -> Loader:
@@ -166,21 +173,28 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
         """The ids of all usable motions of a split, in the order of its list."""
         return [entry.id for entry in self._split(split).entries]
 
-    def drawn(self, split: Literal["train", "val", "test"], ids: Sequence[str], draw: int) -> MotionTextBatch:
-        """Motions of a split with a random caption and crop each, as published evaluations draw them.
+    def drawn(self, split: Literal["train", "val", "test"], ids: Sequence[str], replication: int) -> MotionTextBatch:
+        """Motions of a split, each with a caption and a crop drawn at random, as published evaluations have them.
 
         Args:
-            split: where they are.
+            split: the split.
             ids: the motions.
-            draw: which draw; with the data module's seed it determines captions and crops.
+            replication: number of the replication; with the data module's seed it determines captions and crops.
         """
-        return collate(list(self.samples(split, ids, draw)))
+        return collate(list(self.samples(split, ids, replication)))
 
-    def samples(self, split: str, ids: Sequence[str], draw: int | None = None) -> Iterator[Sample]:
-        """Motions of a split one by one, with captions and crops of a draw, see `drawn`, or (None) the fixed ones."""
+    def samples(self, split: str, ids: Sequence[str], replication: int | None = None) -> Iterator[Sample]:
+        """Motions of a split one by one.
+
+        Args:
+            split: the split.
+            ids: the motions.
+            replication: number of the replication whose captions and crops they have, see `drawn`; None for the first
+                captions and fixed crops.
+        """
         places = {entry.id: place for place, entry in enumerate(self._split(split).entries)}
-        dataset = self._dataset(split, training=draw is not None)
-        return (dataset[draw or 0, places[sample]] for sample in ids)
+        dataset = self._dataset(split, training=replication is not None)
+        return (dataset[replication or 0, places[sample]] for sample in ids)
 
     def _dataset(self, split: str, training: bool) -> MotionTextDataset:
         # Crops are whole units, so the longest is the last unit below the limit: 196 frames for 200.
@@ -242,3 +256,39 @@ class MotionTextDataModule(DataFolder, L.LightningDataModule):
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_world_size(), torch.distributed.get_rank()
         return 1, 0
+
+
+class HumanML3DDataModule(MotionTextDataModule):
+    """HumanML3D (Guo et al., CVPR 2022), or any data set in its layout with its skeleton: 263 features, 20 fps."""
+
+    def find_skeleton(self) -> Skeleton:
+        """HumanML3D's."""
+        return load_skeleton("humanml3d")
+
+
+class KITMLDataModule(MotionTextDataModule):
+    """KIT-ML in HumanML3D's layout (Plappert et al., 2016; Guo et al., CVPR 2022): 251 features, 12.5 fps."""
+
+    def find_skeleton(self) -> Skeleton:
+        """KIT-ML's."""
+        return load_skeleton("kit")
+
+
+class OwnDataModule(MotionTextDataModule):
+    """A data set of any skeleton in HumanML3D's layout, as `data build` writes it.
+
+    Its skeleton is the one that `metadata.json` names, or `skeleton.yaml` in the folder; both are read at once.
+    """
+
+    def find_skeleton(self) -> Skeleton:
+        """The skeleton that the folder names.
+
+        Raises:
+            DataError: the folder is missing, or does not say of which skeleton it is.
+        """
+        if not self.root.is_dir():
+            self._fail(f"{self.root} is not a folder; give a folder that `data build` made")
+        try:
+            return find_skeleton(self.root)
+        except (ConfigError, DataError) as error:
+            self._fail(str(error))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from lightning_realign.data.own_datamodule import OwnDataModule
+from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.hashing import stable_key

@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from lightning_realign.data.synthetic import judge as oracle
+from lightning_realign.data.synthetic import is_right as oracle
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.cost import Meter
 from lightning_realign.evaluation.probes import Probe, Task, look_at
@@ -118,7 +118,7 @@ def _looks(
     """
     found: dict[str, dict[str, float]] = {"oracle_accuracy": {}, "blown_up": {}, **{name: {} for name in PHYSICAL}}
     found |= {name: {} for probe in probes for name in probe.figures}
-    lengths, metres = batch.lengths.tolist(), 0.001 if skeleton.unit == "millimetre" else 1.0
+    lengths, metres = batch.lengths.tolist(), skeleton.metres_per_unit
     tasks = [Task(sample, text, labels.get(sample)) for sample, text in zip(batch.ids, batch.captions, strict=True)]
     for task, attributes, motion, length in zip(tasks, batch.attributes, features, lengths, strict=True):
         sample = task.id

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.measuring import MeasuringModule, plain_settings, split_of

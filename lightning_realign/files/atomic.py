@@ -1,10 +1,15 @@
-"""Atomic writing: a file is written under a temporary name and then renamed."""
+"""Atomic writing: a file or a folder is made under a temporary name beside its place, and then renamed.
+
+Whatever stops a program, what lies under the final name is complete: the old content or the new one.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,22 +17,56 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file that is either the old or the new one, never half of it; `write` fills it."""
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path to write a file to; the file becomes `path` at the end, or is removed where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder to fill; it becomes `path` at the end, or is removed where that fails.
+
+    Args:
+        path: the folder to make.
+        replace: whether a folder with content may lie there and is replaced. Between the two renamings that this takes,
+            there is none. Otherwise an OSError is raised at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    old = temporary.with_suffix(".old")
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if replace and path.exists():
+            path.rename(old)
+        temporary.replace(path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file atomically; `write` fills it."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        write(file)
+
+
 def write_text_atomic(path: Path, text: str) -> None:
-    """Write a UTF-8 text file that is either the old or the new one, never half of it."""
+    """Write a UTF-8 text file atomically."""
     write_atomic(path, lambda file: file.write(text.encode("utf-8")))
 
 

@@ -11,7 +11,7 @@ CACHE_VARIABLE = "REALIGN_CACHE"
 def cache_folder(kind: str, folder: Path | str | None = None) -> Path:
     """The folder of a kind of cache.
 
-    It is `folder` if given, else `$REALIGN_CACHE/KIND`, else `~/.cache/lightning_realign/KIND`.
+    It is `folder` if one is given, else `$REALIGN_CACHE/KIND`, else `~/.cache/lightning_realign/KIND`.
 
     Args:
         kind: `text` for text features, `index` for retrieval indexes.

@@ -1,4 +1,4 @@
-"""Numbers from texts, and names of weights, that are the same in every process and on every machine."""
+"""Keys of texts and fingerprints of weights and files; they are the same in every process and on every machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
 
 def stable_key(text: str) -> int:
-    """A number in [0, 2^63) for a text: the first bits of its SHA-256.
-
-    63 bits, since torch's seeds and int64 tensors are signed.
+    """A number in [0, 2^63) for a text: the first 63 bits of its SHA-256, since torch's int64 is signed.
 
     >>> stable_key("a person walks") == stable_key("a person walks")
     True
@@ -23,7 +21,7 @@ def stable_key(text: str) -> int:
 
 
 def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> str:
-    """16 hexadecimal digits that change with any weight or buffer of the modules, and with the text `about` them."""
+    """16 hexadecimal digits that change with any weight or buffer of the modules, and with the text `about`."""
     import torch
 
     digest = hashlib.sha256(about.encode())
@@ -31,7 +29,7 @@ def weights_fingerprint(modules: Mapping[str, nn.Module], about: str = "") -> st
         for name, value in sorted(module.state_dict().items()):
             content = value.detach().cpu().contiguous()
             digest.update(f"{prefix}.{name} {content.dtype} {tuple(content.shape)}".encode())
-            # As bytes, since NumPy knows no bfloat16.
+            # As bytes, since NumPy has no bfloat16.
             digest.update(content.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -31,7 +31,7 @@ def named_part(what: str, name: str, known: Mapping[str, T]) -> T:
         )
     try:
         part: Any = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{what}={name!r} cannot be imported ({error}); check the path, and install it") from None
     found: T = part
     return found

@@ -1,7 +1,7 @@
-"""Read the pickle in a torch file without importing, calling or running anything that it names.
+"""Reading the pickle in a torch file without importing, calling or running anything that it names.
 
-Every name becomes an inert stand-in, except those of torch's tensors, and those become plain records too: which
-storage, which shape. The formats are torch's own (`torch.save`, with and without zip), as `torch/serialization.py` and
+Every name becomes an inert stand-in. The names of torch's tensors become plain records that say which storage and which
+shape. The formats are torch's own (`torch.save`, with and without zip), as `torch/serialization.py` and
 `torch/_utils.py` define them.
 """
 
@@ -35,7 +35,7 @@ _DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# What a damaged or hostile pickle can raise in the unpickler itself.
+# What the unpickler itself raises for a damaged or hostile pickle.
 DAMAGED = (
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -63,7 +63,7 @@ class StorageRecord(NamedTuple):
 
 
 class TensorRecord(NamedTuple):
-    """A tensor as the pickle describes it; unchecked."""
+    """A tensor as the pickle describes it, not yet checked."""
 
     storage: Any
     offset: Any
@@ -139,7 +139,7 @@ class _InertUnpickler(pickle.Unpickler):
         return self._stubs[kind]
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage's record; the class of a module saved with its source is passed through, which is a stub."""
+        """A storage's record. The class of a module that was saved with its source is returned as it is: a stub."""
         if not isinstance(pid, tuple) or len(pid) < 2 or pid[0] not in ("storage", "module"):
             raise pickle.UnpicklingError("a persistent id is neither a storage nor a module")
         if pid[0] == "module":
@@ -165,7 +165,7 @@ class _InertUnpickler(pickle.Unpickler):
 
 @dataclass(frozen=True)
 class Content:
-    """A read pickle, and how to get the bytes of a storage."""
+    """The content of a pickle, and a function that gives the bytes of a storage."""
 
     value: Any
     read: Callable[[str], bytes]
@@ -186,7 +186,10 @@ def read_zip(archive: zipfile.ZipFile, file: Path) -> Content:
 
 
 def read_legacy(source: IO[bytes], file: Path) -> Content:
-    """The format before torch 1.6: magic number, version, system, value and storage keys, then the storages."""
+    """The content of a file in the format before torch 1.6.
+
+    Such a file holds a magic number, the version, the system, the value and the storage keys, then the storages.
+    """
     source.seek(0)
     try:
         start = [_InertUnpickler(source).load() for _ in range(2)]
@@ -211,7 +214,7 @@ def read_legacy(source: IO[bytes], file: Path) -> Content:
 
 
 def _other_archive(archive: zipfile.ZipFile) -> str:
-    """What a zip file is that `torch.save` did not write."""
+    """What kind of zip file it is, if `torch.save` did not write it."""
     names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         return "a TorchScript program"
@@ -219,7 +222,7 @@ def _other_archive(archive: zipfile.ZipFile) -> str:
 
 
 def _other_file(source: IO[bytes]) -> str:
-    """What a file is that neither is a zip file nor begins as torch's older format."""
+    """What kind of file it is, if it is neither a zip file nor begins like torch's older format."""
     source.seek(0)
     start = source.read(6)
     if start == _NUMPY:
@@ -230,7 +233,7 @@ def _other_file(source: IO[bytes]) -> str:
 def _storage_places(
     source: IO[bytes], keys: Sequence[str], item_sizes: Mapping[str, int]
 ) -> dict[str, tuple[int, int]]:
-    """Start and length of each storage: they follow one another, each after its number of elements."""
+    """Start and length of each storage. The storages follow one another, each after its number of elements."""
     start = source.tell()
     end = source.seek(0, io.SEEK_END)
     places = {}

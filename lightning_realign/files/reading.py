@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lightning_realign.errors import DataError
 
-# What numpy.load raises on files that are damaged: besides its own ValueError, what comes out of the modules it uses.
+# What numpy.load raises for damaged files: its own ValueError, and the errors of the modules that it uses.
 UNREADABLE_ARRAY = (
     ValueError,
     OSError,
@@ -28,7 +28,15 @@ UNREADABLE_ARRAY = (
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a UTF-8 file, without a byte-order mark; DataError, which calls it `what`, where that fails."""
+    """The text of a UTF-8 file, without a byte-order mark.
+
+    Args:
+        path: the file.
+        what: what an error calls it.
+
+    Raises:
+        DataError: the file is missing, cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
@@ -40,10 +48,14 @@ def read_text(path: Path, what: str) -> str:
 
 
 def load_array(path: Path, what: str) -> NDArray[Any]:
-    """A numeric array from a .npy file; pickled objects are refused.
+    """A numeric array from a .npy file. Pickled objects are refused.
+
+    Args:
+        path: the file.
+        what: what an error calls it.
 
     Raises:
-        DataError: if the file is missing, truncated, pickled or not numeric.
+        DataError: the file is missing, truncated, pickled or not numeric.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -60,8 +72,12 @@ def load_array(path: Path, what: str) -> NDArray[Any]:
 def read_json(path: Path, what: str) -> dict[str, Any]:
     """A JSON object.
 
+    Args:
+        path: the file.
+        what: what an error calls it.
+
     Raises:
-        DataError: if the file is missing, not JSON, or not an object.
+        DataError: the file is missing, not JSON, or not an object.
     """
     try:
         content = json.loads(read_text(path, what))

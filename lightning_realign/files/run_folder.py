@@ -13,9 +13,9 @@ RUN_FOLDER_VARIABLE = "REALIGN_RUN_DIR"
 
 
 def run_folder(trainer: L.Trainer) -> Path:
-    """Where this run's record goes: $REALIGN_RUN_DIR if set, else the first logger's folder, else the root folder.
+    """The folder of this run's files: $REALIGN_RUN_DIR if set, else the first logger's folder, else the root folder.
 
-    Call it on all ranks: Lightning broadcasts the folder.
+    Call it on all ranks, since Lightning broadcasts the folder.
     """
     logged = trainer.log_dir
     return Path(os.environ.get(RUN_FOLDER_VARIABLE) or logged or trainer.default_root_dir)

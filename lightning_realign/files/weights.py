@@ -1,10 +1,9 @@
-"""Weights of any source: read without running anything, and loaded strictly, with a report of what differs."""
+"""Weights from any source: read without running anything, and loaded strictly, with a report of what differs."""
 
 from __future__ import annotations
 
 import pickle
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_realign.errors import CheckpointError
+from lightning_realign.files.atomic import atomic_path
 
 # What torch.load raises for files that are cut off, overwritten, or no checkpoints at all.
 _DAMAGED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
@@ -25,13 +25,13 @@ _NAMED = 3
 def read_plain(
     path: Path, remedy: str = "give a checkpoint written by this project", missing: str = _OWN, again: str = "train"
 ) -> Any:
-    """Read a file of plain values and tensors; nothing in it is ever executed.
+    """Read a file of plain values and tensors. Nothing in it is ever executed.
 
     Args:
         path: the file.
-        remedy: what to do about a file that holds more than that.
-        missing: what to do where there is none.
-        again: how another copy is had.
+        remedy: what to do about a file that holds more than that, for the message.
+        missing: what to do if there is no file, for the message.
+        again: the verb for getting another copy, for the message.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds more.
@@ -58,7 +58,7 @@ def read_plain(
 
 
 def _is_web_page(path: Path) -> bool:
-    """Whether a file begins as HTML does; file hosts send such a page in place of a large file."""
+    """Whether a file begins like HTML. File hosts send such a page in place of a large file."""
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
     return start.startswith((b"<!doctype", b"<html"))
@@ -81,19 +81,15 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Write tensors of which no two share memory as a .safetensors file, atomically."""
+    """Write tensors as a .safetensors file, atomically. No two of them may share memory."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        partial = Path(folder) / path.name
-        save_file(dict(tensors), partial, dict(header))
-        partial.chmod(0o644)
-        partial.replace(path)
+    with atomic_path(path) as temporary:
+        save_file(dict(tensors), temporary, dict(header))
 
 
 def read_content(path: Path) -> Any:
-    """What a published checkpoint holds: a torch file of plain values and tensors, or what `convert` made of another.
+    """The content of a published checkpoint: a torch file of plain values and tensors, or what `convert` made of one.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds Python objects.
@@ -108,9 +104,9 @@ def read_weights(path: Path, *entries: str) -> dict[str, Tensor]:
 
     Args:
         path: the file, see `read_content`.
-        entries: dictionaries of the file that may hold the weights, the first that is there; a file without any is
-            taken for the weights themselves. `convert` puts a dictionary's name before those of its tensors, but for
-            `state_dict`, which it leaves out.
+        entries: the dictionaries in the file that may hold the weights; the first one that is there is read. A file
+            without any of them is taken for the weights themselves. `convert` puts a dictionary's name before the names
+            of its tensors, except for `state_dict`, which it leaves out.
 
     Raises:
         CheckpointError: the file is missing, damaged, holds Python objects, or no such weights.
@@ -126,7 +122,7 @@ def read_weights(path: Path, *entries: str) -> dict[str, Tensor]:
 
 
 def _entry(content: Any, entries: Sequence[str], *, flat: bool) -> Any:
-    """The first of the entries that is there, else all; `flat` tensors carry the entry before their names."""
+    """The first of the entries that is there, else everything. With `flat`, an entry is the beginning of names."""
     if flat:
         return next(filter(None, (state_under(content, entry) for entry in entries)), content)
     if isinstance(content, Mapping):
@@ -135,7 +131,7 @@ def _entry(content: Any, entries: Sequence[str], *, flat: bool) -> Any:
 
 
 def state_under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights whose names begin with `prefix` and a dot, without it."""
+    """The weights whose names begin with `prefix` and a dot, without that beginning."""
     start = f"{prefix}."
     return {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
 
@@ -154,11 +150,11 @@ def load_strictly(
         module: the network.
         weights: its state dict, and nothing else.
         where: the file, and the part of it, for the message.
-        ignored: names, or beginnings of names that end in a dot, which may be there and are left out.
-        remedy: what to do where they do not fit.
+        ignored: names, or beginnings of names that end in a dot, of weights that may be there and are left out.
+        remedy: what to do if they do not fit, for the message.
 
     Raises:
-        CheckpointError: names or shapes differ, or a weight is not finite; the module is then as it was.
+        CheckpointError: names or shapes differ, or a weight is not finite; the module is then unchanged.
     """
     kept = {key: value for key, value in weights.items() if not _is_ignored(key, ignored)}
     expected = module.state_dict()
@@ -174,7 +170,7 @@ def load_strictly(
 
 
 def difference(expected: Mapping[str, Tensor], found: Mapping[str, Any]) -> str:
-    """What keeps `found` from being `expected`, in words; empty where nothing does.
+    """How `found` differs from `expected`, in words; empty if it does not.
 
     >>> one, other = {"a": torch.ones(2), "b": torch.ones(1)}, {"a": torch.ones(3), "c": torch.ones(1)}
     >>> difference(one, other)

@@ -1,4 +1,4 @@
-"""What the guided sampler asks of a text-to-motion generator, and the conversion between normalisations."""
+"""The protocols of text-to-motion generators, how they are loaded, and the conversion between normalisations."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Recipe:
     Attributes:
         scheduler: `ddim`, `ddpm`, or `lcm` for consistency models.
         steps: sampling steps.
-        cfg_scale: classifier-free guidance: output = u + cfg_scale (c - u); 1 is purely conditional, at half the cost.
-        timesteps: the scheduler indices of the steps, noisiest first, where its own spacing is not meant.
+        cfg_scale: scale of classifier-free guidance: output = u + cfg_scale (c - u); 1 is purely conditional, at half
+            the cost.
+        timesteps: the scheduler indices of the steps, noisiest first; None for the scheduler's own spacing.
 
     Raises:
         ConfigError: a scale that is not a finite number, or no steps.
@@ -54,7 +55,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """What a user may say of a generator beside its file; None takes what the generator was published with.
+    """What a user may say of a generator beside its file. None takes what the generator was published with.
 
     Attributes:
         sampling: steps, scheduler and scale of classifier-free guidance, see `Recipe`.
@@ -82,6 +83,10 @@ class LoadOptions:
     def normaliser(self, checkpoint: Path, features: int) -> Normaliser:
         """The statistics in the given folder.
 
+        Args:
+            checkpoint: the generator's file, for the message.
+            features: D.
+
         Raises:
             ConfigError: no folder is given.
             DataError: its files are missing or do not fit.
@@ -95,10 +100,10 @@ class LoadOptions:
 
 
 def read_dataset_normaliser(folder: Path, features: int) -> Normaliser:
-    """A data set's own statistics; those of an evaluator or of MotionDiffuse are refused.
+    """A data set's own statistics. Those of an evaluator or of MotionDiffuse are refused.
 
     Raises:
-        DataError: a file is missing, does not fit, or is another's.
+        DataError: a file is missing, does not fit, or holds other statistics.
     """
     try:
         normaliser = read_normaliser(folder, features)
@@ -131,7 +136,7 @@ def read_normaliser(folder: Path, features: int, names: tuple[str, str] = ("Mean
 class Generator(Protocol):
     """A diffusion generator behind one interface; x is its own noisy state, latent or motion.
 
-    `scheduler` is a DDIM scheduler of diffusers: it carries the noise schedule, the spacing of the timesteps and the
+    `scheduler` is a DDIM scheduler of diffusers. It carries the noise schedule, the spacing of the timesteps and the
     prediction type; index t of its timesteps has signal level alphas_cumprod[t].
     """
 
@@ -152,7 +157,7 @@ class Generator(Protocol):
         """Evaluations of its network per motion and call of `denoise`, at most: 2 with classifier-free guidance."""
 
     def evaluations_at(self, t: int) -> int:
-        """Those of a call at scheduler index t."""
+        """Evaluations of its network per motion in a call of `denoise` at scheduler index t."""
 
     @property
     def device(self) -> torch.device:
@@ -168,7 +173,7 @@ class Generator(Protocol):
 
     @property
     def latents(self) -> LatentSpace | None:
-        """The latent space whose standardised latents are its states; None where those are motions."""
+        """The latent space whose standardised latents are its states; None if its states are motions."""
 
     def noise_shape(self, length: int) -> tuple[int, ...]:
         """Shape of the noise of one sample of `length` frames (without the batch axis)."""
@@ -191,18 +196,24 @@ class Generator(Protocol):
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
         """What the generator's own representation keeps of real motions [B, T, D], in the data set's own units.
 
-        The motions themselves where it works on features; decoded latents where it works on those.
+        These are the motions themselves if it works on features, and decoded latents if it works on latents.
         """
 
 
 LatentGuide = Callable[[int, Tensor, Callable[[Tensor], Tensor]], Tensor | None]
-"""(denoising step, predicted clean latents [B, n, C], what makes features [B, T, D] of them, in the data set's own
-units and differentiable) -> the reward's gradient with regard to those latents; None where nothing is guided."""
+"""(denoising step, predicted clean latents [B, n, C], function from those to features [B, T, D]) -> gradient.
+
+The function is differentiable, and its features are in the data set's own units. The gradient is the reward's with
+regard to the latents; None where the step is not guided.
+"""
 
 
 @runtime_checkable
-class DrawingGenerator(Protocol):
-    """A generator that draws motions by itself: at most a part of it denoises, which a reward can guide."""
+class MaskedGenerator(Protocol):
+    """A generator with a sampling loop of its own, such as MoMask or MARDM: it fills in masked codes over some rounds.
+
+    At most a part of it denoises latents, and only that part can be guided by a reward.
+    """
 
     @property
     def skeleton(self) -> str:
@@ -214,11 +225,11 @@ class DrawingGenerator(Protocol):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of its network per motion drawn."""
+        """Evaluations of its networks per generated motion."""
 
     @property
     def denoising_steps(self) -> int:
-        """Steps in which its latents are denoised, each time that they are; 0 where nothing is."""
+        """Steps of each denoising of its latents; 0 if it denoises nothing."""
 
     @property
     def device(self) -> torch.device:
@@ -229,23 +240,23 @@ class DrawingGenerator(Protocol):
         """Its floating-point precision."""
 
     def condition(self, texts: Sequence[str]) -> Any:
-        """What it reads of B captions, so that their features are in the cache."""
+        """What its networks read of B captions. Calling it puts their features into the cache."""
 
-    def draw(
+    def generate(
         self,
         texts: Sequence[str],
         lengths: Tensor,
         noise: Sequence[torch.Generator],
         guide: LatentGuide | None = None,
     ) -> Tensor:
-        """Draw B motions.
+        """Generate B motions.
 
         Args:
             texts: B captions.
             lengths: [B] frames.
-            noise: B generators on the CPU. All that is random in a motion comes from its own, and nothing in it
-                depends on the others.
-            guide: asked at every denoising step.
+            noise: B random generators on the CPU, one per motion. All randomness of a motion comes from its own, so
+                that no motion depends on the others.
+            guide: called at every denoising step.
 
         Returns:
             Features [B, T, D] in the data set's own units, zero beyond a sample's length.
@@ -258,12 +269,12 @@ class DrawingGenerator(Protocol):
 def convert_normalisation(x: Tensor, alpha_bar: float, source: Normaliser, target: Normaliser) -> Tensor:
     """Rewrite noisy features from one normalisation in another, at the same noise level.
 
-    For x = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps only the signal carries the source's offset, so
+    For x = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps, only the signal carries the source's offset, so
 
-        y = (s_source / s_target) x + sqrt(alpha_bar) (m_source - m_target) / s_target,
+        y = (s_source / s_target) x + sqrt(alpha_bar) (m_source - m_target) / s_target.
 
-    which has the target's own clean motion as its signal; its noise has scale s_source / s_target. At alpha_bar = 1
-    this is denormalising and normalising again.
+    The signal of y is the clean motion in the target's normalisation; its noise has scale s_source / s_target. At
+    alpha_bar = 1, this denormalises and normalises again.
 
     Args:
         x: [..., D] features in the source's normalisation.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lightning_realign.generators.base import LoadOptions, Recipe, convert_normalisation
-from lightning_realign.generators.network import Facts, NetworkGenerator
+from lightning_realign.generators.network import GeneratorSpec, NetworkGenerator
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import UNCONDITIONAL_CAPTION, zero_padding
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.bundles import DiffusionBundle
+    from lightning_realign.checkpoints.diffusion import DiffusionBundle
     from lightning_realign.models import LatentSpace
 
 
@@ -24,14 +24,16 @@ class LatentDiffusionGenerator(NetworkGenerator):
     Args:
         bundle: VAE, denoiser, statistics and schedule, in eval mode.
         recipe: how it is sampled.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
         self, bundle: DiffusionBundle, recipe: Recipe | None = None, options: LoadOptions | None = None
     ) -> None:
-        facts = Facts(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe or Recipe())
-        super().__init__(facts, bundle.modules, bundle.normaliser, options)
+        spec = GeneratorSpec(
+            bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe or Recipe()
+        )
+        super().__init__(spec, bundle.modules, bundle.normaliser, options)
         self.bundle = bundle
 
     @property
@@ -44,13 +46,13 @@ class LatentDiffusionGenerator(NetworkGenerator):
         return self.latents.shape
 
     def condition(self, texts: Sequence[str]) -> Tensor:
-        """Sentence features: [B, S], or [2B, S] with the unconditional half first where guidance needs it."""
+        """Sentence features [B, S]; with classifier-free guidance [2B, S], the unconditional half first."""
         features = self._text_encoder()([*texts, UNCONDITIONAL_CAPTION]).sentence.to(self.device, self.dtype)
         captions, empty = features[:-1], features[-1:]
         return captions if self.cfg_scale == 1 else torch.cat([empty.expand_as(captions), captions])
 
     def denoise(self, x: Tensor, t: int, cond: Tensor, lengths: Tensor) -> Tensor:
-        """The denoiser's output [B, n, d] for x_t at scheduler index t; one doubled batch where guidance needs it."""
+        """The denoiser's output [B, n, d] for x_t at scheduler index t, with classifier-free guidance."""
 
         def evaluate(doubled: bool) -> Tensor:
             states = torch.cat([x, x]) if doubled else x
@@ -58,14 +60,14 @@ class LatentDiffusionGenerator(NetworkGenerator):
             output: Tensor = self.bundle.denoiser(states, steps, cond)
             return output
 
-        return self._guided(evaluate)
+        return self._with_cfg(evaluate)
 
     def to_motion(self, x: Tensor, alpha_bar: float, lengths: Tensor, target: Normaliser) -> Tensor:
         """Decode the latent [B, n, d] to features [B, T, D] in the target's normalisation.
 
-        `alpha_bar` does not enter: a decoded noisy latent is a motion whose offset the decoder has put in at full
-        strength, not a scaled motion plus noise, so it converts as clean features do. (A generator whose state is the
-        motion itself converts at its own alpha_bar.)
+        `alpha_bar` is not used. A decoded noisy latent is not a scaled motion plus noise: the decoder has added the
+        offset at full strength, so it converts as clean features do. (A generator whose state is the motion itself
+        converts at its own alpha_bar.)
         """
         return zero_padding(convert_normalisation(self._decode(x, lengths), 1.0, self.normaliser, target), lengths)
 
@@ -74,7 +76,7 @@ class LatentDiffusionGenerator(NetworkGenerator):
         return zero_padding(self.normaliser.denormalise(self._decode(x, lengths)), lengths)
 
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Encode and decode real motions [B, T, D], in the data set's own units: the best that any latent can do."""
+        """Real motions [B, T, D], encoded and decoded, in the data set's own units: the best that any latent can do."""
         normalised = zero_padding(self.normaliser.normalise(features), lengths)
         return self.features(self.latents.states(normalised, lengths), lengths)
 

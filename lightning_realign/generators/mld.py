@@ -1,9 +1,9 @@
 """MLD (Chen et al., arXiv 2212.04048), MLD* and MLD++ (Dai et al., MotionLCM-V2) from their public checkpoints.
 
 github.com/ChenFengYe/motion-latent-diffusion and github.com/Dai-Wenxun/MotionLCM save Lightning's form: `state_dict`
-holds `vae.*`, `denoiser.*` and the networks of their own evaluation. Nothing in a file says which model it is, but
-its weights do: 16 x 32 latents have projections, consistency models embed the guidance scale, and the first MLD, alone,
-carries a position table that it never reads. Statistics are the data set's own.
+holds `vae.*`, `denoiser.*` and the networks of their own evaluation. No entry of a file says
+which model it is, but the weights do: 16 x 32 latents have projections, consistency models embed the guidance scale,
+and only the first MLD carries a position table, which it never reads. Statistics are the data set's own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import DiffusionBundle
+from lightning_realign.checkpoints.diffusion import DiffusionBundle
 from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError
@@ -27,7 +27,7 @@ CLIP, SENTENCE_T5 = "clip-vit-large-patch14", "sentence-t5-large"
 TEXT_SIZE = 768
 GUIDANCE_SIZE = 256
 _UNUSED_TABLE = "denoiser.mem_pos.pe"
-# The networks of the public evaluation and the text encoder, which files may carry along.
+# Files may also hold the networks of the public evaluation and the text encoder, which are not read.
 _OTHERS = ("t2m_textencoder.", "t2m_moveencoder.", "t2m_motionencoder.", "text_encoder.")
 _SMALL_LATENTS = VAEArchitecture(latent_tokens=16, latent_size=32)
 
@@ -84,7 +84,7 @@ def read_bundle(family: str, checkpoint: Path, options: LoadOptions) -> Diffusio
     Args:
         family: a name in `FORMS`.
         checkpoint: its `.ckpt`, or the `.safetensors` that `convert` made of it.
-        options: of them, the statistics are read.
+        options: only its statistics are used.
 
     Raises:
         CheckpointError: the file is missing, damaged, holds Python objects, another model, or does not fit.
@@ -122,10 +122,10 @@ def read_bundle(family: str, checkpoint: Path, options: LoadOptions) -> Diffusio
 
 
 def recognise(weights: Mapping[str, Tensor], checkpoint: Path) -> str:
-    """The family whose weights these are.
+    """The family that the weights belong to.
 
     Raises:
-        CheckpointError: they are of no latent text-to-motion model.
+        CheckpointError: they belong to no latent text-to-motion model.
     """
     _check_parts(weights, checkpoint)
     small = "denoiser.latent_pre.weight" in weights
@@ -137,7 +137,7 @@ def recognise(weights: Mapping[str, Tensor], checkpoint: Path) -> str:
 
 
 def _check_parts(weights: Mapping[str, Tensor], checkpoint: Path) -> None:
-    """Refuse what is not a VAE with the denoiser of its latents, and no more."""
+    """Refuse everything but a VAE with the denoiser of its latents."""
     if any(key.startswith(("controlnet.", "traj_encoder.")) for key in weights):
         raise CheckpointError(
             f"{checkpoint}: holds a MotionLCM ControlNet, which follows trajectories and is no family here: give "

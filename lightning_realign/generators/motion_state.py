@@ -12,15 +12,15 @@ from lightning_realign.types import zero_padding
 
 
 class MotionStateGenerator(NetworkGenerator):
-    """Base of those: the state x is a motion [B, T, D] in the generator's normalisation.
+    """Base of generators whose state x is a motion [B, T, D] in the generator's normalisation.
 
-    Its frames are the motion's own, unless the network hears padded frames (`state_frames`): then all states have as
-    many as that, so that a motion does not depend on its batch, and what lies beyond the length is cut off at the end.
+    A state usually has as many frames as its motion. Some networks also react to padded frames; their states all have
+    `state_frames` frames, so that a motion does not depend on its batch, and the padding is cut off at the end.
     """
 
     @property
     def latents(self) -> None:
-        """Its states are motions."""
+        """None: its states are motions."""
         return None
 
     @property
@@ -30,7 +30,7 @@ class MotionStateGenerator(NetworkGenerator):
 
     @property
     def max_frames(self) -> int | None:
-        """Frames of the longest motion it can make; None where only memory limits them."""
+        """Frames of the longest motion it can make; None if only memory limits them."""
         return self.state_frames
 
     def noise_shape(self, length: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import LoadOptions, Recipe, read_normaliser
 from lightning_realign.generators.motion_state import MotionStateGenerator
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.models.published.motiondiffuse import (
     MotionDiffuseArchitecture,
     MotionDiffuseDenoiser,
@@ -65,17 +65,18 @@ class PublicSizes(NamedTuple):
 class MotionDiffuseGenerator(MotionStateGenerator):
     """`Generator` over a `MotionDiffuseDenoiser`; its state x is the motion in MotionDiffuse's own normalisation.
 
-    Root and contact channels are 25 times as large there as in the data set's normalisation. A reward of the latter is
-    given the right motion at any noise level, but with 1/25 of that level's noise in those channels: it should read x0.
+    Root and contact channels are 25 times as large there as in the data set's normalisation. A reward in the latter
+    reads the right motion at any noise level, but with 1/25 of that level's noise in those channels, so it should read
+    the predicted x_0.
 
-    Quadratic attention hears every frame of a state: its states have all the frames the model can make. Lengths are
-    the user's; the published evaluation rounds them down to multiples of 4 first.
+    Quadratic attention reads every frame of a state, so those states have all the frames that the model can make.
+    Lengths are the user's; the published evaluation first rounds them down to multiples of 4.
 
     Args:
-        facts: what it is.
+        spec: what it is.
         denoiser: the network, with its weights.
         normaliser: statistics of its motions.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
 
     Raises:
         ConfigError: a scale of classifier-free guidance other than 1.
@@ -83,17 +84,17 @@ class MotionDiffuseGenerator(MotionStateGenerator):
 
     def __init__(
         self,
-        facts: Facts,
+        spec: GeneratorSpec,
         denoiser: MotionDiffuseDenoiser,
         normaliser: Normaliser,
         options: LoadOptions | None = None,
     ) -> None:
-        if facts.recipe.cfg_scale != 1:
+        if spec.recipe.cfg_scale != 1:
             raise ConfigError(
-                f"generator cfg_scale={facts.recipe.cfg_scale}: MotionDiffuse was never trained without text, and has "
+                f"generator cfg_scale={spec.recipe.cfg_scale}: MotionDiffuse was never trained without text, and has "
                 "no classifier-free guidance; leave cfg_scale out"
             )
-        super().__init__(facts, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
+        super().__init__(spec, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
         self.denoiser = denoiser
 
     @property
@@ -103,7 +104,7 @@ class MotionDiffuseGenerator(MotionStateGenerator):
 
     @property
     def state_frames(self) -> int | None:
-        """All the frames it can make, where its attention hears the padding."""
+        """All the frames it can make, if its attention reads the padding; else None."""
         return self.max_frames if self.denoiser.architecture.quadratic else None
 
     @torch.no_grad()
@@ -127,7 +128,8 @@ class MotionDiffuseGenerator(MotionStateGenerator):
 def _ends(features: TextFeatures) -> Tensor:
     """The place [B] of each caption's end-of-text token.
 
-    Its hidden state is what the encoder gives as the sentence, untouched, so that it is the token that equals it.
+    The encoder gives that token's hidden state, unchanged, as the sentence, so it is the token that equals the
+    sentence.
     """
     if features.tokens.shape[2] == features.sentence.shape[1]:
         matches = (features.tokens == features.sentence[:, None]).all(dim=2)
@@ -140,14 +142,15 @@ def _ends(features: TextFeatures) -> Tensor:
 
 
 def load(checkpoint: Path, options: LoadOptions) -> MotionDiffuseGenerator:
-    """A generator from the public files: `model/latest.tar`, and in the folder above `opt.txt` and `meta/`.
+    """A generator from the public files: `model/latest.tar`, and `opt.txt` and `meta/` in the folder above.
 
-    `opt.txt` tells linear from quadratic attention; without it, attention is linear, as published. `meta/` holds the
-    statistics the model was trained with; without it, they are made of the data set's own in `options.statistics`.
+    `opt.txt` says whether attention is linear or quadratic; without it, attention is linear, as published. `meta/`
+    holds the statistics that the model was trained with; without it, they are computed from the data set's own in
+    `options.statistics`.
 
     Args:
         checkpoint: the public file, or what `convert` made of it.
-        options: what differs from the published recipe: DDPM over all steps, no classifier-free guidance.
+        options: changes to the published recipe, which is DDPM over all steps, without classifier-free guidance.
 
     Raises:
         CheckpointError: a file that is missing, unsafe to read, or no MotionDiffuse model.
@@ -164,7 +167,7 @@ def load(checkpoint: Path, options: LoadOptions) -> MotionDiffuseGenerator:
     denoiser = MotionDiffuseDenoiser(found.skeleton.num_features, sizes)
     load_strictly(denoiser, weights, str(checkpoint), ignored=("clip.",))
     steps = settings.diffusion_steps
-    facts = Facts(
+    spec = GeneratorSpec(
         skeleton=found.skeleton.name,
         # The public code keeps the schedule's shape when its number of steps changes: 1e-4 to 0.02 at 1000 steps.
         schedule=NoiseSchedule("linear", 0.1 / steps, 20.0 / steps, steps),
@@ -174,11 +177,11 @@ def load(checkpoint: Path, options: LoadOptions) -> MotionDiffuseGenerator:
     )
     meta = _beside(checkpoint, "meta")
     normaliser = scaled_statistics(meta, checkpoint, found.skeleton, options, settings.feat_bias)
-    return MotionDiffuseGenerator(facts, denoiser, normaliser, options)
+    return MotionDiffuseGenerator(spec, denoiser, normaliser, options)
 
 
 def _beside(checkpoint: Path, name: str) -> Path | None:
-    """What came with the checkpoint, in the folder above its own, as published, or in its own."""
+    """A file or folder that came with the checkpoint: in the folder above its own, as published, or in its own."""
     places = (checkpoint.parent.parent / name, checkpoint.parent / name)
     return next((place for place in places if place.exists()), None)
 
@@ -187,12 +190,12 @@ def read_sizes(weights: Mapping[str, Tensor], where: str, what: str) -> PublicSi
     """The sizes that the public trainings of this family let vary.
 
     Args:
-        weights: of the denoiser.
+        weights: the denoiser's weights.
         where: the file, for the message.
         what: the family and the file to give, for the message.
 
     Raises:
-        CheckpointError: weights of something else.
+        CheckpointError: the weights belong to something else.
     """
     table, features = weights.get("sequence_embedding"), channels_read(weights, "joint_embed")
     layers = numbered(weights, "temporal_decoder_blocks.", ".ffn.linear1.bias")
@@ -240,17 +243,17 @@ def _number(fields: Mapping[str, str], name: str, published: float, path: Path) 
 def scaled_statistics(
     folder: Path | None, checkpoint: Path, skeleton: Skeleton, options: LoadOptions, feat_bias: float = FEAT_BIAS
 ) -> Normaliser:
-    """The model's own statistics, whose root and contact deviations are `feat_bias` times as small as the data set's.
+    """The model's own statistics: its root and contact deviations are the data set's, divided by `feat_bias`.
 
     Args:
-        folder: of its own mean.npy and std.npy; None to make them of the data set's.
+        folder: folder of its own mean.npy and std.npy; None to compute them from the data set's.
         checkpoint: the model's file, for the message.
-        skeleton: of its motions.
-        options: the folder of the data set's statistics.
-        feat_bias: the ratio.
+        skeleton: skeleton of its motions.
+        options: only its folder of the data set's statistics is used.
+        feat_bias: what the deviations are divided by.
 
     Raises:
-        ConfigError: no folder of either.
+        ConfigError: neither folder is given.
         DataError: files that are missing, do not fit, or are not the model's own.
     """
     blocks = dict(skeleton.blocks)

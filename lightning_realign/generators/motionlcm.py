@@ -1,7 +1,7 @@
 """MotionLCM (Dai et al., ECCV 2024, arXiv 2404.19759) and MotionLCM-V2, consistency models, from their public files.
 
 github.com/Dai-Wenxun/MotionLCM. One to four steps make a motion. Classifier-free guidance was distilled into the
-network, which is told its scale: nothing is evaluated twice.
+network, whose input includes the scale: nothing is evaluated twice.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Consistency:
 
 
 MOTIONLCM = Consistency(50, {1: 7.5})
-# Its last two steps of four do run at one timestep: the state is made noisy to the same level again.
+# The last two of four steps run at one timestep: between them, the state is made noisy to the same level again.
 MOTIONLCM_V2 = Consistency(10, {1: 8.0, 2: 12.5, 4: 13.5}, {1: (799,), 2: (699, 299), 4: (699, 399, 299, 299)})
 
 
 class ConsistencyGenerator(LatentDiffusionGenerator):
     """`Generator` over the `DiffusionBundle` of a latent consistency model; its state x is the VAE latent [B, n, d].
 
-    The network hears the guidance weight, cfg_scale - 1, in place of an unconditional half. It was trained with
-    weights from 5 to 15.
+    The network reads the guidance weight, cfg_scale - 1; there is no unconditional half. It was trained with weights
+    from 5 to 15.
     """
 
     @property
@@ -81,12 +81,12 @@ def _load(family: str, published: Consistency, checkpoint: Path, options: LoadOp
 
 
 def consistency_recipe(published: Consistency, options: LoadOptions) -> Recipe:
-    """One step at the published scale, or what the options say.
+    """How a consistency model is sampled: by default one step at the published scale.
 
-    A number of steps that was not published is spaced by the usual rule, at the scale of the next lower number.
+    A number of steps that was not published gets timesteps by the usual rule, and the scale of the next lower number.
 
     Raises:
-        ConfigError: another scheduler than lcm, or more steps than the model was distilled from.
+        ConfigError: another scheduler than `lcm`, or more steps than the model was distilled from.
     """
     if options.sampling.scheduler not in (None, "lcm"):
         raise ConfigError(
@@ -105,7 +105,7 @@ def consistency_recipe(published: Consistency, options: LoadOptions) -> Recipe:
 
 
 def spaced_timesteps(original: int, steps: int) -> tuple[int, ...]:
-    """Evenly spaced ones of the solver's timesteps, from the noisiest, as diffusers' consistency scheduler takes them.
+    """Evenly spaced timesteps of the solver, noisiest first, as diffusers' consistency scheduler has them.
 
     >>> spaced_timesteps(50, 4)
     (999, 759, 499, 259)

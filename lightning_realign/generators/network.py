@@ -1,4 +1,4 @@
-"""What all generators made of networks and statistics share."""
+"""What all generators that consist of networks and statistics share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from lightning_realign.types import TextFunction
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a generator is, apart from its networks.
+class GeneratorSpec:
+    """What a diffusion generator is, apart from its networks.
 
     Attributes:
         skeleton: name of the feature spec of its motions.
-        schedule, prediction: noise schedule, and what the network predicts.
+        schedule: noise schedule that the network was trained on.
+        prediction: what the network predicts.
         text_encoder: name of the frozen text encoder.
         recipe: how it is sampled.
     """
@@ -43,7 +44,7 @@ class FrozenNetworks:
         text_encoder: name of the frozen text encoder.
         modules: everything with weights or statistics; put in eval mode and frozen.
         normaliser: statistics of its motions, one of the modules.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
@@ -99,27 +100,31 @@ class NetworkGenerator(FrozenNetworks):
     """Base of the diffusion generators: schedule and classifier-free guidance.
 
     Args:
-        facts: what it is.
+        spec: what it is.
         modules: everything with weights or statistics; put in eval mode and frozen.
         normaliser: statistics of its motions, one of the modules.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
-        self, facts: Facts, modules: Mapping[str, nn.Module], normaliser: Normaliser, options: LoadOptions | None = None
+        self,
+        spec: GeneratorSpec,
+        modules: Mapping[str, nn.Module],
+        normaliser: Normaliser,
+        options: LoadOptions | None = None,
     ) -> None:
-        super().__init__(facts.skeleton, facts.text_encoder, modules, normaliser, options)
-        self.facts = facts
+        super().__init__(spec.skeleton, spec.text_encoder, modules, normaliser, options)
+        self.spec = spec
 
     @property
     def recipe(self) -> Recipe:
         """How it is sampled."""
-        return self.facts.recipe
+        return self.spec.recipe
 
     @property
     def cfg_scale(self) -> float:
         """Scale of classifier-free guidance."""
-        return self.facts.recipe.cfg_scale
+        return self.spec.recipe.cfg_scale
 
     @property
     def evaluations(self) -> int:
@@ -127,19 +132,19 @@ class NetworkGenerator(FrozenNetworks):
         return 1 if self.cfg_scale == 1 else 2
 
     def evaluations_at(self, t: int) -> int:
-        """Those of a call at scheduler index t; the same at all, unless a subclass says otherwise."""
+        """Evaluations per motion of a call at scheduler index t: the same at all, unless a subclass says otherwise."""
         return self.evaluations
 
     @property
     def scheduler(self) -> Any:
         """A fresh DDIM scheduler with the schedule the network was trained on."""
-        return make_scheduler("ddim", self.facts.schedule, self.facts.prediction)
+        return make_scheduler("ddim", self.spec.schedule, self.spec.prediction)
 
-    def _guided(self, evaluate: Callable[[bool], Tensor]) -> Tensor:
-        """Classifier-free guidance over one doubled batch.
+    def _with_cfg(self, evaluate: Callable[[bool], Tensor]) -> Tensor:
+        """The network's output with classifier-free guidance, from one doubled batch.
 
         Args:
-            evaluate: told whether to double the batch, the unconditional half first.
+            evaluate: the network's output. Called with true, it doubles the batch, the unconditional half first.
         """
         if self.cfg_scale == 1:
             return evaluate(False)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_realign.checkpoints.bundles import diffusion_bundle
+from lightning_realign.checkpoints.diffusion import (
+    LATENT_DIFFUSION,
+    MOTION_DIFFUSION,
+    diffusion_bundle,
+    motion_diffusion_bundle,
+)
 from lightning_realign.checkpoints.entry import CheckpointFile
-from lightning_realign.checkpoints.motion_diffusion import KIND, motion_diffusion_bundle
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.generators.mdm.generator import CFG_SCALE, MDMGenerator
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 
 
 def load(checkpoint: Path, options: LoadOptions) -> Generator:
@@ -19,10 +23,10 @@ def load(checkpoint: Path, options: LoadOptions) -> Generator:
     Raises:
         CheckpointError: the file is missing, damaged, unsafe or of another kind, or its weights do not fit.
     """
-    file = CheckpointFile.read(checkpoint, "diffusion", KIND)
-    if file.spec["kind"] == "diffusion":
+    file = CheckpointFile.read(checkpoint, LATENT_DIFFUSION, MOTION_DIFFUSION)
+    if file.spec["kind"] == LATENT_DIFFUSION:
         return LatentDiffusionGenerator(diffusion_bundle(file), options.recipe(Recipe()), options)
     bundle = motion_diffusion_bundle(file)
     recipe = options.recipe(Recipe(cfg_scale=CFG_SCALE))
-    facts = Facts(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe)
-    return MDMGenerator(facts, bundle.denoiser, bundle.normaliser, options)
+    spec = GeneratorSpec(bundle.skeleton, bundle.schedule, bundle.prediction, bundle.text_encoder, recipe)
+    return MDMGenerator(spec, bundle.denoiser, bundle.normaliser, options)

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.measurement import chosen_systems
@@ -15,8 +15,8 @@ from lightning_realign.evaluation.measuring import MeasuringModule, plain_settin
 from lightning_realign.evaluation.probes import Probe
 from lightning_realign.inference.pipeline import Pipeline
 from lightning_realign.inference.rewards import require_reward
-from lightning_realign.inference.writer import Prediction
 from lightning_realign.motion import Skeleton
+from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.measuring import MeasuringConfig, SystemName

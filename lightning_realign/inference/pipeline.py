@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.generators import DrawingGenerator, Generator, load_generator
+from lightning_realign.generators import Generator, MaskedGenerator, load_generator
 from lightning_realign.generators.base import LatentGuide
 from lightning_realign.guidance.best_of import BestOfN, Sampler
-from lightning_realign.guidance.drawing import DrawingSampler
+from lightning_realign.guidance.masked import MaskedSampler
 from lightning_realign.guidance.particles import ParticleSteering
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.inference.rewards import load_rewards, require_reward
@@ -43,7 +43,7 @@ class CountingGenerator:
         watch: told of that number whenever it grows; None for nobody.
     """
 
-    def __init__(self, generator: Generator | DrawingGenerator) -> None:
+    def __init__(self, generator: Generator | MaskedGenerator) -> None:
         self._generator: Any = generator
         self.calls = 0
         self.watch: Callable[[int], None] | None = None
@@ -56,16 +56,16 @@ class CountingGenerator:
         if self.watch is not None:
             self.watch(self.calls)
 
-    def draw(
+    def generate(
         self,
         texts: Sequence[str],
         lengths: Tensor,
         noise: Sequence[torch.Generator],
         guide: LatentGuide | None = None,
     ) -> Tensor:
-        """The wrapped generator's `draw`."""
+        """The wrapped generator's `generate`."""
         self._count(self._generator.evaluations)
-        features: Tensor = self._generator.draw(texts, lengths, noise, guide)
+        features: Tensor = self._generator.generate(texts, lengths, noise, guide)
         return features
 
     def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
@@ -160,14 +160,14 @@ class Pipeline:
 
     def _sampler(self, guidance: GuidanceConfig, search: SearchConfig) -> Sampler:
         reward = self.rewards.guiding(guidance) if guidance.active else None
-        kind = DrawingSampler if isinstance(self._loaded, DrawingGenerator) else RewardGuidedSampler
+        kind = MaskedSampler if isinstance(self._loaded, MaskedGenerator) else RewardGuidedSampler
         return kind(self.generator, self.sampling, guidance, reward, search.travel)
 
     def _steered(self, sampler: Sampler, reward: ScoredReward) -> Sampler:
         particles = self.search.particles
         if not isinstance(sampler, RewardGuidedSampler):
             raise ConfigError(
-                f"particles count is {particles.count}: this generator draws motions by itself, and has nothing to "
+                f"particles count is {particles.count}: this generator has a sampling loop of its own and nothing to "
                 "steer; set count to 1, and candidates above 1 to keep the best of so many motions"
             )
         return ParticleSteering(sampler, reward, particles)

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from lightning_realign.diffusion.noise import prompt_ids
 from lightning_realign.errors import ConfigError
 from lightning_realign.inference.pipeline import Pipeline
-from lightning_realign.inference.writer import Prediction, count_blown_up, warn_of_blown_up, write_predictions
+from lightning_realign.inference.writer import warn_of_blown_up
 from lightning_realign.motion import Skeleton
+from lightning_realign.motion.predictions import Prediction, write_predictions
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import SearchConfig
@@ -75,7 +76,7 @@ def generate(
     index: Path | None = None,
     device: str = "auto",
 ) -> list[Path]:
-    """Generate motions from prompts and write one `.npz` for each, as `inference.writer.write_predictions` does.
+    """Generate motions from prompts and write one `.npz` for each, as `motion.predictions.write_predictions` does.
 
     A file is named by its text and a hash of text, length and occurrence of that pair, and by the sample's number where
     there are several. The same prompt and seed give the same motion, whatever else is generated beside it.
@@ -134,7 +135,7 @@ def _write_all(pipeline: Pipeline, texts: Sequence[str], frames: int, samples: i
                 () if matches is None else matches.ids,
                 () if matches is None else tuple(matches.rewards.tolist()),
             )
-            blown_up += count_blown_up(prediction)
+            blown_up += prediction.blown_up
             for written, path in zip(files[part], write_predictions(prediction, out), strict=True):
                 written.append(path)
             bar.update(len(texts[part]))

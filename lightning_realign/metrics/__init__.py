@@ -1,4 +1,4 @@
-"""Metrics: pure functions in the modules named `functional`, torchmetrics classes over them."""
+"""Metrics: pure functions in `functional`, and torchmetrics classes over them (docs/metrics.md)."""
 
 from lightning_realign.metrics.generation import (
     Diversity,
@@ -8,11 +8,10 @@ from lightning_realign.metrics.generation import (
     RPrecision,
 )
 from lightning_realign.metrics.keyed import KeyedMetric
-from lightning_realign.metrics.levels import RetrievalByLevel
-from lightning_realign.metrics.physical import FootHeight, FootSkatingRatio, GroundPenetration, Jerk
+from lightning_realign.metrics.oracle import OracleAccuracy
+from lightning_realign.metrics.physical import FootHeight, FootSkatingRatio, GroundPenetration, Jerk, PhysicalMetric
 from lightning_realign.metrics.protocols import RetrievalProtocols
-from lightning_realign.metrics.retrieval import RetrievalMetrics
-from lightning_realign.metrics.sample_means import MeanReward, OracleAccuracy
+from lightning_realign.metrics.retrieval import RetrievalByLevel, RetrievalMetrics
 
 __all__ = [
     "Diversity",
@@ -23,9 +22,9 @@ __all__ = [
     "Jerk",
     "KeyedMetric",
     "MatchingDistance",
-    "MeanReward",
     "MultiModality",
     "OracleAccuracy",
+    "PhysicalMetric",
     "RPrecision",
     "RetrievalByLevel",
     "RetrievalMetrics",

@@ -1,4 +1,4 @@
-"""Figures of generated motions as torchmetrics metrics, independent of batch size, order, workers and ranks."""
+"""Metrics of generated motions as torchmetrics, independent of batch size, order, workers and ranks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RPrecision(KeyedMetric):
     Args:
         pool: samples per pool.
         top: the largest k.
-        seed: of the shuffle that forms the pools.
+        seed: seed of the shuffle that forms the pools.
         labelled: whether labels are given.
         ids: see `KeyedMetric`.
 
@@ -148,15 +148,15 @@ class MatchingDistance(KeyedMetric):
 class FrechetDistance(KeyedMetric):
     """FID between the embeddings of generated and of real motions, in float64; see `frechet_distance`.
 
-    Heusel et al. (NeurIPS 2017); on motions, Guo et al. (CVPR 2022). Embeddings are kept, not sums of them, so that a
-    repeated sample counts once and the figure does not depend on the order of summation.
+    Heusel et al. (NeurIPS 2017); on motions, Guo et al. (CVPR 2022). The state keeps embeddings, not sums of them, so
+    that a repeated sample counts once and the distance does not depend on the order of summation.
 
     As input to `update`: `motion`, embeddings [B, W], `ids`, B sample ids, and `real`, whether the motions are real.
 
     As output of `compute`: a float64 scalar >= 0.
 
     Args:
-        ids: see `KeyedMetric`; asked for of real and of generated motions alike.
+        ids: see `KeyedMetric`; both the real and the generated motions need all of them.
 
     Example:
         >>> import torch
@@ -204,7 +204,7 @@ class Diversity(KeyedMetric):
 
     Args:
         pairs: the size of the two draws, each without replacement.
-        seed: of the draws from the samples ordered by id.
+        seed: seed of the draws from the samples ordered by id.
         ids: see `KeyedMetric`.
 
     Raises:
@@ -218,7 +218,7 @@ class Diversity(KeyedMetric):
         0.0
     """
 
-    # Neither direction: the figure is read against that of real motions.
+    # No direction is better: the value is compared with that of real motions.
     higher_is_better = None
 
     def __init__(self, pairs: int = 300, seed: int = 0, ids: Sequence[str] | None = None) -> None:
@@ -248,14 +248,14 @@ class Diversity(KeyedMetric):
 class MultiModality(KeyedMetric):
     """MultiModality: mean distance of random pairs of motions of the same caption (Guo et al., CVPR 2022).
 
-    As input to `update`: `motion`, embeddings [B, W], `ids`, the B ids of their captions, and `repetition`, which of
-    the caption's motions they are. The field generates 30 motions for each of 100 captions.
+    As input to `update`: `motion`, embeddings [B, W], `ids`, the B ids of their captions, and `repetition`, the number
+    of the motion among those of its caption. The field generates 30 motions for each of 100 captions.
 
     As output of `compute`: a float64 scalar, in the unit of the embeddings.
 
     Args:
         pairs: the size of the two draws of repetitions, the same for all captions.
-        seed: of the draws.
+        seed: seed of the draws.
         ids: see `KeyedMetric`.
 
     Raises:

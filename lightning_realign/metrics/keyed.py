@@ -1,4 +1,4 @@
-"""The base of metrics whose figures depend on the samples alone: not on batches, order, workers or ranks."""
+"""The base of metrics whose values depend on the samples alone: not on batches, order, workers or ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_realign.files.hashing import stable_key
 
 
 def id_keys(ids: Sequence[str]) -> Tensor:
-    """A 63-bit key per sample id, int64 [B]: strings cannot be gathered between processes, these can."""
+    """A 63-bit key per sample id, int64 [B]. Strings cannot be gathered between processes, but keys can."""
     return torch.tensor([stable_key(sample_id) for sample_id in ids], dtype=torch.int64)
 
 
@@ -51,14 +51,15 @@ class Rows:
 class KeyedMetric(Metric):
     """A metric that keeps a row per sample id and part, and scores the rows in the order of their ids.
 
-    A part tells apart rows of the same id: real from generated motions, or the repetitions of one caption. Rows are
+    The part tells rows of one id apart: real and generated motions, or the repetitions of one caption. Rows are
     gathered from all processes, reduced to one per id and part (a distributed sampler may repeat some), and ordered.
-    States are flat: a rank that saw no sample then has an empty state of the right shape and type to gather.
+    States are flat, so that a rank that saw no sample has an empty state of the right shape and type to gather.
 
     Args:
         vectors: names of the columns of vectors, kept in float64.
         numbers: names of the columns of integers, kept in int64.
-        ids: the samples to score, in this order, all of them required; None scores those seen, in their keys' order.
+        ids: the samples to score, in this order; all of them are required. None scores whatever was seen, in the order
+            of the ids' keys.
     """
 
     is_differentiable = False
@@ -84,7 +85,7 @@ class KeyedMetric(Metric):
         self._begin()
 
     def plot(self, val: Any = None, ax: Any = None) -> Any:
-        """Draw the figures: of now, or the given one or several results of `compute`; returns figure and axes."""
+        """Plot what `compute` gives now, or the given result or results of it. Returns matplotlib's figure and axes."""
         return self._plot(val, ax)
 
     def _begin(self) -> None:
@@ -121,7 +122,7 @@ class KeyedMetric(Metric):
         flat = {name: dim_zero_cat(getattr(self, name)) for name in self._types}
         keys, parts = flat.pop("keys"), flat.pop("parts")
         if not len(keys):
-            raise DataError(f"{type(self).__name__} has seen no samples: give it some before asking for its figures")
+            raise DataError(f"{type(self).__name__} has seen no samples: update it before computing it")
         order = self._order(keys.cpu().numpy(), parts.cpu().numpy()).to(keys.device)
         columns = {
             name: (values.reshape(len(keys), -1) if values.is_floating_point() else values)[order]
@@ -130,7 +131,7 @@ class KeyedMetric(Metric):
         return Rows(keys[order], parts[order], columns)
 
     def _order(self, keys: np.ndarray, parts: np.ndarray) -> Tensor:
-        """Which rows to score: the first of each part and key, ordered by part and by place among `ids`, or by key."""
+        """Which rows to score: the first of each part and key, ordered by part, then by place in `ids`, or by key."""
         # NumPy's `unique` gives the first of several equal rows.
         _, first = np.unique(np.stack([parts, keys], axis=1), axis=0, return_index=True)
         if self.ids is None:

@@ -35,10 +35,12 @@ def frame_counts(joints: Tensor, lengths: Tensor | Sequence[int], ids: Sequence[
 
 
 class PhysicalMetric(KeyedMetric):
-    """The mean over motions of a figure of their joints; every motion counts the same, whatever its length.
+    """The mean over motions of a function of their joints. Every motion counts the same, whatever its length.
 
-    As input to `update`: `joints` [B, T, J, 3] in the skeleton's unit, `lengths`, the B numbers of frames that are
-    not padding, and `ids`, B sample ids.
+    As input to `update`:
+        joints: [B, T, J, 3] in the skeleton's unit.
+        lengths: B numbers of frames; what lies beyond is padding.
+        ids: B sample ids.
 
     As output of `compute`: a float64 scalar.
 
@@ -54,8 +56,8 @@ class PhysicalMetric(KeyedMetric):
         self.skeleton = skeleton
 
     @abstractmethod
-    def figure(self, joints: Tensor) -> Tensor:
-        """The figure of one motion [T, J, 3], a float64 scalar."""
+    def measure(self, joints: Tensor) -> Tensor:
+        """The value of one motion [T, J, 3], a float64 scalar."""
 
     def update(self, joints: Tensor, lengths: Tensor | Sequence[int], ids: Sequence[str]) -> None:
         """Take in a batch of motions.
@@ -68,7 +70,7 @@ class PhysicalMetric(KeyedMetric):
         values = torch.empty(len(ids), 1, dtype=torch.float64)
         for row, (motion, count, sample) in enumerate(zip(joints.detach(), counts, ids, strict=True)):
             try:
-                values[row] = self.figure(motion[:count])
+                values[row] = self.measure(motion[:count])
             except DataError as error:
                 raise DataError(f"sample {sample!r}: {error}") from error
         self._store(ids, {"values": values})
@@ -83,17 +85,30 @@ class PhysicalMetric(KeyedMetric):
 
 
 class FootSkatingRatio(PhysicalMetric):
-    """Fraction of frames in which a foot on the ground slides; see `foot_skating_ratio` (GMD, ICCV 2023)."""
+    """Fraction of frames in which a foot on the ground slides; see `foot_skating_ratio` (GMD, ICCV 2023).
+
+    Inputs, output and arguments are those of `PhysicalMetric`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_realign.motion import load_skeleton
+        >>> metric = FootSkatingRatio(load_skeleton("humanml3d"))
+        >>> metric.update(torch.zeros(2, 5, 22, 3), [5, 4], ["a", "b"])
+        >>> metric.compute().item()
+        0.0
+    """
 
     plot_upper_bound = 1.0
 
-    def figure(self, joints: Tensor) -> Tensor:
+    def measure(self, joints: Tensor) -> Tensor:
         """The ratio of one motion [T, J, 3]."""
         return foot_skating_ratio(joints, self.skeleton)
 
 
 class FootHeight(PhysicalMetric):
     """Mean height of the lowest foot joint, in metres; see `foot_height`. The nearer to real motions', the better.
+
+    Inputs, output and arguments are those of `PhysicalMetric`.
 
     Example:
         >>> import torch
@@ -107,22 +122,45 @@ class FootHeight(PhysicalMetric):
     higher_is_better = None
     plot_lower_bound = None
 
-    def figure(self, joints: Tensor) -> Tensor:
+    def measure(self, joints: Tensor) -> Tensor:
         """The height of one motion [T, J, 3]."""
         return foot_height(joints, self.skeleton)
 
 
 class Jerk(PhysicalMetric):
-    """Mean length of the joints' jerk, in m/s^3; see `jerk` (TransPose, SIGGRAPH 2021)."""
+    """Mean length of the joints' jerk, in m/s^3; see `jerk` (TransPose, SIGGRAPH 2021).
 
-    def figure(self, joints: Tensor) -> Tensor:
+    Inputs, output and arguments are those of `PhysicalMetric`; a motion needs at least 4 frames.
+
+    Example:
+        >>> import torch
+        >>> from lightning_realign.motion import load_skeleton
+        >>> metric = Jerk(load_skeleton("humanml3d"))
+        >>> steady = torch.arange(6.0).reshape(1, 6, 1, 1).expand(1, 6, 22, 3)
+        >>> metric.update(steady, [6], ["a"])
+        >>> metric.compute().item()
+        0.0
+    """
+
+    def measure(self, joints: Tensor) -> Tensor:
         """The jerk of one motion [T, J, 3]."""
         return jerk(joints, self.skeleton)
 
 
 class GroundPenetration(PhysicalMetric):
-    """Mean depth of the lowest joint below the ground, in metres; see `ground_penetration` (after PhysDiff)."""
+    """Mean depth of the lowest joint below the ground, in metres; see `ground_penetration` (after PhysDiff).
 
-    def figure(self, joints: Tensor) -> Tensor:
+    Inputs, output and arguments are those of `PhysicalMetric`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_realign.motion import load_skeleton
+        >>> metric = GroundPenetration(load_skeleton("humanml3d"))
+        >>> metric.update(torch.full((1, 5, 22, 3), -0.25), [5], ["a"])
+        >>> metric.compute().item()
+        0.25
+    """
+
+    def measure(self, joints: Tensor) -> Tensor:
         """The depth of one motion [T, J, 3]."""
         return ground_penetration(joints, self.skeleton)

@@ -52,8 +52,9 @@ def similar_captions(sentences: Tensor, threshold: float = 0.95) -> Tensor:
 def dissimilar_subset(sentences: Tensor, size: int = 100) -> Tensor:
     """Indices of captions that are far from each other: int64 [size], ascending.
 
-    For data sets without a published list (TMR's own comes from an approximate quadratic knapsack). Begins with the
-    caption least similar to all, and adds, one by one, the caption whose nearest chosen one is farthest away.
+    It is for data sets without a published list (TMR's list comes from an approximate quadratic knapsack). The first
+    caption is the one least similar to all. Then captions are added one by one: always the one whose nearest chosen
+    caption is farthest away.
 
     Args:
         sentences: [N, S] sentence embeddings.
@@ -94,35 +95,44 @@ def small_batches(size: int, pool: int = 32, seed: int = 0) -> Tensor:
 class RetrievalProtocols(KeyedMetric):
     """Text-to-motion and motion-to-text R@k (percent) and median rank under TMR's protocols and in ReAlign's pools.
 
-    `normal`: the whole gallery. `threshold`: the same, but any item whose caption is as good as the query's counts.
-    `nsim`: a subset of captions far from each other. `batches`: the mean over batches of 32 (TMR calls it Guo's
-    protocol). These four are TMR's. `pool32`: the mean over pools of 32 (Weng et al., AAAI 2026), drawn as
-    `RetrievalMetrics` draws them. A match that ties with other items takes the average of their places.
+    The first four protocols are TMR's. `normal` ranks the whole gallery. `threshold` does, too, but every item whose
+    caption is as good as the query's is a match. `nsim` ranks a subset of captions far from each other. `batches` takes
+    the mean over batches of 32 (TMR calls it Guo's protocol). `pool32` takes the mean over pools of 32 (Weng et al.,
+    AAAI 2026), the same pools as `RetrievalMetrics(32)`. A match that ties with other items takes the average of their
+    places.
 
     As input to `update`:
         motion: [B, W] latents (means) of motions.
         text: [B, W] latents (means) of their captions.
-        sentences: [B, S] sentence embeddings of the captions, from a model that is not the one measured; None where
-            no protocol needs them, see `needs_sentences`.
+        sentences: [B, S] sentence embeddings of the captions, from a model other than the measured one. None if no
+            protocol needs them, see `needs_sentences`.
         ids: B sample ids.
 
     As output of `compute`: a dictionary of float64 scalars, `normal/t2m_R@1` ... `pool32/m2t_MedR`.
 
     Args:
-        protocols: those to measure.
+        protocols: the protocols to measure.
         dissimilar: the subset of `nsim`, as ids (TMR publishes lists of about 100), or the number to choose, see
             `dissimilar_subset`.
-        threshold: of the similarity of captions, see `similar_captions`.
+        threshold: from which similarity captions count as the same, see `similar_captions`.
         pool: pairs per batch in `batches`.
-        seed: of the shuffles that form batches and pools.
+        seed: seed of the shuffles that form batches and pools.
         recalls: the k of R@k.
-        ids: the pairs to score, all required; batches are then those of TMR, whose order is the ids' own. None scores
-            all that were seen, ordered by their ids' keys.
-        similarity: what ranks latents: the `cosine`, as TMR and ReAlign do, or `euclidean` distance, as Guo et al. do.
+        ids: the pairs to score; all of them are required. The batches are then TMR's, which follow the order of the
+            ids. None scores all pairs that were seen, in the order of their ids' keys.
+        similarity: what ranks latents: the `cosine`, as in TMR and ReAlign, or the `euclidean` distance, as in Guo et
+            al.
 
     Raises:
         ValueError: no or unknown protocols, a pool or subset below 2, a threshold outside [0, 1], a k below 1, or an
             unknown similarity.
+
+    Example:
+        >>> import torch
+        >>> metric = RetrievalProtocols(["normal", "batches"], pool=4)
+        >>> metric.update(torch.eye(4), torch.eye(4), None, ["a", "b", "c", "d"])
+        >>> metric.compute()["batches/t2m_R@1"].item()
+        100.0
     """
 
     higher_is_better = True
@@ -183,13 +193,13 @@ class RetrievalProtocols(KeyedMetric):
             DataError: too few pairs for a batch, a pool or the subset, or required pairs are missing.
         """
         rows = self._rows()
-        figures = {}
+        found = {}
         for protocol in self.protocols:
             pools, matches = self._setting(protocol, rows)
             near = SIMILARITIES[self.similarity]
             scores = pooled_scores(rows["motion"], rows["text"], pools, self.recalls, matches, near)
-            figures.update({f"{protocol}/{name}": value for name, value in scores.items()})
-        return figures
+            found.update({f"{protocol}/{name}": value for name, value in scores.items()})
+        return found
 
     def _setting(self, protocol: Protocol, rows: Rows) -> tuple[Tensor, Tensor | None]:
         """The pools [M, P] of a protocol, and which pairs count as the same [N, N]."""

@@ -1,10 +1,10 @@
-"""Retrieval as a torchmetrics metric, independent of batch size, order, workers and ranks."""
+"""Retrieval as torchmetrics metrics, independent of batch size, order, workers and ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_realign.metrics.functional.retrieval import RECALLS, retrieval_scores
 from lightning_realign.metrics.keyed import KeyedMetric
@@ -26,7 +26,7 @@ class RetrievalMetrics(KeyedMetric):
 
     Args:
         pool: None for the whole gallery, otherwise the number of pairs per pool (TMR's protocol has 32).
-        seed: of the shuffle that forms the pools.
+        seed: seed of the shuffle that forms the pools.
         recalls: the k of R@k.
 
     Raises:
@@ -74,3 +74,61 @@ class RetrievalMetrics(KeyedMetric):
         """
         rows = self._rows()
         return retrieval_scores(rows["motion"], rows["text"], self.pool, self.seed, self.recalls)
+
+
+class RetrievalByLevel(nn.Module):
+    """A `RetrievalMetrics` for each noise level and each pool size.
+
+    As input to `update`: `level`, one of the levels, `motion` and `text`, latents [B, W], and `ids`, B sample ids.
+
+    As output of `compute`: a dictionary of float64 scalars: `t0/t2m_R@1` and so on for the whole gallery,
+    `t0/pool32/t2m_R@1` and so on for pools of 32.
+
+    Args:
+        levels: timesteps of the noisy motions; 0 is clean.
+        pools: sizes of the pools; None is the whole gallery.
+
+    Raises:
+        ValueError: a pool below 2.
+
+    Example:
+        >>> import torch
+        >>> metric = RetrievalByLevel(levels=[0, 500])
+        >>> for level in (0, 500):
+        ...     metric.update(level, torch.eye(4), torch.eye(4), ["a", "b", "c", "d"])
+        >>> metric.compute()["t500/m2t_MedR"].item()
+        1.0
+    """
+
+    def __init__(self, levels: Sequence[int], pools: Sequence[int | None] = (None,)) -> None:
+        super().__init__()
+        self.levels, self.pools = tuple(levels), tuple(pools)
+        self.metrics = nn.ModuleList(RetrievalMetrics(pool) for _ in self.levels for pool in self.pools)
+
+    def update(self, level: int, motion: Tensor, text: Tensor, ids: Sequence[str]) -> None:
+        """Take in latents [B, W] of motions at one level, of their captions, and B ids."""
+        for name, metric in self._named():
+            if name[0] == level:
+                metric.update(motion, text, ids)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The recalls and median ranks of every level and pool size.
+
+        Raises:
+            DataError: nothing was seen at one of the levels.
+        """
+        found = {}
+        for (level, pool), metric in self._named():
+            prefix = f"t{level}/" + ("" if pool is None else f"pool{pool}/")
+            found.update({prefix + name: value for name, value in metric.compute().items()})
+        return found
+
+    def reset(self) -> None:
+        """Forget all samples."""
+        for _, metric in self._named():
+            metric.reset()
+
+    def _named(self) -> list[tuple[tuple[int, int | None], RetrievalMetrics]]:
+        names = [(level, pool) for level in self.levels for pool in self.pools]
+        metrics = [metric for metric in self.metrics if isinstance(metric, RetrievalMetrics)]
+        return list(zip(names, metrics, strict=True))

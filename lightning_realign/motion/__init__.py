@@ -1,10 +1,16 @@
-"""Motion representation: skeletons, and features from joint positions and back (pure geometry)."""
+"""Motions as geometry: skeletons, features from joint positions and back, and files of motions.
+
+- `skeleton`: skeletons and their specs. `features`, `completion`, `normaliser`: feature vectors and their statistics.
+- `kinematics`, `rotations`, `mirror`: the geometry.
+- `predictions`: the `.npz` files of generated motions. `bvh`, `gltf`, `export`: files for animation programs.
+"""
 
 from lightning_realign.motion.features import extract_features, recover_joints, recover_joints_from_rotations
 from lightning_realign.motion.normaliser import Normaliser, feature_statistics
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 from lightning_realign.motion.skeleton.spec import (
     load_skeleton,
+    require_same_skeleton,
     skeleton_label,
     skeleton_names,
     skeleton_of_reference,
@@ -19,6 +25,7 @@ __all__ = [
     "load_skeleton",
     "recover_joints",
     "recover_joints_from_rotations",
+    "require_same_skeleton",
     "skeleton_label",
     "skeleton_names",
     "skeleton_of_reference",

@@ -1,7 +1,7 @@
 """Whole feature vectors from their first blocks: the root's path and the local positions say where all joints are.
 
-Some generators make those only (67 of HumanML3D's 263 numbers, 64 of KIT-ML's 251; Meng et al., arXiv 2411.16575),
-while rewards and evaluators read all.
+Some generators make only those blocks (67 of HumanML3D's 263 numbers, 64 of KIT-ML's 251; Meng et al., arXiv
+2411.16575), while rewards and evaluators read whole vectors.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 def position_features(skeleton: Skeleton) -> int:
-    """How many numbers the blocks before the rotations have: root velocities, root height, local positions."""
+    """How many numbers the blocks before the rotations have: root velocities, root height and local positions."""
     return int(dict(skeleton.blocks)["positions"].stop)
 
 
 def complete_features(motion: Tensor, skeleton: Skeleton) -> Tensor:
-    """The features of one motion, or of several of one length, from their first blocks; these stay as they are.
+    """The features of one motion, or of several of one length, from their first blocks, which stay as they are.
 
-    Rotations, velocities and contacts are taken from the joints and the root's yaw, as `extract_features` does. Of the
-    last frame, the next of which is not known, velocities and contacts are those of a pose held while the root moves
-    on. Differentiable, but for the contacts, which are 0 or 1.
+    Rotations, velocities and contacts are computed from the joints and the root's yaw, as in `extract_features`. The
+    frame after the last one is not known; the last velocities and contacts are those of a body that holds its pose
+    while the root moves on. All is differentiable except the contacts, which are 0 or 1.
 
     Args:
         motion: [..., T, P], in the data set's own units.
-        skeleton: the feature format; P is `position_features` of it.
+        skeleton: the feature format; P is `position_features(skeleton)`.
 
     Returns:
         [..., T, D].

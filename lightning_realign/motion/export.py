@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.files.reading import UNREADABLE_ARRAY, load_array, read_json
+from lightning_realign.files.reading import load_array, read_json
 from lightning_realign.motion.bvh.write import write_bvh
 from lightning_realign.motion.features import recover_joints
 from lightning_realign.motion.gltf import write_glb
+from lightning_realign.motion.predictions import read_prediction
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 from lightning_realign.motion.skeleton.spec import (
     load_skeleton,
     read_skeleton,
     skeleton_names,
-    skeleton_of_reference,
 )
 
 Form = Literal["bvh", "glb"]
@@ -33,9 +33,10 @@ def load_joints(path: Path, skeleton: str | None = None, fps: float | None = Non
 
     Args:
         path: a prediction (.npz), or an array (.npy) of features [T, D] in the data set's own units, or of joints.
-        skeleton: of a .npy file, see `load_skeleton`; by default that of the data set it lies in, or told from its
-            shape.
-        fps: of a .npy file; by default that of the data set it lies in, or the skeleton's.
+        skeleton: the skeleton of a .npy file, see `load_skeleton`. By default it is that of the data set the file lies
+            in, or it follows from the file's shape.
+        fps: the frame rate. By default it is the prediction's; for a .npy file, that of the data set it lies in, or the
+            skeleton's.
 
     Raises:
         DataError: the file cannot be used.
@@ -54,30 +55,14 @@ def load_joints(path: Path, skeleton: str | None = None, fps: float | None = Non
 
 
 def _prediction(path: Path, skeleton: str | None, fps: float | None) -> tuple[Any, Skeleton, float]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in ("joints", "skeleton", "fps") if name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: the prediction file is missing; check the path") from None
-    except UNREADABLE_ARRAY:
-        raise DataError(f"{path}: not a readable .npz archive; give a file written by predict or generate") from None
-    for name in ("joints", "skeleton", "fps"):
-        if name not in fields:
-            raise DataError(f"{path}: field {name!r} is missing; give a file written by predict or generate")
-    try:
-        own = skeleton_of_reference(str(fields["skeleton"]))
-    except ConfigError as error:
-        raise DataError(f"{path}: field 'skeleton': {error}") from None
-    if skeleton is not None and load_skeleton(skeleton) != own:
-        raise ConfigError(f"skeleton is {skeleton!r}, that of {path} is {own.name!r}; leave --skeleton out")
-    rate = fields["fps"]
-    if rate.size != 1 or rate.dtype.kind not in "fiu" or not 0 < float(rate) < math.inf:
-        raise DataError(f"{path}: field 'fps' is {rate}, not one positive number; generate the file again")
-    return fields["joints"], own, fps or float(rate)
+    read = read_prediction(path)
+    if skeleton is not None and load_skeleton(skeleton) != read.skeleton:
+        raise ConfigError(f"skeleton is {skeleton!r}, but {path} is of {read.skeleton.name!r}; leave --skeleton out")
+    return read.joints, read.skeleton, fps or read.fps
 
 
 def _skeleton_of(path: Path, array: NDArray[Any], name: str | None) -> Skeleton:
-    """The skeleton whose features or joints an array can be: the one given, its data set's, or one that is shipped."""
+    """The skeleton that fits an array of features or joints: the given one, its data set's, or a shipped one."""
     own = path.resolve().parent.parent / "skeleton.yaml"
     if name is not None:
         candidates = [load_skeleton(name)]
@@ -113,7 +98,7 @@ def export_motions(
         out: a folder, or for one motion a file that ends in .bvh or .glb.
         skeleton: see `load_joints`.
         fps: see `load_joints`.
-        form: `bvh` or `glb` (binary glTF); by default what `out` ends in, else BVH.
+        form: `bvh` or `glb` (binary glTF); by default the ending of `out`, else BVH.
 
     Returns:
         The files written.

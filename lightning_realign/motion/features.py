@@ -23,21 +23,21 @@ from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 def extract_features(joints: Tensor, skeleton: Skeleton, *, uniform: bool = True) -> Tensor:
-    """The features of a motion. A motion of T frames has T - 1 rows, as a row holds the velocity to the next frame.
+    """The features of a motion. T frames give T - 1 feature vectors, since each holds the velocity to the next frame.
 
-    The yaw velocity differs from the published code in one point: the shorter way round is taken where the facing
-    direction passes -z, at which that code flips the sign of a single frame's velocity.
+    The yaw velocity differs from the published code in one point. Where the facing direction passes -z, the shorter way
+    round is taken; the published code flips the sign of that single frame's velocity.
 
     Args:
         joints: positions [..., T, J, 3] in the skeleton's unit, y up, right-handed; any floor, place and facing.
         skeleton: the feature format.
-        uniform: first give the motion the format's bone lengths; false where it has them already.
+        uniform: whether to give the motion the format's bone lengths first; false if it has them already.
 
     Returns:
-        [..., T-1, D]. A bone without length, which points nowhere, stays so.
+        [..., T-1, D]. A bone of length 0 points nowhere, and keeps length 0.
 
     Raises:
-        FeatureSpecError: if `joints` is not of shape [..., T >= 2, J, 3] or not a floating-point tensor.
+        FeatureSpecError: `joints` is not of shape [..., T >= 2, J, 3], or not a floating-point tensor.
     """
     _check_joints(joints, skeleton)
     if uniform:
@@ -69,7 +69,7 @@ def _check_joints(joints: Tensor, skeleton: Skeleton) -> None:
 
 
 def place_at_origin(joints: Tensor) -> Tensor:
-    """Put a motion [..., T, J, 3] on the floor (lowest y of all frames is 0) with its first root above the origin."""
+    """Put a motion [..., T, J, 3] on the floor (the lowest y of all frames is 0), its first root above the origin."""
     floor = joints[..., 1].amin(dim=(-1, -2))
     root = joints[..., 0, 0, :]
     origin = torch.stack((root[..., 0], floor, root[..., 2]), dim=-1)
@@ -88,7 +88,7 @@ def face_forward(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def root_relative(joints: Tensor, root: Tensor) -> Tensor:
-    """Joints [..., T, J, 3] seen from the root's place on the floor, turned by its yaw `root` [..., T, 4]."""
+    """Joints [..., T, J, 3] relative to the root's place on the floor, turned by its yaw `root` [..., T, 4]."""
     place = joints[..., :1, :] * joints.new_tensor((1.0, 0.0, 1.0))
     return rotations.rotate(root, joints - place)
 
@@ -111,7 +111,7 @@ def root_velocities(joints: Tensor, root: Tensor) -> Tensor:
 
 
 def foot_contacts(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Whether each foot joint stays put until the next frame: [..., T-1, 4] of 0 and 1, the left pair first."""
+    """Whether each foot joint stays in place until the next frame: [..., T-1, 4] of 0 and 1, the left pair first."""
     feet = joints[..., list(skeleton.feet_left + skeleton.feet_right), :]
     moved = (feet[..., 1:, :, :] - feet[..., :-1, :, :]).square().sum(dim=-1)
     return (moved < skeleton.contact_threshold).to(joints.dtype)
@@ -132,7 +132,7 @@ def _per_joint(features: Tensor, block: str, skeleton: Skeleton) -> Tensor:
 
 
 def recover_root(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The root's half yaw [..., T] (radians; it faces +z after a turn by twice this) and position [..., T, 3]."""
+    """The root's half yaw [..., T] (radians; a turn by twice this makes it face +z) and position [..., T, 3]."""
     velocity = functional.pad(features[..., :-1, :3], (0, 0, 1, 0))
     half_yaw = velocity[..., 0].cumsum(dim=-1)
     x, z = _turn_back(half_yaw, velocity[..., 1], velocity[..., 2])
@@ -146,7 +146,7 @@ def _turn_back(half_yaw: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recover_joints(features: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joint positions of features, from the root's path and the local positions; differentiable.
+    """Joint positions from features, by the root's path and the local positions; differentiable.
 
     Args:
         features: [..., T, D], in the data set's own units (not normalised).
@@ -167,7 +167,9 @@ def recover_joints(features: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def recover_joints_from_rotations(features: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joint positions from the root's path and the 6-D rotations, with the uniform skeleton's bones; differentiable.
+    """Joint positions from features, by the root's path and the 6-D rotations, with the uniform skeleton's bones.
+
+    Differentiable.
 
     Args:
         features: [..., T, D].

@@ -1,7 +1,7 @@
 """Motions as binary glTF 2.0 (.glb), which Blender, game engines and web viewers read.
 
-The file holds the joints as a skin, a simple body of one octahedron per bone, so that viewers have something to show,
-and the motion as an animation. Format: the Khronos Group's glTF 2.0 specification.
+The file holds the joints as a skin, the motion as an animation, and a simple body of one octahedron per bone, so that
+viewers have something to show. Format: the Khronos Group's glTF 2.0 specification.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.motion.bvh.pose import Pose, check_joints, solve_pose
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
-_METRES = {"metre": 1.0, "millimetre": 0.001}
 _FLOAT, _UNSIGNED_SHORT = 5126, 5123
 _KINDS = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
@@ -41,7 +40,7 @@ def write_glb(path: Path, joints: NDArray[Any], skeleton: Skeleton, fps: float) 
         DataError: `joints` is misshapen or not finite.
     """
     check_joints(path, joints, skeleton)
-    metres = torch.from_numpy(joints.astype(np.float64)) * _METRES[skeleton.unit]
+    metres = torch.from_numpy(joints.astype(np.float64)) * skeleton.metres_per_unit
     pose = solve_pose(metres, skeleton, fps)
     buffer = _Buffer()
     content = {
@@ -69,7 +68,7 @@ class _Buffer:
         self.accessors: list[dict[str, Any]] = []
 
     def add(self, array: NDArray[Any], target: int | None = None, bounds: bool = False) -> int:
-        """Append an array [N] or [N, C] of float32 or uint16; returns its number."""
+        """Append an array [N] or [N, C] of float32 or uint16, and return its number."""
         data = np.ascontiguousarray(array).tobytes()
         view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": len(data)}
         accessor: dict[str, Any] = {
@@ -103,7 +102,7 @@ def _nodes(pose: Pose, skeleton: Skeleton) -> list[dict[str, Any]]:
 
 
 def _body(pose: Pose, skeleton: Skeleton, buffer: _Buffer) -> dict[str, Any]:
-    """The skin, and a mesh of one octahedron per bone, which moves with the joint it begins at."""
+    """The skin, and a mesh of one octahedron per bone, which moves with the joint where the bone begins."""
     rest = np.zeros((skeleton.num_joints, 3))
     rest[0] = pose.root[0].numpy()
     vertices: list[NDArray[np.float64]] = []

@@ -19,8 +19,18 @@ SMOOTHING_SIGMA = 20.0
 SMOOTHING_REACH = 4.0
 
 
+def is_finite_motion(joints: Tensor) -> bool:
+    """Whether the joints [T, J, 3] of a motion, and their movement from frame to frame, are numbers.
+
+    Too strong a guidance blows a motion up, until its joints or their speeds are NaN or infinite.
+    """
+    places = joints.double()
+    moved: Tensor = torch.linalg.vector_norm(places.diff(dim=0), dim=-1)
+    return bool(places.isfinite().all()) and bool(moved.isfinite().all())
+
+
 def bone_vectors(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Each joint relative to its parent. `joints` is [..., J, 3], and so is the result; the root's entry is zero."""
+    """Each joint relative to its parent: [..., J, 3] of joints [..., J, 3]. The root's entry is zero."""
     parents = torch.tensor(skeleton.parents[1:], device=joints.device)
     bones = joints[..., 1:, :] - joints.index_select(-2, parents)
     return functional.pad(bones, (0, 0, 1, 0))
@@ -33,7 +43,7 @@ def bone_lengths(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def scale_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Leg length of the uniform skeleton over that of the first frame. `joints` is [..., T, J, 3], the result [...]."""
+    """Leg length of the uniform skeleton divided by that of the first frame: [...] of joints [..., T, J, 3]."""
     legs = list(skeleton.l_idx)
     source = bone_lengths(joints[..., 0, :, :], skeleton)[..., legs].sum(dim=-1)
     return skeleton.lengths(joints)[legs].sum() / source
@@ -42,8 +52,8 @@ def scale_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Give a motion the bone lengths of the format's uniform skeleton, and scale its root path by leg length.
 
-    Inverse kinematics followed by forward kinematics with other lengths keeps every bone's direction, so the
-    directions are used at once.
+    The published code uses inverse and then forward kinematics with the other lengths. That keeps every bone's
+    direction, so the directions are used directly here.
 
     Args:
         joints: [..., T, J, 3], y up.
@@ -55,7 +65,7 @@ def uniform_skeleton(joints: Tensor, skeleton: Skeleton) -> Tensor:
     bones = functional.normalize(bone_vectors(joints, skeleton), dim=-1)
     bones = bones * skeleton.lengths(joints)[:, None]
     root = joints[..., :1, :] * scale_ratio(joints, skeleton)[..., None, None, None]
-    # The shared matrix last, and frames in one dimension: one product, not one a frame.
+    # With the shared matrix last and frames in one dimension, this is one product, not one for each frame.
     return root + (bones.mT.contiguous() @ torch.from_numpy(_ancestors(skeleton.parents)).to(bones).mT).mT
 
 
@@ -76,16 +86,16 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def facing_of_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool) -> Tensor:
-    """The facing direction [..., T, 3] of inverse kinematics, for the published formats with a sign quirk.
+    """The facing direction [..., T, 3] that inverse kinematics uses; in the published formats it has a sign quirk.
 
-    The published routine unpacks the face list with the hips swapped, so that its hip term has the opposite sign to
-    `facing`. Every public data set and checkpoint has it. Own skeletons are spared it: where hips are as wide as
-    shoulders, it leaves no direction.
+    The published routine unpacks the face list with the hips swapped, so its hip term has the opposite sign to the one
+    in `facing`. Every public data set and checkpoint has this quirk. A user's own skeletons do not: where hips are as
+    wide as shoulders, the quirk leaves no direction.
 
     Args:
         joints: [..., T, J, 3].
         skeleton: the feature format.
-        smooth: Gaussian smoothing over time, 20 frames wide, the end frames repeated beyond the ends.
+        smooth: whether to smooth over time, by a Gaussian 20 frames wide, with the end frames repeated beyond the ends.
     """
     right_hip, left_hip, right_shoulder, left_shoulder = (joints[..., joint, :] for joint in skeleton.face)
     hips = left_hip - right_hip if skeleton.published_facing else right_hip - left_hip
@@ -94,7 +104,7 @@ def facing_of_kinematics(joints: Tensor, skeleton: Skeleton, smooth: bool) -> Te
 
 
 def _forward(across: Tensor) -> Tensor:
-    """Up x (across / |across|), [..., 3]: shorter than 1 where `across` is tilted, and so weighs less when smoothed."""
+    """Up x (across / |across|), [..., 3]. It is shorter than 1 where `across` is tilted, to weigh less in a mean."""
     across = functional.normalize(across, dim=-1)
     return torch.stack((across[..., 2], torch.zeros_like(across[..., 0]), -across[..., 0]), dim=-1)
 
@@ -119,8 +129,8 @@ def _gaussian() -> NDArray[np.float64]:
 def inverse_kinematics(joints: Tensor, skeleton: Skeleton, *, smooth: bool = False) -> Tensor:
     """Joint rotations that turn the rest pose's bones into those of a motion.
 
-    Joint 0 holds the rotation that makes the pose face +z (identity in the first frame, by definition); every other
-    joint the shortest rotation of its bone, relative to the bone before it in its chain. A chain's first bone is
+    Joint 0 holds the rotation that makes the pose face +z (by definition, the identity in the first frame). Every other
+    joint holds the shortest rotation of its bone, relative to the bone before it in its chain. A chain's first bone is
     relative to joint 0.
 
     Args:
@@ -140,7 +150,7 @@ def inverse_kinematics(joints: Tensor, skeleton: Skeleton, *, smooth: bool = Fal
 
 
 def bone_rotations(joints: Tensor, root: Tensor, skeleton: Skeleton) -> Tensor:
-    """The joint rotations of `inverse_kinematics`, where joint 0's is known.
+    """The joint rotations of `inverse_kinematics` for a known rotation of joint 0.
 
     Args:
         joints: [..., T, J, 3].
@@ -158,7 +168,7 @@ def bone_rotations(joints: Tensor, root: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def forward_kinematics(matrices: Tensor, root: Tensor, skeleton: Skeleton) -> Tensor:
-    """Joint positions of rotations, with the uniform skeleton's bone lengths. The inverse of `inverse_kinematics`.
+    """Joint positions from rotations, with the uniform skeleton's bone lengths: the inverse of `inverse_kinematics`.
 
     Args:
         matrices: local rotation matrices [..., J, 3, 3]; joint 0 holds the root's.

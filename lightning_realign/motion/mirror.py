@@ -14,10 +14,10 @@ from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 @functools.cache
 def mirror_partners(skeleton: Skeleton) -> tuple[int, ...]:
-    """Per joint, the one on the other side, by its name; joints in the middle are their own.
+    """For each joint, the joint on the other side, by its name. Joints in the middle are their own partners.
 
     Raises:
-        ConfigError: if a joint of one side has no counterpart, or the two sides are not connected alike.
+        ConfigError: a joint of one side has no counterpart, or the two sides are connected differently.
 
     >>> from lightning_realign.motion import load_skeleton
     >>> mirror_partners(load_skeleton("humanml3d"))[:6]
@@ -46,7 +46,7 @@ def mirror_joints(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """The mirror image of joint positions [..., J, 3] in the plane x = 0.
 
     Raises:
-        ConfigError: if the skeleton's joints are not in left and right pairs.
+        ConfigError: the skeleton's joints are not in left and right pairs.
     """
     return joints[..., list(mirror_partners(skeleton)), :] * joints.new_tensor((-1.0, 1.0, 1.0))
 
@@ -54,8 +54,8 @@ def mirror_joints(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def mirror_features(features: Tensor, skeleton: Skeleton) -> Tensor:
     """The features of the mirror image of a body whose bones are as long on the left as on the right.
 
-    For other bodies, the uniform skeletons of the formats among them, this differs from the features of the mirrored
-    joints by the difference of the sides; the data sets have the latter.
+    The uniform skeletons of the published formats are not such bodies. For them, the result differs from the features
+    of the mirrored joints by the difference between the sides. The data sets hold the features of the mirrored joints.
 
     Args:
         features: [..., T, D], in the data set's own units (not normalised).
@@ -65,8 +65,8 @@ def mirror_features(features: Tensor, skeleton: Skeleton) -> Tensor:
         [..., T, D].
 
     Raises:
-        ConfigError: if the skeleton is not the same on both sides.
-        FeatureSpecError: if the last dimension is not D.
+        ConfigError: the skeleton is not the same on both sides.
+        FeatureSpecError: the last dimension is not D.
     """
     check_features(features, skeleton)
     order, signs = _feature_mirror(skeleton)
@@ -75,7 +75,7 @@ def mirror_features(features: Tensor, skeleton: Skeleton) -> Tensor:
 
 @functools.cache
 def _feature_mirror(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Where each mirrored channel is from, and its sign."""
+    """The source channel of each mirrored channel, and its sign."""
     partners = mirror_partners(skeleton)
     for joint, (x, y, z) in enumerate(skeleton.raw_offsets):
         if skeleton.raw_offsets[partners[joint]] != (-x, y, z):
@@ -97,7 +97,7 @@ def _feature_mirror(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[float, .
         "root_velocity": ([0], (-1.0, 1.0)),
         "root_height": ([0], (1.0,)),
         "positions": (body, (-1.0, 1.0, 1.0)),
-        # S R S with S = diag(-1, 1, 1), of which the first two columns are kept.
+        # The first two columns of S R S with S = diag(-1, 1, 1).
         "rotations": (body, (1.0, -1.0, -1.0, -1.0, 1.0, 1.0)),
         "velocities": (list(partners), (-1.0, 1.0, 1.0)),
         "contacts": ([feet.index(partners[foot]) for foot in feet], (1.0,)),

@@ -1,4 +1,4 @@
-"""The statistics a network was trained with, and how a data set's are computed."""
+"""The statistics that a network was trained with, and how those of a data set are computed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 class Normaliser(nn.Module):
-    """Mean and standard deviation of every feature, carried by a network in its state dict; identity until `set`.
+    """Mean and standard deviation of every feature, as buffers in a network's state dict. The identity until `set`.
 
     Args:
-        shape: of one sample's features: D for frames of a motion, (n, d) for a latent.
+        shape: shape of what is normalised: D for frames of a motion, (n, d) for a latent.
 
     Attributes:
-        mean, std: of that shape, float32.
+        mean, std: tensors of that shape, float32.
     """
 
     mean: Tensor
@@ -36,11 +36,11 @@ class Normaliser(nn.Module):
         """Take over statistics.
 
         Args:
-            mean: of the features' shape.
-            std: likewise, positive.
+            mean: mean, of the features' shape.
+            std: standard deviation, of the same shape, positive.
 
         Raises:
-            DataError: if a shape differs, or an entry is not finite, or a standard deviation not positive.
+            DataError: a shape differs, an entry is not finite, or a standard deviation is not positive.
         """
         values = {name: torch.as_tensor(value).detach() for name, value in (("Mean", mean), ("Std", std))}
         for name, value in values.items():
@@ -76,9 +76,9 @@ class Normaliser(nn.Module):
 def feature_statistics(
     motions: Iterable[Tensor | NDArray[np.floating]], skeleton: Skeleton
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation over all frames, the latter averaged within each block of the feature vector.
+    """Mean and standard deviation over all frames. The standard deviation is averaged within each feature block.
 
-    As published (HumanML3D): all entries of a block share one standard deviation. A block that never varies gets 1.
+    As published (HumanML3D), all entries of a block share one standard deviation; a block that never varies gets 1.
     Moments are merged motion by motion in float64 (Chan et al., 1979), so that large means lose no digits.
 
     Args:
@@ -89,7 +89,7 @@ def feature_statistics(
         mean and std, [D] each.
 
     Raises:
-        DataError: if there is no frame, or a motion has another shape or a non-finite entry.
+        DataError: there is no frame, or a motion has another shape or a non-finite entry.
     """
     count, mean = 0, np.zeros(skeleton.num_features)
     squares = np.zeros(skeleton.num_features)

@@ -1,7 +1,7 @@
 """Quaternions in the field's order, w x y z.
 
-Products and matrices are linear in the 16 products of two quaternions' entries, so that each is one matrix product
-with a table of 0, 1, -1 and 2: a few calls for a motion, where call overhead is most of the time.
+Products and matrices are linear in the 16 products of two quaternions' entries. Each is therefore one matrix product
+with a table of 0, 1, -1 and 2. That takes few calls, and for motions the overhead of calls is most of the time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 
 def _table(rows: tuple[str, ...]) -> NDArray[np.float64]:
-    """Sums of products of two quaternions' entries as columns [16, len(rows)]: "+ww-xx" is w w' - x x'."""
+    """Sums of products of two quaternions' entries, as columns [16, len(rows)]: "+ww-xx" is w w' - x x'."""
     table = np.zeros((4, 4, len(rows)))
     for column, row in enumerate(rows):
         for sign, first, second in zip(row[::3], row[1::3], row[2::3], strict=True):
@@ -39,8 +39,8 @@ _COLUMNS = _table(
 )
 
 
-# The entries of the first factor, each four times, and of the second, four times over: products of neighbours in
-# memory, several times faster than those of a broadcast.
+# These repeat each entry of the first factor four times, and the whole second factor four times. The products are then
+# those of neighbours in memory, which is several times faster than a broadcast.
 _FIRST, _SECOND = np.repeat(np.eye(4), 4, axis=1), np.tile(np.eye(4), 4)
 
 
@@ -66,15 +66,15 @@ def to_matrix(quaternion: Tensor) -> Tensor:
 
 
 def rotate(quaternion: Tensor, points: Tensor) -> Tensor:
-    """Rotate N points [..., N, 3] by the one quaternion [..., 4] they share."""
+    """Rotate N points [..., N, 3] by one quaternion [..., 4]."""
     return points @ to_matrix(quaternion).transpose(-1, -2)
 
 
 def between(start: Tensor, end: Tensor) -> Tensor:
     """The shortest rotation [..., 4] that turns unit vectors `start` into `end`, both [..., 3], broadcast.
 
-    For opposite vectors, where every half turn is shortest, the axis is the coordinate axis least aligned with
-    `start`, made perpendicular to it: about y for vectors along z.
+    For opposite vectors, every half turn is shortest. The axis is then the coordinate axis least aligned with `start`,
+    made perpendicular to it; for vectors along z, it is y.
     """
     products = start * end
     start, end = start.expand_as(products), end.expand_as(products)
@@ -98,7 +98,7 @@ def about_y(half_angle: Tensor) -> Tensor:
 
 
 def to_cont6d(quaternion: Tensor) -> Tensor:
-    """The 6-D form [..., 6] of Zhou et al. (2019): the first two columns of the matrix, one after the other."""
+    """The 6-D form [..., 6] of Zhou et al. (2019): the first two columns of the rotation matrix."""
     return _sums_of_products(quaternion, quaternion, _COLUMNS[:, :6])
 
 

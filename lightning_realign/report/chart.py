@@ -1,4 +1,4 @@
-"""A picture of the main figures of several receipts."""
+"""A picture of the main metrics of several receipts."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_realign.report.receipts import Estimate, Receipt, figure_names
+from lightning_realign.report.receipts import Estimate, Receipt, metric_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 _PER_LINE = 6
-# Between a main figure and its neighbour these say little that a picture could show; the tables have them.
+# Metrics that say little beside a main one, and so stand in the tables alone.
 _MINOR = re.compile(r".*/(R@2|R@\d+_(caption|label)|(t2m|m2t)_R@(2|3|5))")
 
 
@@ -24,21 +24,21 @@ _MINOR = re.compile(r".*/(R@2|R@\d+_(caption|label)|(t2m|m2t)_R@(2|3|5))")
 class _Line:
     label: str
     colour: str
-    figures: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
 class _Section:
-    """The figures of one judge or protocol, or those of neither, and the rows that have any of them."""
+    """The metrics of one judge or protocol, or of neither, and the systems that have any of them."""
 
     title: str
-    figures: tuple[str, ...]
+    metrics: tuple[str, ...]
     lines: tuple[_Line, ...]
 
     @property
     def grid(self) -> tuple[int, int]:
         """Lines and columns of panels."""
-        return math.ceil(len(self.figures) / _PER_LINE), min(_PER_LINE, len(self.figures))
+        return math.ceil(len(self.metrics) / _PER_LINE), min(_PER_LINE, len(self.metrics))
 
     @property
     def height(self) -> float:
@@ -47,33 +47,33 @@ class _Section:
 
 
 def _sections(receipts: Sequence[Receipt], colours: Sequence[str]) -> list[_Section]:
-    names = figure_names(receipts)
+    names = metric_names(receipts)
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name.rpartition("/")[0], []).append(name)
     lines = [
         _Line(name if len(receipts) == 1 else f"{receipt.run}  {name}", colours[number % len(colours)], row)
         for number, receipt in enumerate(receipts)
-        for name, row in receipt.rows.items()
+        for name, row in receipt.systems.items()
     ]
     sections = []
     for title, found in groups.items():
         main = tuple(name for name in found if not _MINOR.fullmatch(name)) or tuple(found)
         sections.append(
-            _Section(title, main, tuple(line for line in lines if not line.figures.keys().isdisjoint(main)))
+            _Section(title, main, tuple(line for line in lines if not line.metrics.keys().isdisjoint(main)))
         )
     return sections
 
 
-def _panel(axes: Axes, section: _Section, figure: str) -> None:
-    """One figure of every row: a point and its interval, rows from top to bottom."""
+def _panel(axes: Axes, section: _Section, metric: str) -> None:
+    """One metric of every system: a point and its interval, systems from top to bottom."""
     for height, line in enumerate(section.lines):
-        estimate = line.figures.get(figure)
+        estimate = line.metrics.get(metric)
         if estimate is not None:
             axes.errorbar(
                 estimate.mean, height, xerr=estimate.half_width, fmt="o", ms=5, color=line.colour, capsize=3, lw=1.5
             )
-    axes.set_title(figure.rpartition("/")[2].replace("_", " "), fontsize=10)
+    axes.set_title(metric.rpartition("/")[2].replace("_", " "), fontsize=10)
     axes.set_ylim(len(section.lines) - 0.5, -0.5)
     axes.set_yticks(range(len(section.lines)), [line.label for line in section.lines], fontsize=9)
     axes.locator_params(axis="x", nbins=3)
@@ -88,14 +88,14 @@ def _draw(canvas: Figure | SubFigure, section: _Section) -> None:
     canvas.suptitle(section.title or "not of a judge", fontsize=11, fontweight="bold", x=0.01, ha="left")
     lines, _ = section.grid
     panels = canvas.subplots(lines, _PER_LINE, squeeze=False, sharey=True)
-    for axes, figure in zip(panels.flat, section.figures, strict=False):
-        _panel(axes, section, figure)
-    for axes in list(panels.flat)[len(section.figures) :]:
+    for axes, metric in zip(panels.flat, section.metrics, strict=False):
+        _panel(axes, section, metric)
+    for axes in list(panels.flat)[len(section.metrics) :]:
         axes.set_visible(False)
 
 
 def draw_receipts(path: Path, receipts: Sequence[Receipt]) -> None:
-    """Write a PNG: a section per judge, protocol, and of all else; a panel per main figure; a colour per run.
+    """Write a PNG: a section for each judge and protocol and for the rest, a panel per main metric, a colour per run.
 
     R@2, the caption- and label-aware R-Precision and a few recalls are left to the tables.
     """

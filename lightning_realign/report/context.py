@@ -1,4 +1,4 @@
-"""What a receipt's settings say about the table that its figures belong in."""
+"""The circumstances of a run, as its receipt's settings state them: they decide which metrics compare."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class JudgeRecord:
     """A judge of a test run.
 
     Attributes:
-        kind: `guo`, `guo_published` or `tmr`; None where the receipt does not say.
-        identity: what tells judges of one name apart: the fingerprint of what it loaded, else its checkpoint's
-            checksum, else its path.
-        shared: what it has in common with the reward that guided; None where the receipt does not say.
+        kind: `guo`, `guo_published` or `tmr`; None if the receipt does not say.
+        identity: what distinguishes judges of one name: the fingerprint of its weights, else its checkpoint's checksum,
+            else its path.
+        shared: what it has in common with the reward that guided; None if the receipt does not say.
     """
 
     kind: str | None = None
@@ -28,13 +28,13 @@ class JudgeRecord:
 
 @dataclass(frozen=True)
 class RetrievalRecord:
-    """What some protocols of retrieval depend on.
+    """The settings that some protocols of retrieval depend on.
 
     Attributes:
-        subset: the dissimilar captions (`nsim`): checksum or else path of a list of ids, or how many were chosen.
+        subset: the dissimilar captions (`nsim`): checksum or path of a list of ids, or how many were chosen.
         listed: whether they came from a list.
         threshold: from which similarity captions count as the same.
-        sentence_encoder: what compares captions.
+        sentence_encoder: name of the encoder that compares captions.
     """
 
     subset: str | int | None = None
@@ -43,7 +43,7 @@ class RetrievalRecord:
     sentence_encoder: str | None = None
 
     def identity(self, protocol: str) -> tuple[object, ...]:
-        """What must agree for figures under a protocol to compare."""
+        """What must be equal for metrics under a protocol to compare."""
         if protocol == "threshold":
             return (self.threshold, self.sentence_encoder)
         if protocol == "nsim":
@@ -53,26 +53,26 @@ class RetrievalRecord:
 
 @dataclass(frozen=True)
 class Context:
-    """Under which circumstances a run's figures came about; None for whatever an older receipt leaves out.
+    """The circumstances in which a run's metrics came about; None for whatever an older receipt leaves out.
 
     Attributes:
-        data: name of the data set, for an older receipt that of its folder.
-        named: whether the receipt names its data set, rather than only its folder.
-        skeleton: of the data set.
+        data: name of the data set; for an older receipt, the name of its folder.
+        named: whether the receipt names its data set, not only its folder.
+        skeleton: skeleton of the data set.
         content: hash of the measured split's motions, captions and labels, the same wherever they lie.
-        fingerprint: of the data set's files.
+        fingerprint: fingerprint of the data set's files.
         split: `val` or `test`.
         samples: how many motions of the split were measured.
-        split_size: how many usable ones it has.
+        split_size: how many usable motions the split has.
         pool: size of R-Precision's pools.
-        repeats: S, motions of each caption that MultiModality is measured on.
-        protocol: `fixed` or `published`, of captions and crops.
-        method: who made the motions of the row `samples`.
+        repeats: S, how many motions of each caption MultiModality is measured on.
+        protocol: `fixed` or `published` captions and crops.
+        method: who made the motions of the system `samples`.
         elsewhere: whether the motions were made elsewhere.
         rewarded: whether a reward took part.
         guided: whether a reward guided.
-        retrieval: of a retrieval system.
-        judges: by their names in the table.
+        retrieval: the settings of a retrieval system.
+        judges: the judges, by their names in the table.
     """
 
     data: str | None = None
@@ -95,7 +95,7 @@ class Context:
 
     @property
     def data_identity(self) -> tuple[str | None, ...]:
-        """What tells measured data apart: their content; for an older receipt the data set's name and files."""
+        """What distinguishes measured data: their content; for an older receipt, the data set's name and files."""
         if self.content is not None:
             return (self.content, self.skeleton)
         return (None, self.data, self.fingerprint, self.skeleton)

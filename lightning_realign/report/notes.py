@@ -1,4 +1,4 @@
-"""What a table of the paper must say in words: floors, kinship of judge and reward, why published rows are left out."""
+"""The notes below a table of the paper: FID's floor, what judge and reward share, why published rows are left out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from lightning_realign.report.context import Context, JudgeRecord
 from lightning_realign.report.published import PublishedRow, published_on
 
 _PUBLISHED_KIND = "guo_published"
-# Of the field: motions in a pool of R-Precision, and motions of a caption for MultiModality.
+# What the field uses: motions in a pool of R-Precision, and motions of each caption for MultiModality.
 _POOL = 32
 _REPEATS = 30
 _TRAINED_ON = {"humanml3d": "HumanML3D", "kit": "KIT-ML"}
 
 
 def floor_note(measured: Iterable[bool]) -> str:
-    """What the real rows' FID is. measured: of each real row, whether it has one."""
+    """What FID the real rows have.
+
+    Args:
+        measured: for each real row, whether it has one.
+    """
     found = list(measured)
     if any(found):
         return (
@@ -26,7 +30,7 @@ def floor_note(measured: Iterable[bool]) -> str:
         )
     if found:
         return "The real row has no FID: the floor (real against real) was not measured."
-    return "There is no real row, so no floor of FID and no scale for the other figures."
+    return "There is no real row, so no floor of FID and no scale for the other metrics."
 
 
 def _shared(judge: str, context: Context, record: JudgeRecord) -> str:
@@ -46,7 +50,7 @@ def _shared(judge: str, context: Context, record: JudgeRecord) -> str:
 
 
 def _seen(judge: str, context: Context, record: JudgeRecord) -> str | None:
-    """What data a judge with published weights was trained on, and whether these are others than the measured."""
+    """What data a judge with published weights was trained on, and whether other data are measured."""
     if record.kind != _PUBLISHED_KIND:
         return None
     own = _TRAINED_ON.get(context.skeleton or "", "HumanML3D or KIT-ML")
@@ -72,9 +76,9 @@ def judge_notes(runs: Sequence[tuple[str, Context]], judge: str) -> list[str]:
 
 
 def repeats_notes(runs: Sequence[tuple[str, Context]]) -> list[str]:
-    """Which runs' MultiModality is of another number of motions per caption than the field's.
+    """Which runs measure MultiModality on another number of motions per caption than the field does.
 
-    Two draws of S motions meet the same one with probability 1/S, at distance 0.
+    Two draws from S motions give the same one, at distance 0, with probability 1/S.
 
     Args:
         runs: name and context of each receipt that has a MultiModality.
@@ -135,7 +139,7 @@ def retrieval_hurdles(context: Context, protocol: str) -> list[str]:
 
 
 def making_notes(protocol: str) -> list[str]:
-    """In what published rows of retrieval under a protocol were made otherwise than measured ones."""
+    """How published rows of retrieval under a protocol were made differently from measured ones."""
     if protocol == "nsim":  # the list says which motions
         return []
     if protocol == "pool32":
@@ -155,12 +159,12 @@ def left_out_note(hurdles: Sequence[str]) -> str:
 
 
 def sources_of(rows: Sequence[PublishedRow]) -> list[str]:
-    """The sources of published rows, each once, in their order; a row is marked with its source's number, from 1."""
+    """The sources of published rows, each once, in order. A row carries the number of its source, from 1."""
     return list(dict.fromkeys(row.source for row in rows))
 
 
 def source_notes(rows: Sequence[PublishedRow]) -> list[str]:
     """One line for each source of published rows, by its number."""
-    lead = "Rows marked published are others' figures, not measured here"
-    lead += "; the FID of their real row is no such floor." if any("FID" in row.figures for row in rows) else "."
+    lead = "Rows marked published are others' numbers, not measured here"
+    lead += "; the FID of their real row is no such floor." if any("FID" in row.metrics for row in rows) else "."
     return [lead, *(f"[{number}] {source}" for number, source in enumerate(sources_of(rows), 1))]

@@ -1,7 +1,7 @@
 """The tables of the paper: generation by data set and judge, retrieval by data set and protocol.
 
-Their columns are those of ReAlign (arXiv 2511.19217), Tables 1 to 3; published rows stand beside measured ones only
-where both are of the same data set and protocol.
+The columns are those of Tables 1 to 3 of ReAlign (arXiv 2511.19217). Published rows stand beside measured ones only if
+both have the same data set and protocol.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lightning_realign.report.receipts import Estimate, Receipt
 
 GENERATION = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MultiModality")
 RETRIEVAL = tuple(
-    f"{way}_{figure}" for way in ("t2m", "m2t") for figure in ("R@1", "R@2", "R@3", "R@5", "R@10", "MedR")
+    f"{way}_{metric}" for way in ("t2m", "m2t") for metric in ("R@1", "R@2", "R@3", "R@5", "R@10", "MedR")
 )
 KINDS = {
     "guo": "Guo et al.'s architecture, trained by this project",
@@ -42,15 +42,15 @@ PROTOCOLS = {
     "batches": "TMR's batches of 32",
     "pool32": "pools of 32, after ReAlign",
 }
-_RETRIEVAL_FIGURE = re.compile(r"(?P<protocol>[^/]+)/(?:t2m|m2t)_(?:R@\d+|MedR)")
+_RETRIEVAL_METRIC = re.compile(r"(?P<protocol>[^/]+)/(?:t2m|m2t)_(?:R@\d+|MedR)")
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A measured row of a table. name: its label. figures: by column. real: whether it is of real motions."""
+    """A measured row of a table. name: its label. metrics: by column. real: whether it is of real motions."""
 
     name: str
-    figures: Mapping[str, Estimate]
+    metrics: Mapping[str, Estimate]
     real: bool = False
 
 
@@ -61,12 +61,12 @@ class PaperTable:
     Attributes:
         kind: what it is about.
         title: one line.
-        context: of the receipts.
+        context: the receipts' circumstances.
         part: the judge, or the protocol of retrieval.
-        columns: names of the figures.
-        rows: measured, the real ones first.
-        published: rows of others, to be marked as such.
-        notes: what must be said beside it, a line each.
+        columns: names of the metrics.
+        rows: the measured rows, the real ones first.
+        published: the published rows, which are marked as such.
+        notes: the lines below it.
     """
 
     kind: Literal["generation", "retrieval"]
@@ -79,58 +79,58 @@ class PaperTable:
     notes: tuple[str, ...]
 
 
-def retrieval_protocol(figure: str) -> str | None:
-    """The protocol of a retrieval figure such as `normal/t2m_R@1`; None for any other figure.
+def retrieval_protocol(metric: str) -> str | None:
+    """The protocol of a retrieval metric such as `normal/t2m_R@1`; None for any other metric.
 
     >>> retrieval_protocol("pool32/m2t_MedR"), retrieval_protocol("guo/R@1")
     ('pool32', None)
     """
-    found = _RETRIEVAL_FIGURE.fullmatch(figure)
+    found = _RETRIEVAL_METRIC.fullmatch(metric)
     return None if found is None else found["protocol"]
 
 
 def _judges_in(receipt: Receipt) -> list[str]:
-    names = [name.rpartition("/") for row in receipt.rows.values() for name in row]
-    return list(dict.fromkeys(judge for judge, _, figure in names if judge and figure in GENERATION))
+    names = [name.rpartition("/") for row in receipt.systems.values() for name in row]
+    return list(dict.fromkeys(judge for judge, _, metric in names if judge and metric in GENERATION))
 
 
 def _protocols_in(receipt: Receipt) -> list[str]:
-    found = [retrieval_protocol(name) for row in receipt.rows.values() for name in row]
+    found = [retrieval_protocol(name) for row in receipt.systems.values() for name in row]
     return list(dict.fromkeys(protocol for protocol in found if protocol is not None))
 
 
 def _own_rows(receipt: Receipt, prefix: str, columns: Sequence[str]) -> dict[str, dict[str, Estimate]]:
     rows = {
         name: {column: row[f"{prefix}/{column}"] for column in columns if f"{prefix}/{column}" in row}
-        for name, row in receipt.rows.items()
+        for name, row in receipt.systems.items()
     }
-    return {name: figures for name, figures in rows.items() if figures}
+    return {name: metrics for name, metrics in rows.items() if metrics}
 
 
 def _merged_rows(receipts: Sequence[Receipt], prefix: str, columns: Sequence[str]) -> tuple[PaperRow, ...]:
-    """The rows of all receipts, real ones first, and only one of these where all receipts agree on it.
+    """The rows of all receipts, the real ones first. Where all receipts agree on the real one, it stands only once.
 
-    Rows of several receipts are told apart by their runs, methods' rows only where one name occurs twice.
+    Where there are several receipts, a row also has its run's name; a method's row only if its name occurs twice.
     """
     own = [(receipt.run, _own_rows(receipt, prefix, columns)) for receipt in receipts]
     real = [rows["real"] for _, rows in own if "real" in rows]
-    agreed = bool(real) and all(figures == real[0] for figures in real)
+    agreed = bool(real) and all(metrics == real[0] for metrics in real)
     entries = [(run, *entry) for run, rows in own for entry in rows.items() if not (agreed and entry[0] == "real")]
     entries.sort(key=lambda entry: entry[1] != "real")
     names = [name for _, name, _ in entries]
     methods = {receipt.made_by for receipt in receipts}
     plain = {name for name in names if len(receipts) == 1 or (name in methods and names.count(name) == 1)}
     merged = [
-        PaperRow(name if name in plain else f"{name} ({run})", figures, name == "real")
-        for run, name, figures in entries
+        PaperRow(name if name in plain else f"{name} ({run})", metrics, name == "real")
+        for run, name, metrics in entries
     ]
     return tuple([PaperRow("real", real[0], real=True), *merged] if agreed else merged)
 
 
 def _groups(receipts: Sequence[Receipt], parts: Callable[[Receipt], list[str]]) -> list[tuple[str, list[Receipt]]]:
-    """Receipts whose figures compare: of the same data, split, protocol, samples and pools, and by the same judge.
+    """Receipts whose metrics compare: they have the same data, split, protocol, samples and pools, and the same judge.
 
-    Figures of retrieval under some protocols also depend on how captions are compared, see `RetrievalRecord`.
+    Retrieval under some protocols also depends on how captions are compared, see `RetrievalRecord`.
     """
     groups: dict[Hashable, tuple[str, list[Receipt]]] = {}
     for receipt in receipts:
@@ -157,7 +157,7 @@ def _generation(judge: str, receipts: Sequence[Receipt]) -> PaperTable:
     kind = KINDS.get(context.judges.get(judge, JudgeRecord()).kind, KINDS[None])
     protocol = "captions and crops" + (" not stated" if context.protocol is None else f": {context.protocol}")
     notes = (
-        floor_note("FID" in row.figures for row in rows if row.real),
+        floor_note("FID" in row.metrics for row in rows if row.real),
         *judge_notes(runs, judge),
         *repeats_notes(_with_multimodality(receipts, judge)),
         *(source_notes(published) if published else [left_out_note(hurdles)]),
@@ -167,14 +167,14 @@ def _generation(judge: str, receipts: Sequence[Receipt]) -> PaperTable:
 
 
 def _all_hurdles(receipts: Sequence[Receipt], hurdles: Callable[[Context], list[str]]) -> list[str]:
-    """What is in the way of published rows for any of the receipts, each once."""
+    """The reasons against published rows that any of the receipts gives, each once."""
     return list(dict.fromkeys(hurdle for receipt in receipts for hurdle in hurdles(receipt.context)))
 
 
 def _with_multimodality(receipts: Sequence[Receipt], judge: str) -> list[tuple[str, Context]]:
-    figure = f"{judge}/MultiModality"
+    metric = f"{judge}/MultiModality"
     return [
-        (receipt.run, receipt.context) for receipt in receipts if any(figure in row for row in receipt.rows.values())
+        (receipt.run, receipt.context) for receipt in receipts if any(metric in row for row in receipt.systems.values())
     ]
 
 
@@ -194,7 +194,7 @@ def _retrieval(protocol: str, receipts: Sequence[Receipt]) -> PaperTable:
 
 
 def _told_apart(tables: Sequence[PaperTable], groups: Sequence[tuple[str, list[Receipt]]]) -> list[PaperTable]:
-    """The same tables; titles that occur twice (other data or another judge of one name) name their runs."""
+    """The same tables. Titles that occur twice (other data, or another judge of the same name) also name their runs."""
     titles = [table.title for table in tables]
     return [
         replace(table, title=f"{table.title}; {', '.join(receipt.run for receipt in receipts)}")
@@ -205,7 +205,7 @@ def _told_apart(tables: Sequence[PaperTable], groups: Sequence[tuple[str, list[R
 
 
 def paper_tables(receipts: Sequence[Receipt]) -> list[PaperTable]:
-    """All tables that the receipts' figures fill: of generation first, then of retrieval."""
+    """All tables that the receipts' metrics fill: of generation first, then of retrieval."""
     generation, retrieval = _groups(receipts, _judges_in), _groups(receipts, _protocols_in)
     return [
         *_told_apart([_generation(*group) for group in generation], generation),

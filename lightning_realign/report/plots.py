@@ -1,4 +1,4 @@
-"""Figures of a sweep: a heat map over two parameters, a line over one."""
+"""Figures of a sweep: a heat map over two parameters, a line plot over one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _on_grid(x: Sequence[float], y: Sequence[float]) -> bool:
 
 
 def draw_grid(axes: Axes, x: Sequence[float], y: Sequence[float], value: Sequence[float]) -> Any:
-    """Cells with their values written in; an absent value (NaN) stays blank."""
+    """A grid of cells with their values written in; a missing value (NaN) stays blank."""
     columns, rows = sorted(set(x)), sorted(set(y))
     cells = np.full((len(rows), len(columns)), np.nan)
     for across, up, entry in zip(x, y, value, strict=True):

@@ -16,8 +16,8 @@ _FOLDER = Path(__file__).with_name("published")
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A published figure: its mean, half the width of its 95% interval where given, and the text as it was printed."""
+class PublishedValue:
+    """A published value: its mean, half the width of its 95% interval if given, and the text as it was printed."""
 
     mean: float
     half_width: float | None
@@ -26,11 +26,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row. method: its name. source: where the figures were read. figures: by name, only those that are given."""
+    """One row. method: its name. source: where the metrics were read. metrics: by name, only those that are given."""
 
     method: str
     source: str
-    figures: Mapping[str, Figure]
+    metrics: Mapping[str, PublishedValue]
 
 
 Rows = tuple[PublishedRow, ...]
@@ -42,9 +42,9 @@ class PublishedSet:
 
     Attributes:
         data: the data set's name.
-        names: what its name is in a receipt, in lower case.
+        names: the names that it may have in a receipt, in lower case.
         skeleton: its skeleton.
-        remark: what must be said beside the retrieval rows; empty for nothing.
+        remark: a note for the retrieval rows; empty for none.
         generation: rows of text-to-motion generation.
         retrieval: rows by protocol.
     """
@@ -57,11 +57,11 @@ class PublishedSet:
     retrieval: Mapping[str, Rows]
 
 
-def _figure(text: str) -> Figure:
-    """Of `0.511±.003` or `0.511`."""
+def _value(text: str) -> PublishedValue:
+    """The value that is printed as `0.511±.003` or `0.511`."""
     mean, _, width = text.partition("±")
     printed = mean if not width else f"{mean} ± {'0' if width.startswith('.') else ''}{width}"
-    return Figure(float(mean), float(width) if width else None, printed)
+    return PublishedValue(float(mean), float(width) if width else None, printed)
 
 
 def _rows(
@@ -71,7 +71,7 @@ def _rows(
         PublishedRow(
             method,
             sources[source],
-            {name: _figure(cell) for name, cell in zip(columns, cells, strict=True) if cell is not None},
+            {name: _value(cell) for name, cell in zip(columns, cells, strict=True) if cell is not None},
         )
         for method, source, *cells in rows
     )
@@ -93,12 +93,12 @@ def _read(path: Path) -> PublishedSet:
 
 @cache
 def published_sets() -> tuple[PublishedSet, ...]:
-    """All data sets that there are published figures of."""
+    """All data sets that there are published metrics of."""
     return tuple(_read(path) for path in sorted(_FOLDER.glob("*.yaml")))
 
 
 def published_on(context: Context) -> PublishedSet | None:
-    """What was published on the data set of a receipt; None for any other data set, or one that is not named."""
+    """What was published on the data set of a receipt; None if nothing was, or the receipt does not name it."""
     if not context.named or context.data is None:
         return None
     for known in published_sets():

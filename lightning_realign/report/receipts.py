@@ -1,4 +1,4 @@
-"""The receipts (`table-*.json`, `retrieval-*.json`) that runs left: rows of figures, and how they came about."""
+"""The receipts of runs (`table-*.json`, `retrieval-*.json`): the metrics of each system, and how they came about."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _RECEIPTS = ("table-*.json", "retrieval-*.json")
 _NAMES = " or ".join(_RECEIPTS)
 # Folders that loggers make, whose names say nothing of the run.
 _LOG = re.compile(r"logs|version_\d+")
-# Of motions made elsewhere; a method may not go by the name of another row.
+# The system of motions made elsewhere. It gets its method's name, which must not be that of another system.
 _SAMPLES = "samples"
-_ROWS = ("real", "reconstruction", "unguided", "guided")
+_SYSTEMS = ("real", "reconstruction", "unguided", "guided")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure: its mean, and half the width of its 95% interval (None for one replication)."""
+    """A metric's mean, and half the width of its 95% interval (None for one replication)."""
 
     mean: float
     half_width: float | None
@@ -36,13 +36,13 @@ class Receipt:
 
     Attributes:
         run: a name for it.
-        rows: row -> figure -> estimate, in the file's order; the row `samples` goes by its method's name.
+        systems: system -> metric -> estimate, in the file's order; the system `samples` has its method's name.
         context: what its settings say.
-        made_by: the name of that row where it is a method's, else None.
+        made_by: that method's name; None if no system was made elsewhere.
     """
 
     run: str
-    rows: Mapping[str, Mapping[str, Estimate]]
+    systems: Mapping[str, Mapping[str, Estimate]]
     context: Context
     made_by: str | None = None
 
@@ -61,27 +61,28 @@ def _estimate(path: Path, field: str, value: Any) -> Estimate:
     return Estimate(mean, None if width is None else float(width))
 
 
-def _rows(path: Path, rows: Any) -> dict[str, dict[str, Estimate]]:
+def _systems(path: Path, rows: Any) -> dict[str, dict[str, Estimate]]:
     if not isinstance(rows, dict) or not rows or not all(isinstance(row, dict) for row in rows.values()):
         raise DataError(f"{path}: field 'rows' holds no table; give a {_NAMES} of validate or test")
     return {
-        name: {figure: _estimate(path, f"rows.{name}.{figure}", value) for figure, value in row.items()}
+        name: {metric: _estimate(path, f"rows.{name}.{metric}", value) for metric, value in row.items()}
         for name, row in rows.items()
     }
 
 
 def _receipt(name: str, path: Path, content: Mapping[str, Any]) -> Receipt:
     context = read_context(path, content.get("settings"))
-    rows, method = _rows(path, content.get("rows")), context.method
-    if _SAMPLES not in rows or method is None or method in (_SAMPLES, *_ROWS):
-        return Receipt(name, rows, context)
-    return Receipt(name, {method if row == _SAMPLES else row: rows[row] for row in rows}, context, method)
+    systems, method = _systems(path, content.get("rows")), context.method
+    if _SAMPLES not in systems or method is None or method in (_SAMPLES, *_SYSTEMS):
+        return Receipt(name, systems, context)
+    named = {method if system == _SAMPLES else system: metrics for system, metrics in systems.items()}
+    return Receipt(name, named, context, method)
 
 
 def run_names(files: Sequence[Path]) -> list[str]:
-    """The folders of the files, with as many parents as it takes to tell them apart; none is a mere `logs/version_N`.
+    """A name for each run: its folder, with as many parents as make it unique, and never a mere `logs/version_N`.
 
-    Several files of one folder are told apart by what follows `table-` in their names, or by the whole of them.
+    For several files of one folder, the name also has what follows `table-` in the file's name, or all of that name.
 
     Raises:
         ConfigError: a file is given twice.
@@ -132,6 +133,6 @@ def read_receipts(files: Sequence[Path]) -> list[Receipt]:
     return [_receipt(*entry) for entry in zip(names, paths, contents, strict=True)]
 
 
-def figure_names(receipts: Sequence[Receipt]) -> list[str]:
-    """All figures, in the order in which they come up."""
-    return list(dict.fromkeys(name for receipt in receipts for row in receipt.rows.values() for name in row))
+def metric_names(receipts: Sequence[Receipt]) -> list[str]:
+    """All metrics, in the order of their first occurrence."""
+    return list(dict.fromkeys(name for receipt in receipts for row in receipt.systems.values() for name in row))

@@ -1,4 +1,4 @@
-"""The report on several runs: the paper's tables, the table of all figures, and a picture."""
+"""The report on several runs: the paper's tables, the table of all metrics, and a picture."""
 
 from __future__ import annotations
 

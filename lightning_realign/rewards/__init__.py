@@ -9,7 +9,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.settings.sources import RewardFamily
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.bundles import RewardBundle
+    from lightning_realign.checkpoints.reward import RewardBundle
 
 __all__ = ["FAMILIES", "load_reward"]
 
@@ -40,7 +40,7 @@ def load_reward(
         CheckpointError: the file is missing, damaged, unsafe, or holds other weights.
         DataError: statistics or a configuration that are missing or unusable.
     """
-    from lightning_realign.checkpoints import bundles
+    from lightning_realign.checkpoints import reward
     from lightning_realign.rewards.realign import read_realign
     from lightning_realign.rewards.tmr import read_tmr
 
@@ -54,6 +54,6 @@ def load_reward(
             raise ConfigError(
                 f"reward family own: statistics is {statistics}, but its checkpoint holds its own; leave it out"
             )
-        return bundles.load_reward(path)
+        return reward.load_reward(path)
     folder = None if statistics is None else Path(statistics).expanduser()
     return read_tmr(path, folder) if family == "tmr" else read_realign(path, folder, step_aware)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
-from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.files.cache import cache_folder

@@ -60,7 +60,7 @@ class JointReward(ABC):
 
     def score(self, features: Tensor, lengths: Tensor, captions: Sequence[str]) -> Tensor:
         """The rewards [B] of clean motions [B, T, D] in the data set's own units."""
-        scale = 0.001 if self.spec.unit == "millimetre" else 1.0
+        scale = self.spec.metres_per_unit
         return self.of_joints(recover_joints(features, self.spec) * scale, lengths.to(features.device))
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.checkpoints.published import channels_read, skeleton_of_size
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.files.weights import load_strictly, read_weights

@@ -16,7 +16,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.types import TextFeatures
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.bundles import RewardBundle
+    from lightning_realign.checkpoints.reward import RewardBundle
     from lightning_realign.models import LatentSpace
     from lightning_realign.motion.normaliser import Normaliser
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.checkpoints.published import published_weights
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.files.reading import read_json

@@ -29,4 +29,6 @@ def restored(kind: type[T], value: T | Mapping[str, Any]) -> T:
     if not isinstance(value, Mapping):
         return value
     hints = get_type_hints(kind)
-    return kind(**{name: restored(hints[name], part) if is_dataclass(hints.get(name)) else part for name, part in value.items()})
+    return kind(
+        **{name: restored(hints[name], part) if is_dataclass(hints.get(name)) else part for name, part in value.items()}
+    )

@@ -211,7 +211,8 @@ def run_sweep(
     of data are not looked at.
 
     Args:
-        file: the sweep file, or the name of one that comes with the package; grid, random and bayes (Optuna's TPE) are supported, early termination is ignored.
+        file: the sweep file, or the name of one that comes with the package. Grid, random and bayes (Optuna's TPE) are
+            supported; early termination is ignored.
         out: folder of the results; by default runs/sweeps/<name of the file>.
         extra: further arguments for every point.
         seed: of random and bayes.

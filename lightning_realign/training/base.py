@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.files.hashing import stable_key
@@ -64,7 +64,7 @@ class TrainingModule(L.LightningModule):
 
     Args:
         skeleton: the feature spec that the data set must have: a name, or the path of an own one, see `load_skeleton`.
-        kind: what the module's checkpoints are, as in `lightning_realign.checkpoints.bundles`.
+        kind: what the module's checkpoints are, as in `lightning_realign.checkpoints.entry`.
         learning_rate: peak of the schedule.
         warmup_steps: optimiser steps of linear warm-up, at most a tenth of the run.
         weight_decay: AdamW's.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import diffusion_spec
+from lightning_realign.checkpoints.diffusion import diffusion_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace

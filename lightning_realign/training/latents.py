@@ -10,8 +10,8 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import load_vae
 from lightning_realign.checkpoints.folder import is_address
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import LatentSpace, MotionVAE

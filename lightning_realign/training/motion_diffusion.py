@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_realign.checkpoints.motion_diffusion import motion_diffusion_spec
+from lightning_realign.checkpoints.diffusion import motion_diffusion_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import FeatureSpecError

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import reward_spec
+from lightning_realign.checkpoints.reward import reward_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
 from lightning_realign.metrics import RetrievalByLevel
@@ -21,7 +21,7 @@ from lightning_realign.models import RewardArchitecture, RewardSpace, SpaceName,
 from lightning_realign.motion import skeleton_reference
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import as_dataclass, primitive
-from lightning_realign.training.draws import RewardDraws, TimestepLaw
+from lightning_realign.training.noise import RewardDraws, TimestepLaw
 from lightning_realign.training.latents import LatentTraining
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
 from lightning_realign.training.principal import PrincipalStart

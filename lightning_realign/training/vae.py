@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import vae_spec
+from lightning_realign.checkpoints.vae import vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
 from lightning_realign.motion import recover_joints, skeleton_reference
@@ -18,7 +18,6 @@ from lightning_realign.training.principal import PrincipalStart
 from lightning_realign.types import Gaussian, MotionTextBatch
 
 PUBLISHED_NETWORK = VAEArchitecture()
-MILLIMETRES = {"metre": 1000.0, "millimetre": 1.0}
 
 
 class VAETraining(PrincipalStart):
@@ -93,7 +92,7 @@ class VAETraining(PrincipalStart):
         features, lengths = self.normalised(batch), batch.lengths
         decoded = self.network.decode(z, lengths, features.shape[1])
         reconstruction, kl = masked_smooth_l1(decoded, features, lengths), standard_kl(latent)
-        metres = MILLIMETRES[self.skeleton.unit] / 1000
+        metres = self.skeleton.metres_per_unit
         # Half precision would spoil the root's path, a sum over all frames.
         with (
             torch.autocast(device_type=features.device.type, enabled=False),

@@ -8,15 +8,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
-from lightning_realign.checkpoints.bundles import (
-    SPEC_KEY,
-    diffusion_spec,
-    load_diffusion,
-    load_reward,
-    load_vae,
-    reward_spec,
-    vae_spec,
-)
+from lightning_realign.checkpoints.diffusion import diffusion_spec, load_diffusion
+from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.reward import load_reward, reward_spec
+from lightning_realign.checkpoints.vae import load_vae, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import CheckpointError
 from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel

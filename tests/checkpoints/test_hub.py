@@ -14,10 +14,12 @@ import torch
 
 from lightning_realign.__main__ import main
 from lightning_realign.checkpoints import folder as model_folder
-from lightning_realign.checkpoints.bundles import SPEC_KEY, load_reward, load_vae, read_resumable
+from lightning_realign.checkpoints.entry import SPEC_KEY, read_resumable
 from lightning_realign.checkpoints.folder import checkpoint_sha256, located
 from lightning_realign.checkpoints.hub import PRETRAINED, PretrainedReward, PretrainedVAE, export_model
-from lightning_realign.data.datamodule import MotionTextDataModule
+from lightning_realign.checkpoints.reward import load_reward
+from lightning_realign.checkpoints.vae import load_vae
+from lightning_realign.data.datamodule import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.evaluation.provenance import provenance
@@ -161,7 +163,7 @@ def test_a_sweep_notices_another_model_in_a_folder(tmp_path):
 
 def test_receipts_name_the_commit(hub, cli_bench, tmp_path):
     folder = hub.add(export(tmp_path, "reward"), "owner/reward")
-    data = MotionTextDataModule(cli_bench.data["humanml3d"], "humanml3d")
+    data = HumanML3DDataModule(cli_bench.data["humanml3d"])
     data.setup("validate")
     said = provenance(data, "val", {"reward": "hf://owner/reward", "generator": str(tmp_path / "reward.ckpt")})["files"]
     digest = checkpoint_sha256(folder)

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY, load_vae
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.hub import export_model
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.errors import CheckpointError
 from tests.helpers.every_kind import write
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from tests.helpers.cli_bench import TINY_REWARD, changed, files_in, one_error_line, realign
 
 REWARD, GUIDED = "configs/reward/mocap.yaml", "configs/guided/mocap.yaml"

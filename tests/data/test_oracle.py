@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from lightning_realign.data.synthetic import Action, diagnose, judge, recognise, to_attributes
+from lightning_realign.data.synthetic import Action, diagnose, is_right, recognise, to_attributes
 from lightning_realign.data.synthetic.body import load_body, to_joints
 from lightning_realign.data.synthetic.dataset import make_motion
 from lightning_realign.data.synthetic.grammar import VARIANTS, Family
@@ -37,7 +37,7 @@ def _shown(actions: tuple[Action, ...], skeleton: str = "humanml3d", seed: int =
 
 def _rate(skeleton: str, change) -> float:
     spec = load_skeleton(skeleton)
-    return float(np.mean([judge(change(joints), spec, attributes) for joints, attributes in _real(skeleton)]))
+    return float(np.mean([is_right(change(joints), spec, attributes) for joints, attributes in _real(skeleton)]))
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS)
@@ -50,7 +50,7 @@ def test_other_captions_fail(skeleton):
     spec, real = load_skeleton(skeleton), _real(skeleton)
     order = np.random.default_rng(0).permutation(len(real))
     pairs = [(real[a][0], real[b][1]) for a, b in enumerate(order) if real[a][1] != real[b][1]]
-    assert np.mean([judge(joints, spec, attributes) for joints, attributes in pairs]) <= 0.05
+    assert np.mean([is_right(joints, spec, attributes) for joints, attributes in pairs]) <= 0.05
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS)
@@ -101,9 +101,9 @@ def test_order_and_extra_actions_count():
     spec = load_skeleton("humanml3d")
     first, second = Action("bow"), Action("kick", "right")
     joints = _shown((first, second))
-    assert judge(joints, spec, to_attributes((first, second)))
-    assert not judge(joints, spec, to_attributes((second, first)))
-    assert not judge(joints, spec, to_attributes((first,)))
+    assert is_right(joints, spec, to_attributes((first, second)))
+    assert not is_right(joints, spec, to_attributes((second, first)))
+    assert not is_right(joints, spec, to_attributes((first,)))
 
 
 def test_an_action_on_top_of_another_is_noticed():
@@ -142,7 +142,7 @@ def test_diagnosis_names_both_sides():
 )
 def test_unusable_joints_are_refused(joints, words):
     with pytest.raises(DataError, match=words):
-        judge(joints, load_skeleton("humanml3d"), to_attributes((Action("stand"),)))
+        is_right(joints, load_skeleton("humanml3d"), to_attributes((Action("stand"),)))
 
 
 def test_spans_have_hysteresis():

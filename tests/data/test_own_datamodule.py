@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 
 from lightning_realign.__main__ import main
-from lightning_realign.checkpoints.bundles import load_diffusion, load_reward, load_vae
+from lightning_realign.checkpoints.diffusion import load_diffusion
+from lightning_realign.checkpoints.reward import load_reward
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.data import HumanML3DDataModule, OwnDataModule
 from lightning_realign.data.check.doctor import examine
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError

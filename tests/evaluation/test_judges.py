@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY, load_reward
 from lightning_realign.checkpoints.convert import convert
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.evaluator import evaluator_spec
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
 from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.models import MotionTextEvaluator

@@ -25,7 +25,7 @@ from lightning_realign.evaluation.record import read_record
 from lightning_realign.generators.base import LoadOptions, read_normaliser
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.motion.export import export_motions
-from lightning_realign.report.pictures.clip import read_fields
+from lightning_realign.motion.predictions import read_prediction
 from lightning_realign.rewards.index import RewardIndex
 from lightning_realign.text import CachedTextEncoder, load_text_encoder
 from lightning_realign.text.encoder import TEXT_SIZES
@@ -182,7 +182,7 @@ def statistics(name, names):
 SINGLE = {
     "embeddings.npz": embeddings,
     "database.npz": database,
-    "prediction.npz": read_fields,
+    "prediction.npz": read_prediction,
     "exported.npz": exported,
     "exported.npy": exported,
     "index.safetensors": index,

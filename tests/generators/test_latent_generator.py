@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import diffusion_spec
+from lightning_realign.checkpoints.diffusion import diffusion_spec
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.base import LoadOptions, Recipe, convert_normalisation

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from lightning_realign.generators import DrawingGenerator, load_generator
-from lightning_realign.generators.code_drawing import Draw
+from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.generators.mardm.denoising import DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm.generator import MARDMGenerator, MARDMSettings
-from lightning_realign.guidance import DrawingSampler
+from lightning_realign.generators.masked import MaskedBatch
+from lightning_realign.guidance import MaskedSampler
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -85,7 +85,7 @@ def test_a_whole_generation_is_the_public_one(kind, steps, rounds):
     generator, streams = made(kind, steps, rounds=rounds).to(dtype=torch.float64), GivenStreams()
     expected = GOLDEN["generation"][kind]
     with torch.no_grad():
-        codes = generator._codes(Draw(TEXT, COUNTS, 4 * COUNTS, streams, None))
+        codes = generator._codes(MaskedBatch(TEXT, COUNTS, 4 * COUNTS, streams, None))
         motion = generator.codec.decode(codes, COUNTS)
     assert streams.drawn == rounds * (1 if kind == "SiT" else 50)
     for row, count in enumerate(COUNTS.tolist()):
@@ -98,7 +98,7 @@ def test_more_steps_of_the_midpoint_rule_come_near_the_published_solver():
     def error(steps: int) -> float:
         generator = made("SiT", steps, rounds=6).to(dtype=torch.float64)
         with torch.no_grad():
-            codes = generator._codes(Draw(TEXT, COUNTS, 4 * COUNTS, GivenStreams(), None))
+            codes = generator._codes(MaskedBatch(TEXT, COUNTS, 4 * COUNTS, GivenStreams(), None))
         return relative_error(codes[0], GOLDEN["generation"]["dopri5"]["codes"][0])
 
     coarse, fine = error(10), error(50)
@@ -109,10 +109,10 @@ def test_more_steps_of_the_midpoint_rule_come_near_the_published_solver():
 def test_a_motion_depends_on_its_own_noise_text_and_length_alone(kind):
     generator = made(kind, 4).to(dtype=torch.float64)
     lengths, texts = torch.tensor([40, 22, 40]), ["a walks", "b jumps", "a walks"]
-    together = generator.draw(texts, lengths, noise_of("xyz"))
+    together = generator.generate(texts, lengths, noise_of("xyz"))
     scale = together.abs().max()
     for row, length in enumerate(lengths.tolist()):
-        alone = generator.draw(texts[row : row + 1], lengths[row : row + 1], noise_of("xyz"[row]))
+        alone = generator.generate(texts[row : row + 1], lengths[row : row + 1], noise_of("xyz"[row]))
         assert (together[row, :length] - alone[0]).abs().max() < 1e-7 * scale
         assert not together[row, length:].any()
     assert (together[0] - together[2]).abs().max() > 1e-3 * scale
@@ -141,12 +141,12 @@ def test_guidance_moves_the_decoded_motion_to_the_reward(kind, steps):
     generator, texts, lengths = made(kind, steps, 1.0, 2).to(dtype=torch.float64), ["a", "b"], torch.tensor([24, 16])
     # A random noise prediction makes no motion at all: the head's output is held near nothing.
     generator.transformer.head.final_layer.linear.weight.mul_(0.01)
-    plain = DrawingSampler(generator).sample(texts, lengths, ["x", "y"])
+    plain = MaskedSampler(generator).sample(texts, lengths, ["x", "y"])
     heights = [plain.features[row, :length, 3].mean().item() for row, length in enumerate(lengths.tolist())]
     goal = max(heights) + 1.0
     reward = NearReward(goal)
     config = GuidanceConfig(mu=0.05, location="x0", start=0.8)
-    guided = DrawingSampler(generator, guidance=config, reward=reward).sample(texts, lengths, ["x", "y"])
+    guided = MaskedSampler(generator, guidance=config, reward=reward).sample(texts, lengths, ["x", "y"])
 
     def distance(motions) -> Tensor:
         return torch.stack([(m[:n, 3] - goal).square().mean() for m, n in zip(motions.features, lengths, strict=True)])
@@ -156,9 +156,9 @@ def test_guidance_moves_the_decoded_motion_to_the_reward(kind, steps):
     assert {shape for shape, _ in reward.seen} == {(2, 24, 263)}
     evaluations = 2 * sum(config.guided_steps(steps)) * (2 if kind == "SiT" else 1)
     assert len(reward.seen) == evaluations
-    alone = DrawingSampler(generator, guidance=config, reward=NearReward(goal)).sample(["b"], lengths[1:], ["y"])
+    alone = MaskedSampler(generator, guidance=config, reward=NearReward(goal)).sample(["b"], lengths[1:], ["y"])
     torch.testing.assert_close(alone.features[0], guided.features[1, :16], rtol=1e-6, atol=1e-6)
-    off = DrawingSampler(generator, guidance=GuidanceConfig(location="x0"), reward=reward)
+    off = MaskedSampler(generator, guidance=GuidanceConfig(location="x0"), reward=reward)
     assert torch.equal(off.sample(texts, lengths, ["x", "y"]).features, plain.features)
 
 
@@ -172,7 +172,7 @@ def test_only_codes_that_are_being_denoised_are_moved():
         steps.append(step)
         moved.append(int(gradient.any(dim=2).sum()))
 
-    generator.draw(["a"], torch.tensor([40]), noise_of("a"), guide)
+    generator.generate(["a"], torch.tensor([40]), noise_of("a"), guide)
     # Two steps of two evaluations in each of four rounds, but for the one at t = 0.
     assert steps == [0, 1, 1] * 4
     # Of 10 codes all, then the cosines of 30, 60 and 90 degrees, and at least one.
@@ -182,11 +182,11 @@ def test_only_codes_that_are_being_denoised_are_moved():
 def test_what_cannot_guide_is_refused():
     generator, reward = made("SiT", 4), NearReward(0.0)
     with pytest.raises(ConfigError, match="set scale to score and location to x0"):
-        DrawingSampler(generator, guidance=GuidanceConfig(mu=1.0), reward=reward)
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0), reward=reward)
     with pytest.raises(ConfigError, match="needs a reward"):
-        DrawingSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0"))
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0"))
     with pytest.raises(ConfigError, match="holds none of the 4 steps"):
-        DrawingSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0", start=0.1), reward=reward)
+        MaskedSampler(generator, guidance=GuidanceConfig(mu=1.0, location="x0", start=0.1), reward=reward)
 
 
 @pytest.mark.parametrize(("kind", "scale", "expected"), [("SiT", 4.5, 3 * 2 * 9), ("SiT", 1.0, 27), ("DDPM", 4.5, 30)])
@@ -195,7 +195,7 @@ def test_evaluations_are_those_of_all_networks(kind, scale, expected):
     heads = 2 if scale != 1 else 1
     generator.transformer.register_forward_hook(lambda *_: calls.append(1))
     generator.transformer.head.register_forward_hook(lambda *_: calls.extend([1] * heads))
-    generator.draw(["a"], torch.tensor([24]), noise_of("a"))
+    generator.generate(["a"], torch.tensor([24]), noise_of("a"))
     assert len(calls) == generator.evaluations == expected
 
 
@@ -203,7 +203,7 @@ def test_evaluations_are_those_of_all_networks(kind, scale, expected):
 def test_public_folders_load(tmp_path, name, steps):
     folder = write_mardm(tmp_path, name)
     generator = load_generator(folder, family="mardm", encode=texts_of)
-    assert isinstance(generator, DrawingGenerator)
+    assert isinstance(generator, MaskedGenerator)
     assert (generator.skeleton, generator.denoising_steps, generator.settings.cfg_scale) == ("humanml3d", steps, 4.5)
     assert generator.settings.rounds == 18
     for key, value in transformer("small").state_dict().items():
@@ -211,14 +211,14 @@ def test_public_folders_load(tmp_path, name, steps):
     assert generator.normaliser.std.min() >= 0.5
     few = load_generator(folder, family="mardm", sampling=SamplingConfig(steps=2, cfg_scale=1.0), encode=texts_of)
     assert (few.denoising_steps, few.settings.cfg_scale) == (2, 1.0)
-    assert few.draw(["a"], torch.tensor([21]), noise_of("a")).shape == (1, 21, 263)
+    assert few.generate(["a"], torch.tensor([21]), noise_of("a")).shape == (1, 21, 263)
 
 
 def test_kit_and_the_data_sets_own_statistics(tmp_path):
     folder = write_mardm(tmp_path / "kit", features=64)
     generator = load_generator(folder, family="mardm", sampling=SamplingConfig(steps=2), encode=texts_of)
     assert (generator.skeleton, generator.settings.cfg_scale) == ("kit", 2.5)
-    assert generator.draw(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
+    assert generator.generate(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
     for name in ("eval_mean.npy", "eval_std.npy"):
         (tmp_path / "kit" / name).unlink()
     with pytest.raises(ConfigError, match=r"copy eval_mean\.npy and eval_std\.npy"):

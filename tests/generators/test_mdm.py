@@ -111,7 +111,7 @@ def test_inputs_that_do_not_fit():
 def small_state(generator: MDMGenerator, form: str) -> MDMGenerator:
     """The generator with states of 24 frames, as in the public run."""
     options = LoadOptions(encode=lambda texts: text_of(form))
-    return MDMGenerator(generator.facts, generator.denoiser, generator.normaliser, options, state_frames=FRAMES)
+    return MDMGenerator(generator.spec, generator.denoiser, generator.normaliser, options, state_frames=FRAMES)
 
 
 @pytest.mark.parametrize("form", ["encoder", "decoder_bert_50"])

@@ -18,9 +18,9 @@ def test_a_public_file_is_told_apart(tmp_path, form):
     assert {name: getattr(sizes, name) for name in arguments} == arguments
     assert (generator.skeleton, len(generator.normaliser.mean)) == ("kit" if features == 251 else "humanml3d", features)
     assert (generator.recipe.scheduler, generator.recipe.steps, generator.recipe.cfg_scale) == ("ddpm", steps, 2.5)
-    assert (generator.facts.prediction, generator.facts.schedule.kind) == ("sample", "cosine")
+    assert (generator.spec.prediction, generator.spec.schedule.kind) == ("sample", "cosine")
     encoder = "distilbert-base-uncased" if form == "decoder_bert_50" else "clip-vit-base-patch32-22"
-    assert generator.facts.text_encoder == encoder
+    assert generator.spec.text_encoder == encoder
     assert (generator.latents, generator.evaluations) == (None, 2)
     assert generator.noise_shape(60) == (60 if arguments.get("mask_frames") else 196, features)
 
@@ -37,10 +37,10 @@ def test_averaged_weights_are_preferred_and_a_stored_text_encoder_is_left_out(tm
 def test_without_args_json_only_what_was_published_in_one_version_is_loaded(tmp_path):
     for form in ("decoder_bert_50", "encoder_kit"):
         path = public_file(tmp_path / form, form)
-        told = load(path, form).facts, load(path, form).denoiser.architecture
+        told = load(path, form).spec, load(path, form).denoiser.architecture
         (path.parent / "args.json").unlink()
         generator = load(path, form)
-        assert (generator.facts, generator.denoiser.architecture) == told
+        assert (generator.spec, generator.denoiser.architecture) == told
     path = public_file(tmp_path, "encoder")
     (tmp_path / "args.json").unlink()
     with pytest.raises(CheckpointError, match=r"no args\.json beside it"):

@@ -100,7 +100,7 @@ def test_what_is_loaded(generator, family):
     recipe, form = generator.recipe, FORMS[family]
     assert (recipe.scheduler, recipe.steps, recipe.cfg_scale) == ("ddim", 50, 7.5)
     assert (generator.skeleton, generator.evaluations) == ("humanml3d", 2)
-    assert generator.facts.text_encoder == ("clip-vit-large-patch14" if family == "mld" else "sentence-t5-large")
+    assert generator.spec.text_encoder == ("clip-vit-large-patch14" if family == "mld" else "sentence-t5-large")
     assert generator.noise_shape(60) == (form.vae.latent_tokens, form.vae.latent_size)
     assert (generator.latents.statistics.std == 1).all()
     assert not any(p.requires_grad for module in generator.bundle.modules.values() for p in module.parameters())

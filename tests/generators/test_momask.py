@@ -11,10 +11,10 @@ import torch
 from lightning_realign.checkpoints.convert import convert
 from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from lightning_realign.generators import DrawingGenerator, load_generator
+from lightning_realign.generators import MaskedGenerator, load_generator
+from lightning_realign.generators.masked import RandomStreams
 from lightning_realign.generators.momask.generator import MoMaskGenerator
 from lightning_realign.generators.momask.tokens import TokenSampling, _chosen, draw_tokens
-from lightning_realign.generators.streams import SampleStreams
 from lightning_realign.models.published.residual_vq import NO_TOKEN
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.settings.sampling import SamplingConfig
@@ -116,21 +116,21 @@ def test_a_whole_generation_draws_the_public_tokens(name, kind):
 def test_a_motion_depends_on_its_own_noise_text_and_length_alone():
     generator, texts = made(), ["a walks", "b jumps", "c sits", "a walks"]
     lengths = torch.tensor([40, 22, 28, 40])
-    together = generator.draw(texts, lengths, noise_of("wxyz"))
+    together = generator.generate(texts, lengths, noise_of("wxyz"))
     for row, length in enumerate(lengths.tolist()):
-        alone = generator.draw(texts[row : row + 1], lengths[row : row + 1], noise_of("wxyz"[row]))
+        alone = generator.generate(texts[row : row + 1], lengths[row : row + 1], noise_of("wxyz"[row]))
         torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-5, atol=1e-5)
         assert not together[row, length:].any()
-    swapped = generator.draw(texts[::-1], lengths.flip(0), noise_of("zyxw"))
+    swapped = generator.generate(texts[::-1], lengths.flip(0), noise_of("zyxw"))
     torch.testing.assert_close(swapped.flip(0), together, rtol=1e-5, atol=1e-5)
     # The first and last differ in their noise alone.
     assert (together[0] - together[3]).abs().max() > 0.01
-    other = generator.draw(["b jumps"], torch.tensor([40]), noise_of("w"))
+    other = generator.generate(["b jumps"], torch.tensor([40]), noise_of("w"))
     assert (other[0] - together[0]).abs().max() > 0.01
 
 
 def test_the_noise_is_gumbel_and_of_each_sample():
-    noise = SampleStreams(noise_of("ab"), [40, 10], torch.device("cpu")).gumbel
+    noise = RandomStreams(noise_of("ab"), [40, 10], torch.device("cpu")).gumbel
     first, second = noise(500), noise(500)
     assert first.shape == (2, 40, 500)
     assert not torch.equal(first, second)
@@ -138,12 +138,12 @@ def test_the_noise_is_gumbel_and_of_each_sample():
     # Mean: Euler's constant. Variance: pi^2 / 6.
     assert first[0].mean().item() == pytest.approx(0.5772, abs=0.03)
     assert first[0].var().item() == pytest.approx(1.6449, abs=0.06)
-    assert torch.equal(SampleStreams(noise_of("b"), [10], torch.device("cpu")).gumbel(500)[0], first[1, :10])
+    assert torch.equal(RandomStreams(noise_of("b"), [10], torch.device("cpu")).gumbel(500)[0], first[1, :10])
 
 
 def test_draws_follow_the_softmax_of_the_likeliest():
     logits = torch.tensor([2.0, 1.0, 0.0, -1.0, -9.0, -9.0, -9.0, -9.0, -9.0, -9.0]).double()
-    noise = SampleStreams(noise_of("a"), [20_000], torch.device("cpu")).gumbel
+    noise = RandomStreams(noise_of("a"), [20_000], torch.device("cpu")).gumbel
     drawn = _chosen(logits.expand(1, 20_000, 10), noise, 0.3)
     shares = torch.bincount(drawn.flatten(), minlength=10) / 20_000
     torch.testing.assert_close(shares[:3].double(), logits[:3].softmax(dim=0), atol=0.015, rtol=0)
@@ -166,14 +166,14 @@ def test_evaluations_are_those_of_both_transformers(steps, scale, expected):
     generator, seen = made(settings=TokenSampling(steps, scale)), []
     for network in (generator.parts.masked, generator.parts.residual):
         network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[-1].shape[0]))
-    generator.draw(["a", "b"], torch.tensor([24, 24]), noise_of("ab"))
+    generator.generate(["a", "b"], torch.tensor([24, 24]), noise_of("ab"))
     assert sum(seen) / 2 == generator.evaluations == expected
 
 
 def test_public_folders_load(tmp_path):
     folder = write_momask(tmp_path)
     generator = load_generator(folder, family="momask", encode=texts_of)
-    assert isinstance(generator, DrawingGenerator)
+    assert isinstance(generator, MaskedGenerator)
     assert generator.skeleton == "humanml3d"
     assert generator.settings == TokenSampling(10, 4.0, 5.0, 0.1)
     assert generator.normaliser.std.min() >= 0.5
@@ -200,7 +200,7 @@ def test_kit_has_its_own_recipe(tmp_path, monkeypatch):
     monkeypatch.setitem(SIZES, "small_kit", (251, *SIZES["small"][1:]))
     generator = load_generator(write_momask(tmp_path, "small_kit"), family="momask", encode=texts_of)
     assert (generator.skeleton, generator.settings.cfg_scale) == ("kit", 2.0)
-    assert generator.draw(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
+    assert generator.generate(["a"], torch.tensor([8]), noise_of("a")).shape == (1, 8, 251)
 
 
 def test_bad_folders_are_told(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.steps import make_steps
 from lightning_realign.generators import Recipe
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.generators.remodiffuse.generator import Branch, ReMoDiffuseGenerator, coin, published_timesteps
 from lightning_realign.guidance import RewardGuidedSampler
@@ -50,9 +50,9 @@ def test_a_forward_at_the_published_size_is_the_public_one(tmp_path):
     np.savez(tmp_path / "database.npz", **arrays(263, 512, 196))
     stored = RetrievalDatabase(tmp_path / "database.npz", DatabaseForm(512, 512, 196, 263))
     recipe = Recipe("ddim", 50, 7.5, published_timesteps())
-    facts = Facts("humanml3d", NoiseSchedule("linear", 1e-4, 0.02), "sample", "clip-vit-base-patch32", recipe)
+    spec = GeneratorSpec("humanml3d", NoiseSchedule("linear", 1e-4, 0.02), "sample", "clip-vit-base-patch32", recipe)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
-        generator = ReMoDiffuseGenerator(facts, module.to(dtype), stored, Normaliser(263), options())
+        generator = ReMoDiffuseGenerator(spec, module.to(dtype), stored, Normaliser(263), options())
         x, cond = fixed_input("x263", 2, FRAMES, 263).to(dtype), generator.condition(TEXTS)
         output = torch.cat([generator.denoise(x, t, cond, LENGTHS)[row : row + 1] for row, t in enumerate((987, 57))])
         assert relative_error(zero_padding(output, LENGTHS), GOLDEN[f"published_{str(dtype)[6:]}"]) < tolerance

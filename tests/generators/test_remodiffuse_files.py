@@ -18,7 +18,7 @@ def test_public_files_say_what_the_model_is(tmp_path):
     kit = generator_of(tmp_path, 251, steps=10)
     assert (kit.skeleton, kit.latents, kit.recipe.cfg_scale) == ("kit", None, 5.0)
     assert (kit.recipe.steps, kit.recipe.timesteps) == (10, None)
-    assert (kit.facts.prediction, kit.scheduler.config.num_train_timesteps) == ("sample", 1000)
+    assert (kit.spec.prediction, kit.scheduler.config.num_train_timesteps) == ("sample", 1000)
     np.testing.assert_allclose(kit.scheduler.betas[[0, -1]], [1e-4, 0.02])
 
 

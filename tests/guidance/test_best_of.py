@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import DrawingGenerator
-from lightning_realign.guidance import BestOfN, DrawingSampler, RewardGuidedSampler
+from lightning_realign.generators.base import MaskedGenerator
+from lightning_realign.guidance import BestOfN, MaskedSampler, RewardGuidedSampler
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -19,8 +19,8 @@ LENGTHS = torch.tensor([9, 16, 12, 5])
 IDS = ("one", "two", "three", "four")
 
 
-class ToyDraws:
-    """Draws motions of independent noise."""
+class ToyMasked:
+    """A masked generator whose motions are independent noise."""
 
     skeleton = "humanml3d"
     evaluations = 7
@@ -35,7 +35,7 @@ class ToyDraws:
     def condition(self, texts):
         return None
 
-    def draw(self, texts, lengths, noise, guide=None):
+    def generate(self, texts, lengths, noise, guide=None):
         self.drawn += 1
         rows = [torch.randn(length, FEATURES, generator=g) for length, g in zip(lengths.tolist(), noise, strict=True)]
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
@@ -66,23 +66,23 @@ def samplers():
         reward=reward().to(dtype=torch.float64),
     )
     return {
-        "drawn": DrawingSampler(ToyDraws()),
+        "drawn": MaskedSampler(ToyMasked()),
         "plain": RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)),
         "guided": guided,
     }
 
 
 def scorer(name: str) -> DualAlignmentReward:
-    return reward().to(dtype=torch.float32 if name == "drawn" else torch.float64)
+    return reward().to(dtype=torch.float32 if name == "masked" else torch.float64)
 
 
-def test_the_toy_is_a_drawing_generator_and_a_denoising_one_is_not():
-    assert isinstance(ToyDraws(), DrawingGenerator)
-    assert not isinstance(GaussianGenerator(), DrawingGenerator)
+def test_the_toy_is_a_masked_generator_and_a_denoising_one_is_not():
+    assert isinstance(ToyMasked(), MaskedGenerator)
+    assert not isinstance(GaussianGenerator(), MaskedGenerator)
 
 
 @pytest.mark.parametrize("replication", [0, 3])
-@pytest.mark.parametrize("name", ["drawn", "plain", "guided"])
+@pytest.mark.parametrize("name", ["masked", "plain", "guided"])
 def test_the_kept_motion_is_the_best_of_all_and_never_worse_than_the_first(name, replication):
     sampler, judge = samplers()[name], scorer(name)
     best = BestOfN(sampler, judge, 6).sample(TEXTS, LENGTHS, IDS, replication)
@@ -100,7 +100,7 @@ def test_the_kept_motion_is_the_best_of_all_and_never_worse_than_the_first(name,
         assert torch.equal(best.motions.features[row], first.features[row])
 
 
-@pytest.mark.parametrize("name", ["drawn", "plain", "guided"])
+@pytest.mark.parametrize("name", ["masked", "plain", "guided"])
 def test_one_candidate_is_the_sampler_bit_for_bit(name):
     sampler = samplers()[name]
     plain = sampler.sample(TEXTS, LENGTHS, IDS, 2)
@@ -111,7 +111,7 @@ def test_one_candidate_is_the_sampler_bit_for_bit(name):
     assert not best.chosen.any()
 
 
-@pytest.mark.parametrize("name", ["drawn", "guided"])
+@pytest.mark.parametrize("name", ["masked", "guided"])
 def test_the_best_does_not_depend_on_the_batch(name):
     best_of = BestOfN(samplers()[name], scorer(name), 4)
     together = best_of.sample(TEXTS, LENGTHS, IDS)
@@ -127,10 +127,10 @@ def test_the_best_does_not_depend_on_the_batch(name):
 
 
 def test_fewer_candidates_are_the_first_of_more():
-    few, many = (BestOfN(DrawingSampler(ToyDraws()), reward(), n).sample(TEXTS, LENGTHS, IDS) for n in (3, 8))
+    few, many = (BestOfN(MaskedSampler(ToyMasked()), reward(), n).sample(TEXTS, LENGTHS, IDS) for n in (3, 8))
     assert torch.equal(many.rewards[:, :3], few.rewards)
     assert many.rewards.unique().numel() == 32
-    other = BestOfN(DrawingSampler(ToyDraws()), reward(), 3).sample(TEXTS, LENGTHS, IDS, replication=1)
+    other = BestOfN(MaskedSampler(ToyMasked()), reward(), 3).sample(TEXTS, LENGTHS, IDS, replication=1)
     # No candidate of one replication is one of another's.
     assert not torch.isin(other.rewards, many.rewards).any()
 
@@ -138,7 +138,7 @@ def test_fewer_candidates_are_the_first_of_more():
 def test_of_equal_rewards_the_first_wins_and_nan_never():
     nan = float("nan")
     rows = ([0.5, nan, nan, 0.1], [0.5, 0.2, nan, nan], [0.4, 0.2, nan, 0.3])
-    sampler = DrawingSampler(ToyDraws())
+    sampler = MaskedSampler(ToyMasked())
     best = BestOfN(sampler, GivenReward(*rows), 3).sample(TEXTS, LENGTHS, IDS)
     assert best.chosen.tolist() == [0, 1, 0, 2]
     again = BestOfN(sampler, GivenReward(*rows[:1]), 1).sample(TEXTS, LENGTHS, IDS)
@@ -149,14 +149,14 @@ def test_of_equal_rewards_the_first_wins_and_nan_never():
 
 
 def test_a_drawing_sampler_is_of_seed_id_and_replication():
-    sampler = DrawingSampler(ToyDraws(), SamplingConfig(seed=5))
+    sampler = MaskedSampler(ToyMasked(), SamplingConfig(seed=5))
     first = sampler.sample(TEXTS, LENGTHS, IDS)
     assert first.timesteps.shape == (0,) and first.rewards.shape == (4, 0)
     assert torch.equal(first.features, sampler.sample(TEXTS, LENGTHS, IDS).features)
     for other in (
         sampler.sample(TEXTS, LENGTHS, IDS, replication=1),
         sampler.sample(TEXTS, LENGTHS, IDS[::-1]),
-        DrawingSampler(ToyDraws(), SamplingConfig(seed=6)).sample(TEXTS, LENGTHS, IDS),
+        MaskedSampler(ToyMasked(), SamplingConfig(seed=6)).sample(TEXTS, LENGTHS, IDS),
     ):
         assert (other.features[0, :9] - first.features[0, :9]).abs().max() > 0.01
     # Without ids a repeated prompt is a sample of its own.
@@ -166,6 +166,6 @@ def test_a_drawing_sampler_is_of_seed_id_and_replication():
 
 def test_bad_numbers_are_told():
     with pytest.raises(ConfigError, match="candidates is 0"):
-        BestOfN(DrawingSampler(ToyDraws()), reward(), 0)
+        BestOfN(MaskedSampler(ToyMasked()), reward(), 0)
     with pytest.raises(ConfigError, match="2 texts, 4 lengths"):
-        BestOfN(DrawingSampler(ToyDraws()), reward(), 2).sample(TEXTS[:2], LENGTHS)
+        BestOfN(MaskedSampler(ToyMasked()), reward(), 2).sample(TEXTS[:2], LENGTHS)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.guidance import DrawingSampler, RewardGuidedSampler
+from lightning_realign.guidance import MaskedSampler, RewardGuidedSampler
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import TravelConfig
-from tests.guidance.test_best_of import ToyDraws
+from tests.guidance.test_best_of import ToyMasked
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
 LENGTHS, TEXTS, IDS = torch.tensor([2, 3]), ("a", "b"), ("one", "two")
@@ -136,5 +136,5 @@ def test_settings_out_of_range(settings, message):
 
 
 def test_what_draws_by_itself_does_not_travel():
-    with pytest.raises(ConfigError, match="travel times=1: this generator draws motions by itself; set times to 0"):
-        DrawingSampler(ToyDraws(), travel=TravelConfig(1))
+    with pytest.raises(ConfigError, match="travel times=1: this generator has a sampling loop of its own"):
+        MaskedSampler(ToyMasked(), travel=TravelConfig(1))

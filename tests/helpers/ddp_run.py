@@ -12,7 +12,7 @@ from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
-from lightning_realign.training.draws import RewardDraws
+from lightning_realign.training.noise import RewardDraws
 from tests.helpers.training_runs import SIZES, reward_module, trainer
 
 JOINT_BATCH = 8

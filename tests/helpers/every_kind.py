@@ -6,17 +6,16 @@ from pathlib import Path
 
 import torch
 
-from lightning_realign.checkpoints.bundles import (
-    SPEC_KEY,
+from lightning_realign.checkpoints.diffusion import (
     diffusion_spec,
     load_diffusion,
-    load_reward,
-    load_vae,
-    reward_spec,
-    vae_spec,
+    load_motion_diffusion,
+    motion_diffusion_spec,
 )
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.evaluator import evaluator_spec, load_evaluator_bundle
-from lightning_realign.checkpoints.motion_diffusion import load_motion_diffusion, motion_diffusion_spec
+from lightning_realign.checkpoints.reward import load_reward, reward_spec
+from lightning_realign.checkpoints.vae import load_vae, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.models import (
     LatentDenoiser,

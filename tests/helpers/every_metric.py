@@ -48,7 +48,6 @@ def every_metric():
         "protocols": metrics.RetrievalProtocols(dissimilar=20),
         "protocols by id": metrics.RetrievalProtocols(dissimilar=IDS[5:25], ids=IDS),
         "oracle": metrics.OracleAccuracy(human),
-        "reward": metrics.MeanReward(),
         **{kind.__name__: kind(human) for kind in physical},
     }
 
@@ -75,8 +74,6 @@ def feed(name, metric, batch):
             metric.update(motion, text, ids)
         case "protocols" | "protocols by id":
             metric.update(motion, text, sentences, ids)
-        case "reward":
-            metric.update((text * motion).sum(dim=1), ids)
         case _:
             asked = {"oracle": [[{"actions": [{"family": "squat", "count": 1}]}] * len(ids)]}
             metric.update(joints, lengths, ids, *asked.get(name, []))

@@ -11,7 +11,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from lightning_realign.checkpoints.bundles import DiffusionBundle, RewardBundle
+from lightning_realign.checkpoints.diffusion import DiffusionBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.generators.base import Recipe, convert_normalisation

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY, diffusion_spec, reward_spec, vae_spec
+from lightning_realign.checkpoints.diffusion import diffusion_spec
+from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.reward import reward_spec
+from lightning_realign.checkpoints.vae import vae_spec
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.models import LatentDenoiser, LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton

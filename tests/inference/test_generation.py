@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.evaluation.measurement import FIGURES

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.inference.prompt import check_prompts, frames_of

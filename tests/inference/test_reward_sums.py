@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY, load_diffusion, reward_spec
+from lightning_realign.checkpoints.diffusion import load_diffusion
+from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.reward import reward_spec
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.inference.rewards import load_rewards

@@ -65,7 +65,7 @@ def test_the_guided_row_is_steered(bench, tmp_path):
 
 def test_what_draws_by_itself_is_not_steered(bench, tmp_path):
     draw = {"family": "momask", "steps": 2, "cfg_scale": 1.0, "particles": ParticleConfig(2)}
-    with pytest.raises(ConfigError, match="particles count is 2: this generator draws motions by itself"):
+    with pytest.raises(ConfigError, match="particles count is 2: this generator has a sampling loop of its own"):
         pipeline_of(str(write_momask(tmp_path)), bench.reward, GuidanceConfig(), **draw)
 
 

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from lightning_realign.metrics.functional.generation import (
-    Gaussian,
+    GaussianFit,
     diversity,
     draw,
     frechet_distance,
@@ -38,7 +38,7 @@ def test_fid_agrees_with_the_matrix_square_root(width):
 
 def test_fid_of_gaussians_in_closed_form():
     def diagonal(mean, deviations):
-        return Gaussian(
+        return GaussianFit(
             torch.tensor(mean, dtype=torch.float64), torch.tensor(deviations, dtype=torch.float64).square().diag()
         )
 
@@ -47,7 +47,7 @@ def test_fid_of_gaussians_in_closed_form():
     # Of multiples of one covariance, in any basis: (sqrt(a) - sqrt(b))^2 tr C.
     covariance = gaussian_of(embeddings(100)[0]).covariance
     zero = torch.zeros(len(covariance), dtype=torch.float64)
-    found = frechet_distance(Gaussian(zero, 2 * covariance), Gaussian(zero, 5 * covariance)).item()
+    found = frechet_distance(GaussianFit(zero, 2 * covariance), GaussianFit(zero, 5 * covariance)).item()
     assert found == pytest.approx((math.sqrt(5) - math.sqrt(2)) ** 2 * covariance.trace().item())
 
 

@@ -23,7 +23,7 @@ SHARDS = {
 @pytest.fixture(scope="module")
 def expected():
     found = figures_of(DataLoader(Samples(range(COUNT)), batch_size=COUNT))
-    assert len(found) == 9 + 4 + 2 * 12 + 2 * 60 + 2 + 4
+    assert len(found) == 9 + 4 + 2 * 12 + 2 * 60 + 1 + 4
     return found
 
 

@@ -18,7 +18,7 @@ from tests.helpers.report_cases import GENERATION_SETTINGS, OWN, PUBLISHED, RETR
 def test_measured_rows_have_the_real_one_first_and_published_rows_are_marked(tables):
     (table,) = tables((judged("unguided", "guided", "real"), GENERATION_SETTINGS))
     lines = paper_text(table).split("\n\n")[1].splitlines()
-    assert lines[0].split() == ["row", "origin", *GENERATION]
+    assert lines[0].split() == ["system", "origin", *GENERATION]
     assert [line.split()[:2] for line in lines[2:5]] == [[row, "measured"] for row in ("real", "unguided", "guided")]
     assert lines[2].split("  ")[-1].strip() == "6.625 ± 0.173"
     assert len(lines) > 12 and all(" published [" in line for line in lines[5:])
@@ -184,7 +184,7 @@ def test_csv_has_full_precision_and_the_source_of_each_row(tables):
     assert float(rows[0]["R@1"]) == exact.mean and float(rows[0]["R@1_ci95"]) == exact.half_width
     assert rows[0]["origin"] == "measured" and rows[0]["source"] == "" and rows[0]["judge"] == "guo"
     assert all(row["origin"] == "published" and row["source"] for row in rows[1:]) and len(rows) > 10
-    realign = next(row for row in rows if row["row"] == "MLD++ + ReAlign")
+    realign = next(row for row in rows if row["system"] == "MLD++ + ReAlign")
     assert float(realign["FID"]) == 0.055 and realign["FID_ci95"] == "" and realign["R@2"] == ""
 
 
@@ -212,7 +212,7 @@ def test_command_line_writes_all_tables(tmp_path, capsys):
     main(["report", str(run), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     for text in (printed, (tmp_path / "out" / "report.md").read_text(), (tmp_path / "out" / "report.tex").read_text()):
-        assert text.count("Generation on ") == 1 and text.count("Retrieval on ") == 5 and text.count("All figures") == 1
+        assert text.count("Generation on ") == 1 and text.count("Retrieval on ") == 5 and text.count("All metrics") == 1
     assert len(list(csv.reader((tmp_path / "out" / "retrieval.csv").open()))) > 10
     assert (tmp_path / "out" / "generation.csv").is_file() and (tmp_path / "out" / "report.csv").is_file()
     with Image.open(tmp_path / "out" / "report.png") as picture:

@@ -68,7 +68,7 @@ def test_retrieval_has_a_table_per_protocol(tables):
     assert paper_text(normal).split("\n\n")[1].splitlines()[2].split()[2:5] == ["0.00", "1.00", "2.00"]
     assert {row.method for row in normal.published} >= {"TEMOS", "T2M", "TMR"}
     tmr = next(row for row in normal.published if row.method == "TMR")
-    assert tmr.figures["t2m_R@1"].mean == 5.68 and tmr.figures["m2t_MedR"].mean == 28.5
+    assert tmr.metrics["t2m_R@1"].mean == 5.68 and tmr.metrics["m2t_MedR"].mean == 28.5
     assert [row.method for row in pools.published] == ["ReAlign"]
 
 

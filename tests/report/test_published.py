@@ -1,4 +1,4 @@
-"""The published figures: whole, sourced and plausible."""
+"""The published values: whole, sourced and plausible."""
 
 import math
 
@@ -24,14 +24,14 @@ def test_both_data_sets_are_there():
 
 
 @pytest.mark.parametrize(("known", "rows", "columns"), ROWS)
-def test_every_row_has_a_source_and_figures_of_known_columns(known, rows, columns):
+def test_every_row_has_a_source_and_metrics_of_known_columns(known, rows, columns):
     assert rows and len({row.method for row in rows}) == len(rows)
     for row in rows:
-        assert len(row.source) > 20 and row.figures and set(row.figures) <= set(columns)
-        for figure in row.figures.values():
-            assert math.isfinite(figure.mean) and figure.mean >= 0
-            assert figure.half_width is None or 0 <= figure.half_width < figure.mean + 0.01
-            assert float(figure.text.split(" ± ")[0]) == figure.mean
+        assert len(row.source) > 20 and row.metrics and set(row.metrics) <= set(columns)
+        for value in row.metrics.values():
+            assert math.isfinite(value.mean) and value.mean >= 0
+            assert value.half_width is None or 0 <= value.half_width < value.mean + 0.01
+            assert float(value.text.split(" ± ")[0]) == value.mean
 
 
 @pytest.mark.parametrize(("known", "rows", "columns"), ROWS)
@@ -40,7 +40,7 @@ def test_recalls_grow_with_k(known, rows, columns):
     limit = 1.0 if columns is GENERATION else 100.0
     for row in rows:
         for way in ("", "t2m_", "m2t_"):
-            found = [row.figures[way + top].mean for top in tops if way + top in row.figures]
+            found = [row.metrics[way + top].mean for top in tops if way + top in row.metrics]
             assert found == sorted(found) and all(0 < value < limit for value in found), row.method
 
 

@@ -27,7 +27,7 @@ def receipts(tmp_path):
 def test_every_row_of_every_file_is_there(receipts, tmp_path):
     text = write_report(receipts, tmp_path / "out")
     lines = [line.split("  ") for line in text.splitlines()]
-    assert [line[0] for line in lines] == ["All figures", "", "run", "------", "plain", "plain", "strong"]
+    assert [line[0] for line in lines] == ["All metrics", "", "run", "------", "plain", "plain", "strong"]
     assert "0.6000 ± 0.1386" in text and "0.3000 ± 0.0693" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "report.csv",
@@ -42,7 +42,11 @@ def test_every_row_of_every_file_is_there(receipts, tmp_path):
 
 def test_csv_has_full_precision(receipts):
     rows = list(csv.DictReader(merged_table(read_receipts(receipts), "csv").splitlines()))
-    assert [(row["run"], row["row"]) for row in rows] == [("plain", "real"), ("plain", "guided"), ("strong", "guided")]
+    assert [(row["run"], row["system"]) for row in rows] == [
+        ("plain", "real"),
+        ("plain", "guided"),
+        ("strong", "guided"),
+    ]
     exact = interval([0.5, 0.7])
     assert float(rows[1]["reward"]) == exact.mean and float(rows[1]["reward_ci95"]) == exact.half_width
     assert rows[0]["reward_ci95"] == "" and rows[0]["oracle"] == "" and float(rows[2]["oracle"]) == 0.3
@@ -74,7 +78,7 @@ def test_motions_made_elsewhere_go_by_their_method(method, rows, tmp_path):
     found = {name: {"reward": interval([value])} for name, value in (("real", 0.75), ("samples", 0.5))}
     write_table(tmp_path / "table-test.json", found, {} if method is None else {"method": method})
     (receipt,) = read_receipts([tmp_path])
-    assert list(receipt.rows) == rows and receipt.rows[rows[1]]["reward"].mean == 0.5
+    assert list(receipt.systems) == rows and receipt.systems[rows[1]]["reward"].mean == 0.5
     assert merged_table([receipt]).splitlines()[3].split() == [tmp_path.name, rows[1], "0.5000"]
 
 
@@ -82,7 +86,7 @@ def test_a_wide_table_is_turned_on_its_side(tmp_path):
     figures = {f"figure_{number}": interval([float(number)]) for number in range(5)}
     write_table(tmp_path / "a" / "table-test.json", {"real": figures, "guided": {"figure_4": interval([7.0])}}, {})
     lines = merged_table(read_receipts([tmp_path / "a"])).splitlines()
-    assert lines[0].split() == ["figure", "real", "guided"] and len(lines) == 7
+    assert lines[0].split() == ["metric", "real", "guided"] and len(lines) == 7
     assert lines[2].split() == ["figure_0", "0.0000", "-"] and lines[6].split() == ["figure_4", "4.0000", "7.0000"]
 
 

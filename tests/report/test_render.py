@@ -142,7 +142,7 @@ def test_mp4(tmp_path, monkeypatch):
     [
         ({"joints": None}, "'joints' is missing"),
         ({"joints": np.zeros((4, 21, 3))}, "shape"),
-        ({"joints": np.full((4, 22, 3), np.nan)}, "non-finite"),
+        ({"joints": np.full((4, 22, 3), np.nan)}, "NaN or infinite"),
         ({"fps": 0.0}, "fps"),
     ],
 )
@@ -196,11 +196,11 @@ def test_pair_is_the_largest_gain_without_an_oracle(tmp_path):
 def test_pair_is_one_that_the_oracle_sees_repaired(tmp_path, monkeypatch):
     synthetic = pytest.importorskip("lightning_realign.data.synthetic")
 
-    def judge(joints, skeleton, attributes):
+    def is_right(joints, skeleton, attributes):
         assert isinstance(joints, torch.Tensor) and skeleton.name == "humanml3d"
         return bool(joints[-1, 0, 0] > attributes["beyond"])
 
-    monkeypatch.setattr(synthetic, "judge", judge)
+    monkeypatch.setattr(synthetic, "is_right", is_right)
     for number, (before, after) in enumerate([(0.0, 0.5), (0.0, 2.0), (0.0, 3.0), (2.0, 9.0)]):
         save_motion(tmp_path / "unguided" / f"{number}_r0.npz", distance=before, rewards=np.array([np.nan]))
         save_motion(tmp_path / "guided" / f"{number}_r0.npz", distance=after)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.rewards import index as retrieval

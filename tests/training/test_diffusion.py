@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_diffusion, load_vae
+from lightning_realign.checkpoints.diffusion import load_diffusion
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.training import DiffusionTraining

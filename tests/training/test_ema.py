@@ -5,7 +5,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from lightning_realign.checkpoints.bundles import load_diffusion, load_reward, load_vae
+from lightning_realign.checkpoints.diffusion import load_diffusion
+from lightning_realign.checkpoints.reward import load_reward
+from lightning_realign.checkpoints.vae import load_vae
 from tests.helpers.training_runs import LossRecord, StopAfter, diffusion_module, reward_module, trainer, vae_module
 
 DECAY = 0.8

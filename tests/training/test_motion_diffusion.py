@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from lightning_realign.checkpoints.motion_diffusion import load_motion_diffusion
+from lightning_realign.checkpoints.diffusion import load_motion_diffusion
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators import load_generator
 from lightning_realign.guidance import RewardGuidedSampler

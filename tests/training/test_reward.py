@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_realign.training.noise import RewardDraws, TimestepLaw
 
-from lightning_realign.checkpoints.bundles import load_reward
+from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.models import RewardArchitecture
 from lightning_realign.training import RewardTraining
-from lightning_realign.training.draws import RewardDraws, TimestepLaw
 from tests.helpers.training_runs import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_reward, load_vae
+from lightning_realign.checkpoints.reward import load_reward
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import RewardArchitecture
 from tests.helpers.training_runs import SIZES, LossRecord, StopAfter, diffusion_module, reward_module, trainer

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import load_vae
+from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.errors import ConfigError
 from lightning_realign.motion import recover_joints
 from lightning_realign.training import VAETraining

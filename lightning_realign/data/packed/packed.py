@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from lightning_realign.data.clips import Clip, LeftOut, read_clips
 from lightning_realign.data.formats import MOTION_FOLDER, SPLITS, TEXT_FOLDER, read_quarantine, read_split
 from lightning_realign.data.packed.mapped import MappedCaptions, MappedClip, MappedFile, caption_line
 from lightning_realign.errors import DataError
-from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.atomic import atomic_folder, write_text_atomic
 from lightning_realign.files.hashing import file_sha256
 from lightning_realign.files.reading import UNREADABLE_ARRAY, read_json
 
@@ -62,18 +60,12 @@ def pack(root: Path, num_features: int) -> PackReport:
     splits = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
     if not splits:
         raise DataError(f"{root}: no split list to pack; give a data set's folder, with train.txt, val.txt or test.txt")
-    partial = Path(tempfile.mkdtemp(dir=root, prefix=f".{PACKED_FOLDER}.", suffix=".partial"))
-    try:
-        motions, size = {}, 0
+    motions, size = {}, 0
+    with atomic_folder(root / PACKED_FOLDER, replace=True) as partial:
         for name in splits:
             header = _pack_split(root, name, num_features, partial)
             motions[name] = sum(len(entry) != _LEFT_OUT for entry in header["listed"])
             size += sum(header["bytes"].values())
-        partial.chmod(0o755)
-        _replace_folder(partial, root / PACKED_FOLDER)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return PackReport(root / PACKED_FOLDER, motions, size)
 
 
@@ -179,15 +171,6 @@ def _pack_split(root: Path, name: str, num_features: int, out: Path) -> dict[str
 
 def _write_npy_header(file: IO[bytes], rows: int, num_features: int) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, num_features)})
-
-
-def _replace_folder(new: Path, place: Path) -> None:
-    """Put a folder in the place of another; between the two steps there is none, and the plain files are read."""
-    old = new.with_suffix(".old")
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _packed_path(root: Path, name: str, suffix: str) -> Path:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Literal
 
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.data.formats import SPLITS, read_split
+from lightning_realign.errors import DataError
+from lightning_realign.motion import Skeleton, load_skeleton
 
 
 class SyntheticDataModule(MotionTextDataModule):
@@ -36,7 +37,7 @@ class SyntheticDataModule(MotionTextDataModule):
             train: motions in the training split.
             val: motions in the validation split.
             test: motions in the test split.
-            data_seed: of the motions themselves; `seed` orders them in training.
+            data_seed: seed of the motions themselves; `seed` orders them in training.
             batch_size: motions per batch and rank.
             num_workers: loader processes.
             seed: of order, captions and crops in training.
@@ -44,9 +45,14 @@ class SyntheticDataModule(MotionTextDataModule):
             max_length: a motion has fewer frames than this.
             bucket: batch motions of similar length.
         """
-        super().__init__(root, skeleton, batch_size, num_workers, seed, min_length, max_length, bucket)
+        self._form = skeleton
+        super().__init__(root, batch_size, num_workers, seed, min_length, max_length, bucket)
         self.sizes = {"train": train, "val": val, "test": test}
         self.data_seed = data_seed
+
+    def find_skeleton(self) -> Skeleton:
+        """The skeleton whose form was chosen."""
+        return load_skeleton(self._form)
 
     def prepare_data(self) -> None:
         """Make the data set where `root` is missing or empty; otherwise check that it is the one asked for.
@@ -69,14 +75,10 @@ class SyntheticDataModule(MotionTextDataModule):
     def _make(self) -> None:
         from lightning_realign.data.synthetic import make_dataset
 
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}.") as folder:
-            made = Path(folder) / self.root.name
-            train, val, test = (self.sizes[split] for split in SPLITS)
-            make_dataset(made, self.skeleton.name, train, val, test, self.data_seed)
-            try:
-                made.replace(self.root)
-            except OSError:
-                # Another process was faster; prepare_data checks what it made.
-                if not self.root.is_dir():
-                    raise
+        train, val, test = (self.sizes[split] for split in SPLITS)
+        try:
+            make_dataset(self.root, self.skeleton.name, train, val, test, self.data_seed)
+        except (OSError, DataError):
+            # Another process may have been faster; prepare_data checks what it made.
+            if not self.root.is_dir() or not any(self.root.iterdir()):
+                raise

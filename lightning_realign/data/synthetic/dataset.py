@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from lightning_realign.data.synthetic.grammar import SPLITS, Action, draw_action
 from lightning_realign.data.synthetic.moves import perform
 from lightning_realign.data.synthetic.tracks import Array
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.files.atomic import save_array_atomic, write_lines_atomic, write_text_atomic
+from lightning_realign.files.atomic import atomic_folder, save_array_atomic, write_lines_atomic, write_text_atomic
 from lightning_realign.motion import Skeleton, extract_features, load_skeleton, recover_joints
 from lightning_realign.motion.normaliser import feature_statistics
 
@@ -150,12 +148,5 @@ def make_dataset(
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: it already exists and is not an empty folder; remove it or choose another one")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with atomic_folder(out) as temporary:
         _make(temporary, spec, counts, seed, progress)
-        temporary.chmod(0o755)
-        temporary.replace(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

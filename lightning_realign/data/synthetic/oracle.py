@@ -1,4 +1,4 @@
-"""The oracle: which actions does a motion show, judged from joint positions alone?
+"""The oracle: which actions a motion shows, told from joint positions alone.
 
 It finds events in smoothed curves with hysteresis (an event begins where a curve rises clearly above what other
 actions reach, and lasts while it stays above a lower level), names each with its attributes, and compares the ordered
@@ -255,6 +255,6 @@ def diagnose(joints: Tensor, skeleton: Skeleton, attributes: Mapping[str, Any]) 
     return None if asked == seen else f"asked for {_words(asked)}; saw {_words(seen)}"
 
 
-def judge(joints: Tensor, skeleton: Skeleton, attributes: Mapping[str, Any]) -> bool:
+def is_right(joints: Tensor, skeleton: Skeleton, attributes: Mapping[str, Any]) -> bool:
     """Whether a motion does all that its attributes say, and nothing else (see `diagnose`)."""
     return diagnose(joints, skeleton, attributes) is None

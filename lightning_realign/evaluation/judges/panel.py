@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.bundles import RewardBundle
 from lightning_realign.checkpoints.folder import checkpoint_sha256
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.judges import Evaluator, load_evaluator

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from lightning_realign.checkpoints.bundles import RewardBundle
+from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.files.hashing import weights_fingerprint
 from lightning_realign.text import CachedTextEncoder
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions
-from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
 from lightning_realign.generators.mardm.denoising import Denoising, DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm.files import read_parts, read_statistics
+from lightning_realign.generators.masked import MaskedBatch, MaskedCodeGenerator
 from lightning_realign.generators.momask.tokens import masked_shares
 from lightning_realign.models.published.mardm import MaskedCodeTransformer, MotionAutoencoder
 from lightning_realign.motion import load_skeleton
@@ -21,7 +21,7 @@ from lightning_realign.motion.completion import complete_features
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import valid_mask
 
-# Rounds of the published sampling, in each of which all codes not yet settled are denoised.
+# Rounds of the published sampling. Each round denoises all codes that are not settled yet.
 ROUNDS = 18
 # Classifier-free guidance of the published evaluation; KIT-ML has its own.
 _CFG_SCALES = {"humanml3d": 4.5, "kit": 2.5}
@@ -32,9 +32,9 @@ class MARDMSettings:
     """How MARDM is sampled.
 
     Attributes:
-        denoising: of the codes of one round.
-        cfg_scale: classifier-free guidance of that; 1 is purely conditional, at half the cost.
-        rounds: in which the masked codes are filled in.
+        denoising: how the codes of one round are denoised.
+        cfg_scale: scale of classifier-free guidance; 1 is purely conditional, at half the cost.
+        rounds: in how many rounds the masked codes are filled in.
 
     Raises:
         ConfigError: a setting out of range.
@@ -51,15 +51,16 @@ class MARDMSettings:
             raise ConfigError(f"generator rounds={self.rounds}: need at least 1")
 
 
-class MARDMGenerator(CodeDrawingGenerator):
-    """`DrawingGenerator` over MARDM's transformer, its denoising network and its autoencoder.
+class MARDMGenerator(MaskedCodeGenerator):
+    """`MaskedGenerator` over MARDM's transformer, its denoising network and its autoencoder.
 
-    A motion's codes are settled in rounds: all codes not yet settled are denoised at once, and a share of them, in a
-    random order, is kept. A reward guides that by the motion that all codes, settled and predicted, decode to.
+    A motion's codes are settled in rounds. Each round denoises all codes that are not settled yet, and keeps a share of
+    them, in a random order. A reward guides the denoising. It reads the motion that all codes decode to, the settled
+    ones and the predicted ones.
 
     The autoencoder makes the first blocks of the feature vector; the others follow from the joints, see
-    `complete_features`. Each motion is decoded as if alone, so that it does not depend on its batch, as it does in the
-    public code, whose decoder mixes a batch's padding into a motion's last frames.
+    `complete_features`. Each motion is decoded as if it were alone, so that it does not depend on its batch. In the
+    public code it does: the decoder mixes a batch's padding into a motion's last frames.
 
     Args:
         codec: the autoencoder.
@@ -67,7 +68,7 @@ class MARDMGenerator(CodeDrawingGenerator):
         normaliser: statistics of the features that the autoencoder makes.
         skeleton: name of the feature spec.
         settings: how it is sampled.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
@@ -91,34 +92,34 @@ class MARDMGenerator(CodeDrawingGenerator):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the transformer and of the denoising network per motion drawn."""
+        """Evaluations of the transformer and of the denoising network per generated motion."""
         both = 1 if self.settings.cfg_scale == 1 else 2
         return self.settings.rounds * both * (1 + self.settings.denoising.evaluations)
 
-    def _drawn(self, draw: Draw) -> Tensor:
-        return self._features(self._codes(draw), draw.lengths)
+    def _generate(self, batch: MaskedBatch) -> Tensor:
+        return self._features(self._codes(batch), batch.lengths)
 
-    def _codes(self, draw: Draw) -> Tensor:
+    def _codes(self, batch: MaskedBatch) -> Tensor:
         """Codes [B, n, C], zero beyond a motion's own."""
-        own = valid_mask(draw.counts, int(draw.counts.max()))
+        own = valid_mask(batch.counts, int(batch.counts.max()))
         masked = self.transformer.mask_latent
         codes = masked.where(own[..., None], 0.0)
-        order = draw.streams.uniform().masked_fill(~own, torch.inf)
+        order = batch.streams.uniform().masked_fill(~own, torch.inf)
         for share in masked_shares(self.settings.rounds):
             ranks = order.argsort(dim=1, stable=True).argsort(dim=1)
-            hidden = ranks < (share * draw.counts).round().clamp_min(1)[:, None]
+            hidden = ranks < (share * batch.counts).round().clamp_min(1)[:, None]
             codes = torch.where(hidden[..., None], masked, codes)
-            drawn = self._denoised(codes, hidden, draw)
-            codes = torch.where(hidden[..., None], drawn, codes)
+            fresh = self._denoised(codes, hidden, batch)
+            codes = torch.where(hidden[..., None], fresh, codes)
             order = order.masked_fill(~hidden, torch.inf)
         return codes
 
-    def _denoised(self, codes: Tensor, hidden: Tensor, draw: Draw) -> Tensor:
+    def _denoised(self, codes: Tensor, hidden: Tensor, batch: MaskedBatch) -> Tensor:
         """Codes [B, n, C], fresh ones where `hidden` [B, n]."""
         scale, head = self.settings.cfg_scale, self.transformer.head
-        conditions = [self.transformer(codes, draw.text, draw.counts)[hidden]]
+        conditions = [self.transformer(codes, batch.text, batch.counts)[hidden]]
         if scale != 1:
-            conditions.append(self.transformer(codes, torch.zeros_like(draw.text), draw.counts)[hidden])
+            conditions.append(self.transformer(codes, torch.zeros_like(batch.text), batch.counts)[hidden])
 
         def field(x: Tensor, t: float) -> Tensor:
             outputs = head(x[hidden].repeat(len(conditions), 1), t, torch.cat(conditions)).chunk(len(conditions))
@@ -126,12 +127,12 @@ class MARDMGenerator(CodeDrawingGenerator):
             return torch.zeros_like(x).masked_scatter(hidden[..., None], mixed)
 
         def features_of(clean: Tensor) -> Tensor:
-            return self._features(torch.where(hidden[..., None], clean, codes), draw.lengths)
+            return self._features(torch.where(hidden[..., None], clean, codes), batch.lengths)
 
         def step_guide(step: int, clean: Tensor) -> Tensor | None:
-            return None if draw.guide is None else draw.guide(step, clean, features_of)
+            return None if batch.guide is None else batch.guide(step, clean, features_of)
 
-        return self.settings.denoising.run(field, lambda: draw.streams.normal(codes.shape[2]).to(codes), step_guide)
+        return self.settings.denoising.run(field, lambda: batch.streams.normal(codes.shape[2]).to(codes), step_guide)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -141,7 +142,7 @@ class MARDMGenerator(CodeDrawingGenerator):
         return self._features(self.codec.encode(self.normaliser.normalise(first), lengths), lengths)
 
     def _features(self, codes: Tensor, lengths: Tensor) -> Tensor:
-        """Features [B, T, D] of codes [B, n, C], each motion completed by itself; differentiable."""
+        """Features [B, T, D] of codes [B, n, C]. Each motion is completed on its own. Differentiable."""
         motions = self.normaliser.denormalise(self.codec.decode(codes, self.counts(lengths)))
         whole: dict[int, Tensor] = {}
         for length in sorted(set(lengths.tolist())):
@@ -153,14 +154,14 @@ class MARDMGenerator(CodeDrawingGenerator):
 def load(checkpoint: Path, options: LoadOptions) -> MARDMGenerator:
     """A generator from `checkpoints/t2m/MARDM_SiT_XL` or `MARDM_DDPM_XL`, with the autoencoder in `AE` beside it.
 
-    Which of the two it is, only the folder's name tells. The statistics are those that the public repository has in
-    `utils/eval_mean_std`, in the folder `options.statistics` or beside the checkpoint, or the beginnings of the data
-    set's own.
+    Only the folder's name says which of the two it is. The statistics are the public repository's
+    `utils/eval_mean_std`, if they lie in the folder `options.statistics` or beside the checkpoint. Otherwise they are
+    the beginnings of the data set's own.
 
     Args:
         checkpoint: that folder.
-        options: of them, `steps` of each round's denoising (25 of the midpoint rule for SiT; 50 for DDPM), `cfg_scale`
-            (published: 4.5; 2.5 for KIT-ML), the statistics and the text encoder.
+        options: `steps` of each round's denoising (by default 25 of the midpoint rule for SiT, 50 for DDPM),
+            `cfg_scale` (published: 4.5; 2.5 for KIT-ML), the statistics and the text encoder are used.
 
     Raises:
         CheckpointError: a folder or file that is missing, unsafe to read, or of another model.

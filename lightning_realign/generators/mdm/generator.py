@@ -15,7 +15,7 @@ from lightning_realign.files.weights import load_strictly, read_weights
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.mdm.files import MDMForm, read_form
 from lightning_realign.generators.motion_state import MotionStateGenerator
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.models.published.mdm import MotionDenoiser
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.types import TextFeatures
@@ -35,7 +35,7 @@ class MDMGenerator(MotionStateGenerator):
     published training and evaluation, and the motion is their beginning.
 
     Args:
-        facts: what it is.
+        spec: what it is.
         denoiser: the network, with its weights.
         normaliser: statistics of its motions.
         options: of them, the text encoder and the folder of its cached features are read.
@@ -44,13 +44,13 @@ class MDMGenerator(MotionStateGenerator):
 
     def __init__(
         self,
-        facts: Facts,
+        spec: GeneratorSpec,
         denoiser: MotionDenoiser,
         normaliser: Normaliser,
         options: LoadOptions | None = None,
         state_frames: int = MAX_FRAMES,
     ) -> None:
-        super().__init__(facts, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
+        super().__init__(spec, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
         self.denoiser = denoiser
         self._state_frames = None if denoiser.architecture.mask_frames else state_frames
 
@@ -77,7 +77,7 @@ class MDMGenerator(MotionStateGenerator):
             )
             return output
 
-        return self._guided(evaluate)
+        return self._with_cfg(evaluate)
 
 
 def _doubled(text: TextFeatures) -> TextFeatures:
@@ -103,7 +103,7 @@ def load(checkpoint: Path, options: LoadOptions) -> MDMGenerator:
     with sizes_of_weights(checkpoint):
         denoiser = MotionDenoiser(form.skeleton.num_features, form.text_size, **form.architecture())
     load_strictly(denoiser, weights, str(checkpoint), ignored=_IGNORED)
-    facts = Facts(
+    spec = GeneratorSpec(
         skeleton=form.skeleton.name,
         schedule=NoiseSchedule("cosine", steps=form.steps),
         prediction="sample",
@@ -111,7 +111,7 @@ def load(checkpoint: Path, options: LoadOptions) -> MDMGenerator:
         recipe=_recipe(checkpoint, form, options),
     )
     normaliser = options.normaliser(checkpoint, form.skeleton.num_features)
-    return MDMGenerator(facts, denoiser, normaliser, options)
+    return MDMGenerator(spec, denoiser, normaliser, options)
 
 
 def _recipe(checkpoint: Path, form: MDMForm, options: LoadOptions) -> Recipe:

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, read_normaliser
-from lightning_realign.generators.code_drawing import CodeDrawingGenerator, Draw
+from lightning_realign.generators.masked import MaskedBatch, MaskedCodeGenerator
 from lightning_realign.generators.momask.files import MoMaskParts, read_parts
 from lightning_realign.generators.momask.tokens import TokenSampling, draw_tokens
 from lightning_realign.motion.normaliser import Normaliser
@@ -21,19 +21,19 @@ from lightning_realign.types import zero_padding
 _CFG_SCALES = {"humanml3d": 4.0, "kit": 2.0}
 
 
-class MoMaskGenerator(CodeDrawingGenerator):
-    """`DrawingGenerator` over MoMask's transformers and its residual VQ-VAE.
+class MoMaskGenerator(MaskedCodeGenerator):
+    """`MaskedGenerator` over MoMask's transformers and its residual VQ-VAE.
 
-    The transformers compute in float64 whatever the precision asked for. A draw takes the largest of noisy logits, and
-    where two are nearly equal, the last bits of float32, which change with the batch's size, would choose the token.
-    Each motion is decoded as if alone. So a motion does not depend on its batch, as it does in the public code, whose
+    The transformers always compute in float64. A token is the one with the largest noisy logit. Where two logits are
+    nearly equal, the last bits of float32 would choose the token, and those change with the batch's size. Each motion
+    is decoded as if it were alone. A motion therefore does not depend on its batch. In the public code it does: the
     decoder mixes a batch's padding into a motion's last frames.
 
     Args:
         parts: the networks.
         normaliser: statistics that the autoencoder was trained with.
         settings: how tokens are drawn.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class MoMaskGenerator(CodeDrawingGenerator):
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the transformers per motion drawn."""
+        """Evaluations of the transformers per generated motion."""
         return self.settings.evaluations(self.parts.residual.quantizers)
 
     @torch.no_grad()
@@ -71,10 +71,10 @@ class MoMaskGenerator(CodeDrawingGenerator):
         """0: tokens are drawn, not denoised."""
         return 0
 
-    def _drawn(self, draw: Draw) -> Tensor:
+    def _generate(self, batch: MaskedBatch) -> Tensor:
         networks = self.parts.masked, self.parts.residual
-        tokens = draw_tokens(*networks, draw.text, draw.counts, draw.streams.gumbel, self.settings)
-        return self._features(tokens, draw.lengths)
+        tokens = draw_tokens(*networks, batch.text, batch.counts, batch.streams.gumbel, self.settings)
+        return self._features(tokens, batch.lengths)
 
     @torch.no_grad()
     def reconstruct(self, features: Tensor, lengths: Tensor) -> Tensor:
@@ -91,13 +91,13 @@ class MoMaskGenerator(CodeDrawingGenerator):
 def load(checkpoint: Path, options: LoadOptions) -> MoMaskGenerator:
     """A generator from `checkpoints/t2m` or `checkpoints/kit` of the published archives.
 
-    In it, `rvq_*`, `t2m_*` and `tres_*` are read, the autoencoder's statistics from `rvq_*/meta`: they are the data
-    set's own, but for root and contacts, whose deviations MoMask's training divides by 5.
+    Its folders `rvq_*`, `t2m_*` and `tres_*` are read. The autoencoder's statistics are in `rvq_*/meta`. They are the
+    data set's own, except for root and contacts, whose deviations MoMask's training divides by 5.
 
     Args:
         checkpoint: that folder.
-        options: of them, `steps` and `cfg_scale` of the masked transformer, in place of the published evaluation's (10
-            steps; scale 4, or 2 for KIT-ML), and the text encoder.
+        options: `steps` and `cfg_scale` of the masked transformer (by default the published evaluation's 10 steps, and
+            scale 4, or 2 for KIT-ML) and the text encoder are used.
 
     Raises:
         CheckpointError: a folder or file that is missing, unsafe to read, or of another model.

@@ -24,10 +24,10 @@ class TokenSampling:
     """How tokens are drawn; the defaults are the published evaluation's on HumanML3D.
 
     Attributes:
-        steps: rounds in which the masked tokens are filled in.
-        cfg_scale: classifier-free guidance of those; 1 is purely conditional, at half the cost.
-        residual_cfg_scale: likewise of the further codebooks.
-        kept: the share of tokens, the likeliest, that one is drawn from.
+        steps: in how many rounds the masked tokens are filled in.
+        cfg_scale: scale of classifier-free guidance there; 1 is purely conditional, at half the cost.
+        residual_cfg_scale: the same for the further codebooks.
+        kept: a token is drawn from this share of all tokens, the likeliest ones.
 
     Raises:
         ConfigError: a setting out of range.
@@ -62,13 +62,13 @@ def draw_tokens(
     noise: GumbelNoise,
     settings: TokenSampling,
 ) -> Tensor:
-    """Tokens [B, n, Q] for text [B, E]; `NO_TOKEN` beyond a motion's `counts` [B], and where the network draws none."""
+    """Tokens [B, n, Q] for text [B, E]: `NO_TOKEN` beyond a motion's `counts` [B] and where the network gives none."""
     own = valid_mask(counts, int(counts.max()))
     layers = [_fill_masked(masked, text, counts, noise, settings)]
     history = text.new_zeros(())
     for layer in range(1, residual.quantizers):
         history = history + residual.embed(layers[-1].where(own, residual.pad), layer - 1)
-        logits = _guided(partial(residual, layer), history, text, counts, settings.residual_cfg_scale)
+        logits = _with_cfg(partial(residual, layer), history, text, counts, settings.residual_cfg_scale)
         layers.append(_chosen(logits, noise, settings.kept))
     tokens = torch.stack(layers, dim=-1)
     return tokens.masked_fill(~own[..., None] | (tokens == residual.pad), NO_TOKEN)
@@ -77,7 +77,7 @@ def draw_tokens(
 def _fill_masked(
     transformer: MaskedTransformer, text: Tensor, counts: Tensor, noise: GumbelNoise, settings: TokenSampling
 ) -> Tensor:
-    """Tokens [B, n] of the first codebook: in each round the least likely of those just drawn are drawn again."""
+    """Tokens [B, n] of the first codebook. Each round draws the least likely of the last round's tokens again."""
     own = valid_mask(counts, int(counts.max()))
     tokens = torch.where(own, transformer.mask, transformer.pad)
     scores = torch.where(own, 0.0, torch.inf)
@@ -85,7 +85,7 @@ def _fill_masked(
         ranks = scores.argsort(dim=1, stable=True).argsort(dim=1)
         hidden = ranks < (share * counts).round().clamp_min(1)[:, None]
         tokens = torch.where(hidden, transformer.mask, tokens)
-        logits = _guided(transformer, tokens, text, counts, settings.cfg_scale)
+        logits = _with_cfg(transformer, tokens, text, counts, settings.cfg_scale)
         drawn = _chosen(logits, noise, settings.kept)
         tokens = torch.where(hidden, drawn, tokens)
         likelihood = logits.softmax(dim=-1).gather(2, drawn[..., None])[..., 0]
@@ -96,16 +96,16 @@ def _fill_masked(
 def masked_shares(steps: int) -> list[float]:
     """The share of tokens that each round masks, from 1 along a quarter of a cosine.
 
-    In float32, as published: rounding a share of few tokens to their number tells the difference.
+    In float32, as published: the rounded number of tokens depends on the precision.
     """
     shares: list[float] = (torch.linspace(0, 1, steps) * math.pi * 0.5).cos().tolist()
     return shares
 
 
-def _guided(
+def _with_cfg(
     network: Callable[[Tensor, Tensor, Tensor], Tensor], x: Tensor, text: Tensor, counts: Tensor, scale: float
 ) -> Tensor:
-    """Logits with classifier-free guidance; a text of zeros is none."""
+    """Logits with classifier-free guidance. A text of zeros stands for no text."""
     if scale == 1:
         return network(x, text, counts)
     both = network(torch.cat((x, x)), torch.cat((torch.zeros_like(text), text)), counts.repeat(2))
@@ -114,7 +114,7 @@ def _guided(
 
 
 def _chosen(logits: Tensor, noise: GumbelNoise, kept: float) -> Tensor:
-    """A draw [B, n] from the likeliest of the choices: with Gumbel noise the largest is a draw of the softmax."""
+    """Tokens [B, n] drawn from the likeliest choices: the largest logit with Gumbel noise is a draw of the softmax."""
     choices = logits.shape[-1]
     values, tokens = logits.topk(math.ceil(kept * choices), dim=-1)
     noisy = values + noise(choices).gather(-1, tokens)

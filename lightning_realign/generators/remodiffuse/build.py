@@ -15,11 +15,11 @@ from torch import Tensor
 
 from lightning_realign.data.dataset import load_split
 from lightning_realign.data.formats import Metadata, read_metadata
-from lightning_realign.errors import DataError
+from lightning_realign.files.atomic import atomic_path
 from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
 from lightning_realign.generators.remodiffuse.files import DATABASES, read_denoiser, read_statistics
-from lightning_realign.motion import Skeleton
+from lightning_realign.motion import Skeleton, require_same_skeleton
 from lightning_realign.text import CachedTextEncoder
 
 # The published data sets' motions have fewer frames than this.
@@ -80,13 +80,11 @@ def dataset_entries(
         statistics: mean and deviation [D] to normalise with.
 
     Raises:
-        DataError: if the data set cannot be read, or is of another skeleton.
+        DataError: the data set cannot be read.
+        FeatureSpecError: it is of another skeleton.
     """
     metadata = read_metadata(root, Metadata(root.name, skeleton.fps, skeleton.name, skeleton.min_length, _MAX_LENGTH))
-    if metadata.skeleton != skeleton.name:
-        raise DataError(
-            f"{root}: has skeleton {metadata.skeleton!r}, the model {skeleton.name!r}; use its own data set"
-        )
+    require_same_skeleton(f"{root}", metadata.skeleton, "the model", skeleton, "use the model's own data set")
     mean, std = statistics
     return [
         DatabaseEntry(((clip.motion[:frames] - mean) / std).astype(np.float32), clip.captions[0].text)
@@ -105,10 +103,8 @@ def write_database(
         texts: per entry its caption's feature [E] and hidden states [77, width].
         frames: what motions are padded to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        features = []
-        partial, spooled = Path(folder) / "database", Path(folder) / "tokens"
+    with atomic_path(path) as partial, tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        features, spooled = [], Path(folder) / "tokens"
         with spooled.open("wb") as tokens:
             for feature, states in texts:
                 features.append(feature.float().numpy())
@@ -127,8 +123,6 @@ def write_database(
             stored = np.memmap(spooled, np.float32, "r", 0, (len(entries), *shape))
             _write_rows(archive, "clip_seq_features", stored.shape, stored)
             del stored
-        partial.chmod(0o644)
-        partial.replace(path)
 
 
 def _padded(entries: Sequence[DatabaseEntry], frames: int) -> Iterator[NDArray[np.float32]]:

@@ -21,7 +21,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.motion_state import MotionStateGenerator
 from lightning_realign.generators.motiondiffuse import TEXT_ENCODER
-from lightning_realign.generators.network import Facts
+from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.generators.remodiffuse.database import RetrievalDatabase
 from lightning_realign.generators.remodiffuse.files import read_database, read_denoiser, read_statistics
 from lightning_realign.models.published.remodiffuse import ReMoDiffuseDenoiser, RetrievedMotions
@@ -88,7 +88,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
     public code throws one for a whole batch. With cfg_scale 1 nothing is mixed: caption and retrieved motions are read.
 
     Args:
-        facts: what it is.
+        spec: what it is.
         denoiser: the network, with its weights.
         database: what is retrieved from.
         normaliser: statistics of its motions.
@@ -97,15 +97,15 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
 
     def __init__(
         self,
-        facts: Facts,
+        spec: GeneratorSpec,
         denoiser: ReMoDiffuseDenoiser,
         database: RetrievalDatabase,
         normaliser: Normaliser,
         options: LoadOptions | None = None,
     ) -> None:
-        super().__init__(facts, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
+        super().__init__(spec, {"denoiser": denoiser, "normaliser": normaliser}, normaliser, options)
         self.denoiser, self.database = denoiser, database
-        self.mixture = MIXTURES[facts.skeleton]
+        self.mixture = MIXTURES[spec.skeleton]
 
     @property
     def evaluations(self) -> int:
@@ -229,7 +229,7 @@ def load(checkpoint: Path, options: LoadOptions) -> ReMoDiffuseGenerator:
     """
     denoiser, skeleton = read_denoiser(checkpoint)
     timesteps = published_timesteps()
-    facts = Facts(
+    spec = GeneratorSpec(
         skeleton=skeleton.name,
         schedule=NoiseSchedule("linear", 1e-4, 0.02, _TRAIN_STEPS),
         prediction="sample",
@@ -237,4 +237,4 @@ def load(checkpoint: Path, options: LoadOptions) -> ReMoDiffuseGenerator:
         recipe=options.recipe(Recipe("ddim", len(timesteps), MIXTURES[skeleton.name].cfg_scale, timesteps)),
     )
     normaliser = read_statistics(checkpoint, skeleton, options)
-    return ReMoDiffuseGenerator(facts, denoiser, read_database(checkpoint, denoiser, skeleton), normaliser, options)
+    return ReMoDiffuseGenerator(spec, denoiser, read_database(checkpoint, denoiser, skeleton), normaliser, options)

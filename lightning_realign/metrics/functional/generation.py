@@ -1,4 +1,4 @@
-"""Figures of generated motions as pure functions of embeddings. Symbols: N samples, W width, P pool size.
+"""Metrics of generated motions as pure functions of embeddings. Symbols: N samples, W width, P pool size.
 
 The definitions are those of Guo et al. (CVPR 2022, github.com/EricGuo5513/text-to-motion), computed in float64, with
 explicit seeds instead of the global random state.
@@ -17,7 +17,7 @@ from lightning_realign.metrics.functional.retrieval import pool_order, retrieval
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianFit:
     """Mean [W] and covariance [W, W] of embeddings, float64."""
 
     mean: Tensor
@@ -65,7 +65,7 @@ def r_precision(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | No
         text: [N, W] embeddings of captions, the queries.
         motion: [N, W] embeddings of motions.
         pools: [M, P] indices of the members of each pool.
-        groups: [N] integers; a motion of the query's own group counts as its match. None: only its own motion does.
+        groups: [N] integers; every motion of the query's own group is a match. None: only the query's own motion is.
         top: the largest k.
 
     Returns:
@@ -79,7 +79,7 @@ def r_precision(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | No
 
 
 def pool_ranks(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | None = None) -> Tensor:
-    """Ranks [M, P], from 0, of the matches of the members of each pool; arguments and errors as in `r_precision`."""
+    """Ranks [M, P], from 0, of the matches of each pool's members. Arguments and errors are those of `r_precision`."""
     _check_finite("R-Precision", text, motion)
     members = pools.to(text.device)
     matches = None if groups is None else groups[members][:, :, None] == groups[members][:, None]
@@ -89,7 +89,8 @@ def pool_ranks(text: Tensor, motion: Tensor, pools: Tensor, groups: Tensor | Non
 def pairwise_distance(queries: Tensor, gallery: Tensor) -> Tensor:
     """Euclidean distances [..., N, M] of [..., N, W] from [..., M, W], float64.
 
-    Taken from differences, not from a matrix product: equal embeddings are then equally far, wherever they stand.
+    They are computed from differences, not from a matrix product, so that equal embeddings are equally far apart
+    wherever they stand.
     """
     return torch.cdist(queries.double(), gallery.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
@@ -109,12 +110,12 @@ def matching_distance(text: Tensor, motion: Tensor) -> Tensor:
     return distance.mean()
 
 
-def gaussian_of(embeddings: Tensor, what: str = "samples") -> Gaussian:
+def gaussian_of(embeddings: Tensor, what: str = "samples") -> GaussianFit:
     """Mean and unbiased covariance of embeddings [N, W].
 
     Args:
-        embeddings: of N samples.
-        what: the samples, as an error names them.
+        embeddings: [N, W].
+        what: what an error calls the samples.
 
     Raises:
         DataError: fewer than two embeddings, or some that are not finite or too large to be squared.
@@ -131,14 +132,14 @@ def gaussian_of(embeddings: Tensor, what: str = "samples") -> Gaussian:
             f"embeddings of {what} reach {values.abs().max():.1e} and have no finite covariance: "
             "check the motions behind them"
         )
-    return Gaussian(mean, covariance)
+    return GaussianFit(mean, covariance)
 
 
-def frechet_distance(one: Gaussian, other: Gaussian) -> Tensor:
+def frechet_distance(one: GaussianFit, other: GaussianFit) -> Tensor:
     """FID: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), a float64 scalar >= 0.
 
     Heusel et al. (NeurIPS 2017), on motion embeddings as Guo et al. (CVPR 2022). The trace of the root is the sum of
-    the singular values of C1^(1/2) C2^(1/2), whose symmetric roots come from eigenvalues (see `Gaussian.root`): no
+    the singular values of C1^(1/2) C2^(1/2), whose symmetric roots come from eigenvalues (see `GaussianFit.root`): no
     complex matrix root, no term added to the diagonal.
 
     Raises:
@@ -153,10 +154,10 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> Tensor:
 
 
 def embedding_distance(one: Tensor, other: Tensor) -> Tensor:
-    """FID of two sets of embeddings [N, W] and [M, W], as `frechet_distance` of their Gaussians has it.
+    """FID of two sets of embeddings [N, W] and [M, W]: the same number as `frechet_distance` of their Gaussians.
 
     With C1 = A^T A and C2 = B^T B for the scaled, centred embeddings A and B, the trace of (C1 C2)^(1/2) is the sum of
-    the singular values of A B^T: for fewer samples than channels far less work than the roots of the covariances.
+    the singular values of A B^T. With fewer samples than channels, that is far less work than the covariances' roots.
 
     Raises:
         DataError: as `gaussian_of`.
@@ -175,14 +176,16 @@ def embedding_distance(one: Tensor, other: Tensor) -> Tensor:
 
 
 def diversity(motion: Tensor, pairs: int = 300, seed: int = 0) -> Tensor:
-    """Diversity: mean distance of two independent draws of `pairs` motions without replacement, a float64 scalar.
+    """Diversity: mean distance between two independent draws of `pairs` motions each, a float64 scalar.
+
+    Each draw is without replacement.
 
     Guo et al. (CVPR 2022).
 
     Args:
         motion: [N, W] embeddings.
         pairs: the size of a draw.
-        seed: of the draws; the global random state is neither read nor changed.
+        seed: seed of the draws; the global random state is neither read nor changed.
 
     Raises:
         DataError: fewer motions than a draw needs, or drawn embeddings that are not finite.
@@ -197,14 +200,14 @@ def diversity(motion: Tensor, pairs: int = 300, seed: int = 0) -> Tensor:
 
 
 def multimodality(motion: Tensor, pairs: int = 10, seed: int = 0) -> Tensor:
-    """MultiModality: mean distance of two draws among the motions of one caption, a float64 scalar.
+    """MultiModality: mean distance between two draws from the motions of one caption, a float64 scalar.
 
-    Guo et al. (CVPR 2022): the indices drawn are the same for all captions, and a motion may meet itself.
+    Guo et al. (CVPR 2022): the drawn indices are the same for all captions, and a motion may be paired with itself.
 
     Args:
         motion: [C, S, W] embeddings of S motions for each of C captions.
         pairs: the size of a draw.
-        seed: of the draws; the global random state is neither read nor changed.
+        seed: seed of the draws; the global random state is neither read nor changed.
 
     Raises:
         DataError: fewer motions per caption than a draw needs, or drawn embeddings that are not finite.
@@ -220,8 +223,8 @@ def multimodality(motion: Tensor, pairs: int = 10, seed: int = 0) -> Tensor:
     return matching_distance(motion[:, first], motion[:, second])
 
 
-def _check_finite(figure: str, *embeddings: Tensor) -> None:
+def _check_finite(metric: str, *embeddings: Tensor) -> None:
     if not all(values.isfinite().all() for values in embeddings):
         raise DataError(
-            f"embeddings hold NaN or infinity: {figure} is not defined for them; check the motions behind them"
+            f"embeddings hold NaN or infinity: {metric} is not defined for them; check the motions behind them"
         )

@@ -30,10 +30,10 @@ def in_metres(joints: Tensor, skeleton: Skeleton, frames: int = 1) -> Tensor:
             f"{skeleton.name!r}"
         )
     if joints.shape[-3] < frames:
-        raise DataError(f"a motion of {joints.shape[-3]} frames is too short: this figure needs at least {frames}")
+        raise DataError(f"a motion of {joints.shape[-3]} frames is too short: this metric needs at least {frames}")
     if not joints.isfinite().all():
         raise DataError("joints hold NaN or infinity: physical quality is not defined for them; check the motion")
-    return joints.double() * (0.001 if skeleton.unit == "millimetre" else 1.0)
+    return joints.double() * skeleton.metres_per_unit
 
 
 def foot_skating_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
@@ -69,9 +69,9 @@ def foot_skating_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def foot_height(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """Mean over frames of the height of the lowest of the four foot joints, in metres; read against real motions'.
+    """Mean over frames of the height of the lowest of the four foot joints, in metres. Compare it with real motions'.
 
-    The joints' counterpart of PhysDiff's "Float" (Yuan et al., ICCV 2023), which is measured on body meshes.
+    It is the counterpart of PhysDiff's "Float" (Yuan et al., ICCV 2023), which is measured on body meshes.
 
     Args:
         joints: [..., T, J, 3] in the skeleton's unit.
@@ -111,8 +111,8 @@ def jerk(joints: Tensor, skeleton: Skeleton) -> Tensor:
 def ground_penetration(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Mean over frames of how deep the lowest joint is below the ground, in metres.
 
-    The joints' counterpart of PhysDiff's "Penetrate" (Yuan et al., ICCV 2023), which is measured on body meshes: a
-    body whose joints are just above the ground may be below it.
+    It is the counterpart of PhysDiff's "Penetrate" (Yuan et al., ICCV 2023), which is measured on body meshes. A body
+    may be below the ground while its joints are just above it.
 
     Args:
         joints: [..., T, J, 3] in the skeleton's unit.

@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 RECALLS = (1, 2, 3, 5, 10)
-# Queries at a time: what is held beside a similarity matrix then fits the cache, also for a whole test split.
+# How many queries are ranked at a time: few enough that the intermediate results fit the processor's cache.
 ROWS = 512
 
 
 def cosine_similarity_matrix(queries: Tensor, gallery: Tensor) -> Tensor:
     """Cosine similarity of every query [N, W] with every gallery item [M, W], float32 [N, M].
 
-    Computed in float64 and rounded: equal pairs then stay exactly equal wherever they stand in the matrix product, so
-    that ties are seen as ties and a figure does not depend on the order of the items.
+    They are computed in float64 and rounded. Equal pairs then stay exactly equal wherever they stand in the matrix
+    product: ties are seen as ties, and a metric does not depend on the order of the items.
     """
     rows, columns = (F.normalize(latents.double(), dim=-1) for latents in (queries, gallery))
     return torch.cat([torch.matmul(part, columns.T).float() for part in torch.split(rows, ROWS)])
@@ -32,8 +32,8 @@ def retrieval_ranks(similarity: Tensor, matches: Tensor | None = None) -> Tensor
 
     Args:
         similarity: [..., N, N], queries in rows; the larger the nearer.
-        matches: [..., N, N], true where an item counts as the query's match; its own, on the diagonal, always does.
-            None: nothing else does.
+        matches: [..., N, N], true where an item is a match of the query. The query's own item, on the diagonal, always
+            is. None: only that one is.
 
     Returns:
         Ranks [..., N] as float64: (number of strictly nearer items) + (number of other items as near) / 2.
@@ -50,7 +50,7 @@ def retrieval_ranks(similarity: Tensor, matches: Tensor | None = None) -> Tensor
 
 
 def _ranks(similarity: Tensor, own: Tensor, matches: Tensor | None) -> Tensor:
-    """`retrieval_ranks` [..., Q] of some queries [..., Q, N], whose own items are as near as `own` [..., Q, 1]."""
+    """The ranks [..., Q] of some queries [..., Q, N]. `own` [..., Q, 1] is the similarity of their own items."""
     match = own
     if matches is not None:
         match = torch.maximum(own, similarity.masked_fill(~matches, -torch.inf).amax(dim=-1, keepdim=True))
@@ -74,12 +74,12 @@ def median_rank(ranks: Tensor) -> Tensor:
 
 
 def pool_order(size: int, pool: int, seed: int) -> Tensor:
-    """Which items form each pool: indices [size // pool, pool]; what does not fill a last pool is left out.
+    """Which items form each pool: indices [size // pool, pool]. Items that do not fill a last pool are left out.
 
     Args:
-        size: number of items, assumed to stand in an order of their own (by id).
+        size: number of items, which are assumed to be ordered by id.
         pool: items per pool.
-        seed: of the private shuffle; the global random state is neither read nor changed.
+        seed: seed of the private shuffle; the global random state is neither read nor changed.
 
     Raises:
         ValueError: fewer than two items per pool.
@@ -98,8 +98,9 @@ def retrieval_scores(
     Args:
         motion: [N, W] motion latents, ordered by id.
         text: [N, W] latents of their captions.
-        pool: None ranks within all N; otherwise within shuffled pools of this size, and averages over the pools.
-        seed: of the shuffle that forms the pools.
+        pool: None ranks within all N. Otherwise ranks are taken within shuffled pools of this size, and the scores
+            averaged.
+        seed: seed of the shuffle that forms the pools.
         recalls: the k of R@k.
 
     Returns:
@@ -129,11 +130,11 @@ def pooled_scores(
     Args:
         motion: [N, W] motion latents.
         text: [N, W] latents of their captions.
-        pools: [M, P] indices of the members of each pool; figures are averaged over the pools.
+        pools: [M, P] indices of the members of each pool; the scores are averaged over the pools.
         recalls: the k of R@k.
-        matches: [N, N] symmetric, true where two pairs count as the same; None: no other pair does.
-        similarity: of queries [P, W] with a gallery [P, W], as [P, P]; the larger the nearer. Taken once, so it
-            must not depend on which of the two are the queries.
+        matches: [N, N], symmetric, true where two pairs count as the same. None: every pair is its own only match.
+        similarity: function from queries [P, W] and a gallery [P, W] to similarities [P, P], the larger the nearer. It
+            is called once for both directions, so it must be symmetric.
     """
     ranks: dict[str, list[Tensor]] = {"t2m": [], "m2t": []}
     for members in pools.to(motion.device):

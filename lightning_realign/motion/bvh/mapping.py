@@ -1,7 +1,8 @@
 """From the joints of a BVH file to those of a skeleton: name mappings, units, the up axis, and the frame rate.
 
-Mappings are YAML files: `skeleton`, `joints` (per joint of the skeleton a name, or several whose mean is taken), and
-optionally `unit` (metres per unit), one more unit to try. Those shipped are in `motion/bvh/mappings/`.
+A mapping is a YAML file with the fields `skeleton`, `joints` (for each joint of the skeleton a name, or several names
+whose mean is taken), and optionally `unit` (metres per unit), one more unit to try. `motion/bvh/mappings/` holds the
+shipped ones.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from lightning_realign.motion.skeleton.spec import load_skeleton
 
 UpAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
 UNITS = {"metre": 1.0, "centimetre": 0.01, "millimetre": 0.001, "inch": 0.0254}
-# Hip to ankle of an adult in metres (Winter's proportions at 1.70 m), and how far a body may be from it: less than
-# half the step from centimetres to inches, so that no two units fit.
+# Hip to ankle of an adult in metres (Winter's proportions at 1.70 m), and the factor by which a body may differ. It is
+# less than half the step from centimetres to inches, so that no two units fit.
 _LEG = 0.83
 _LEG_FACTOR = 1.58
 # Cosine to an axis above which a direction counts as that axis.
@@ -38,7 +39,11 @@ _PREFIXES = ("mixamorig", "mavg", "favg")
 
 @dataclass(frozen=True)
 class JointMapping:
-    """Where the J joints of a skeleton come from: per joint the names whose mean it is. unit: metres, if known."""
+    """Where the J joints of a skeleton come from.
+
+    name: of the mapping. skeleton: the target. sources: for each joint, the names whose mean it is. unit: metres per
+    unit; None if unknown.
+    """
 
     name: str
     skeleton: Skeleton
@@ -46,7 +51,7 @@ class JointMapping:
     unit: float | None = None
 
     def indices(self, joints: Sequence[str]) -> list[list[int]] | None:
-        """Per joint of the skeleton the indices of its sources, or None where one is missing."""
+        """For each joint of the skeleton the indices of its sources; None if a source is missing."""
         places = _places(joints)
         found = [[_find(places, name) for name in names] for names in self.sources]
         if any(index is None for row in found for index in row):
@@ -61,13 +66,13 @@ class JointMapping:
 
 
 def _key(name: str) -> str:
-    """A name without name space, case and separators: `mixamorig:Left_Arm` is `leftarm`."""
+    """A name without name space, case and separators: `mixamorig:Left_Arm` gives `leftarm`."""
     key = re.sub(r"[\W_]+", "", name.rsplit(":", 1)[-1].casefold())
     return next((key.removeprefix(prefix) for prefix in _PREFIXES if key.startswith(prefix)), key)
 
 
 def _places(joints: Sequence[str]) -> dict[str, int]:
-    """Index by key, and by the exact name, which comes first."""
+    """The index of each joint by its key, and by its exact name with `=` before it, which is looked up first."""
     keys = {_key(name): index for index, name in reversed(list(enumerate(joints)))}
     return keys | {f"={name}": index for index, name in enumerate(joints)}
 
@@ -77,22 +82,22 @@ def _find(places: Mapping[str, int], name: str) -> int | None:
 
 
 def mapping_names() -> tuple[str, ...]:
-    """The mappings shipped."""
+    """The names of the shipped mappings."""
     folder = resources.files(__package__) / "mappings"
     return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
 
 
 def named_alike(skeleton: Skeleton) -> JointMapping:
-    """The mapping to a skeleton from files whose joints have the names of its own."""
+    """The mapping to a skeleton from files whose joints have the skeleton's own names."""
     return JointMapping(f"by the names of {skeleton.name}", skeleton, tuple((joint,) for joint in skeleton.joints))
 
 
 def load_mapping(name: str | Path, skeleton: Skeleton | None = None) -> JointMapping:
-    """A mapping shipped, by its name, or a YAML file of one's own.
+    """A shipped mapping by its name, or a user's own from a YAML file.
 
     Args:
         name: name or file.
-        skeleton: what it is to, where the file does not say or says only its name.
+        skeleton: the target skeleton, if the file does not name one or gives only this one's name.
 
     Raises:
         ConfigError: there is no such mapping, or it is not a complete mapping of a skeleton's joints.
@@ -134,15 +139,15 @@ def _parse(name: str, content: Any, where: str, wanted: Skeleton | None) -> Join
 
 
 def choose_mapping(path: Path, joints: Sequence[str], mappings: Sequence[JointMapping]) -> JointMapping:
-    """The mapping all of whose names a file has; of several, the one that reads most of its joints.
+    """The mapping whose names a file has. If several fit, it is the one that reads most of the file's joints.
 
     Args:
         path: the file, for messages.
         joints: the file's joint names.
-        mappings: those to choose from.
+        mappings: the mappings to choose from.
 
     Raises:
-        DataError: none fits; names the joints that the nearest mapping misses, with proposals.
+        DataError: none fits; the message names the joints that the nearest mapping misses, with proposals.
     """
     fitting = [mapping for mapping in mappings if mapping.indices(joints) is not None]
     if fitting:
@@ -159,19 +164,19 @@ def choose_mapping(path: Path, joints: Sequence[str], mappings: Sequence[JointMa
 
 
 def _proposal(name: str, target: str, free: Mapping[str, str]) -> str:
-    """The unused joint of the same side of the body that is named most alike, if any."""
+    """A proposal: the unused joint on the same side of the body with the most similar name; empty if there is none."""
     alike = [key for key, joint in free.items() if joint_side(joint) == joint_side(target)]
     near = difflib.get_close_matches(_key(name), alike, n=1) or difflib.get_close_matches(_key(target), alike, n=1)
     return f" (perhaps {free[near[0]]})" if near else ""
 
 
 def map_joints(positions: NDArray[np.float64], indices: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """The skeleton's joints [..., J, 3] out of a file's [..., N, 3]."""
+    """The skeleton's joints [..., J, 3] from a file's joints [..., N, 3]."""
     return np.stack([positions[..., row, :].mean(axis=-2) for row in indices], axis=-2)
 
 
 def leg_length(joints: NDArray[np.float64], skeleton: Skeleton) -> float:
-    """Length of the leg whose bones set the scale: median over the frames of [T, J, 3]."""
+    """Length of the leg that sets the scale: sum of its bones' median lengths over the frames of [T, J, 3]."""
     bones = [joints[:, joint] - joints[:, skeleton.parents[joint]] for joint in skeleton.l_idx]
     return float(sum(np.median(np.linalg.norm(bone, axis=-1)) for bone in bones))
 
@@ -182,11 +187,11 @@ def is_human_leg(metres: float) -> bool:
 
 
 def detect_unit(leg: float, more: Iterable[float] = ()) -> float:
-    """Metres per unit, from the length of a leg and the units known.
+    """Metres per unit, from the length of a leg.
 
     Args:
         leg: hip to ankle in the file's unit.
-        more: units to try besides, in metres; they come first.
+        more: further units to try, in metres; they are tried before the known ones.
 
     Raises:
         DataError: no unit makes it the leg of a human.
@@ -198,7 +203,7 @@ def detect_unit(leg: float, more: Iterable[float] = ()) -> float:
 
 
 def parse_unit(unit: str) -> float:
-    """Metres per unit, of a unit's name or a number.
+    """Metres per unit, from a unit's name or a number.
 
     Raises:
         ConfigError: it is neither.
@@ -222,7 +227,7 @@ def upward(joints: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float6
 
 
 def rest_upward(rest: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float64]:
-    """As `upward`, of a rest pose [J, 3]; zero where it is no standing body, whose legs point down."""
+    """The same as `upward` for a rest pose [J, 3]; zero if its legs do not point down, so that it is not standing."""
     up = upward(rest[None], skeleton)
     for hip, ankle in zip(skeleton.face[:2], (skeleton.feet_right[0], skeleton.feet_left[0]), strict=True):
         leg = rest[hip] - rest[ankle]
@@ -232,14 +237,14 @@ def rest_upward(rest: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.flo
 
 
 def detect_up(moving: Sequence[NDArray[np.float64]], resting: Sequence[NDArray[np.float64]]) -> UpAxis:
-    """The axis that points up: along which bodies stand in most motions, or, where they lie, in their rest poses.
+    """The axis that points up. Bodies stand along it in most motions, or, if they lie there, in their rest poses.
 
     Args:
         moving: `upward` of several motions.
         resting: their `rest_upward`.
 
     Raises:
-        DataError: neither is near an axis.
+        DataError: neither mean is near an axis.
     """
     for vectors in (moving, resting):
         mean = np.mean(vectors, axis=0)
@@ -263,7 +268,7 @@ def turn_up(joints: NDArray[np.float64], up: UpAxis) -> NDArray[np.float64]:
 
 
 def resample(joints: NDArray[np.float64], source_fps: float, fps: float) -> NDArray[np.float64]:
-    """Positions [T, J, 3] at the times k / fps, linear between source frames: from 30 to 20 fps, frame 2k is 3k."""
+    """Positions [T, J, 3] at the times k / fps, linear between frames. From 30 to 20 fps, frame 3k becomes frame 2k."""
     last = len(joints) - 1
     count = int(last * fps / source_fps + 1e-6) + 1
     places = np.minimum(np.arange(count) * (source_fps / fps), last)
@@ -275,7 +280,7 @@ def resample(joints: NDArray[np.float64], source_fps: float, fps: float) -> NDAr
 
 
 def convert(motion: BvhMotion, mapping: JointMapping, unit: float, up: UpAxis) -> NDArray[np.float32]:
-    """A file's motion as joints [T, J, 3] of the mapping's skeleton, in its unit and frame rate, y up.
+    """A file's motion as joints [T, J, 3] of the mapping's skeleton, in the skeleton's unit and frame rate, y up.
 
     Raises:
         DataError: the mapping does not fit, or the legs are not a human's.
@@ -288,5 +293,4 @@ def convert(motion: BvhMotion, mapping: JointMapping, unit: float, up: UpAxis) -
     leg = leg_length(joints, skeleton)
     if not is_human_leg(leg):
         raise DataError(f"a leg is {leg:.3g} m long with {unit:g} m per unit; build such files apart, with --unit")
-    scale = 1000.0 if skeleton.unit == "millimetre" else 1.0
-    return (scale * resample(turn_up(joints, up), motion.fps, skeleton.fps)).astype(np.float32)
+    return (skeleton.units_per_metre * resample(turn_up(joints, up), motion.fps, skeleton.fps)).astype(np.float32)

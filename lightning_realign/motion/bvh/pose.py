@@ -1,9 +1,9 @@
 """Joint rotations that reproduce joint positions, for animation programs: inverse kinematics along a skeleton's tree.
 
-Unlike the feature format's own rotations, which start every limb anew from the root and know no twist, these form one
-hierarchy with a T-pose at rest. Where bones branch (hips, chest) all of them together fix the rotation. Elsewhere a
-bone swings from its rest direction, with the least twist that keeps it continuous; the twist between hips and chest is
-shared by the spine. Each bone aims from where its chain really ends, so that errors do not add up along it.
+The feature format's own rotations start every limb anew from the root, and have no twist. These form one hierarchy with
+a T-pose at rest. Where bones branch (hips, chest), all of them together fix the rotation. Elsewhere, a bone swings from
+its rest direction with the least twist that keeps it continuous. The spine shares the twist between hips and chest.
+Each bone aims from where its chain really ends, so that errors do not add up along a chain.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightning_realign.errors import DataError
 from lightning_realign.motion import rotations
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
-# Degrees per second at which a twist that had to be carried past a singular direction is undone.
+# How fast, in degrees per second, a twist is undone that was needed to pass a singular direction.
 _UNTWIST = 360.0
 
 
@@ -42,7 +42,7 @@ class Pose:
 
 
 def check_joints(path: Path, joints: NDArray[Any], skeleton: Skeleton) -> None:
-    """Raise a DataError, which names the file to be written, unless `joints` is [T, J, 3] and finite."""
+    """Raise a DataError that names the file, unless `joints` is [T, J, 3] and finite."""
     if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) == 0:
         raise DataError(
             f"{path}: joints have shape {joints.shape}; skeleton {skeleton.name!r} needs (T, {skeleton.num_joints}, 3)"
@@ -93,10 +93,10 @@ def _children(skeleton: Skeleton) -> list[list[int]]:
 
 
 def _sides(skeleton: Skeleton, children: list[list[int]]) -> list[float]:
-    """Per joint the sign of x on its side of the body: -1 right, 1 left, 0 middle. Faces +z, as y is up."""
+    """For each joint the sign of x on its side of the body, which faces +z: -1 right, 1 left, 0 middle."""
     sides = [0.0] * skeleton.num_joints
     for joint, side in zip(skeleton.face, (-1.0, 1.0, -1.0, 1.0), strict=True):
-        # The side begins where the tree last branched: a shoulder's collar bone belongs to it.
+        # The side begins where the tree last branched, so it includes a shoulder's collar bone.
         while skeleton.parents[joint] >= 0 and len(children[skeleton.parents[joint]]) == 1:
             joint = skeleton.parents[joint]
         pending = [joint]
@@ -108,7 +108,7 @@ def _sides(skeleton: Skeleton, children: list[list[int]]) -> list[float]:
 
 
 def _rest_directions(skeleton: Skeleton, children: list[list[int]]) -> Tensor:
-    """Directions of the bones in a T-pose [J, 3]: arms to the sides, the head up, all else as in the skeleton."""
+    """Directions of the bones in a T-pose [J, 3]: arms to the sides, the head up, the rest as in the skeleton."""
     directions = torch.tensor(skeleton.raw_offsets, dtype=torch.float64)
     sides = _sides(skeleton, children)
     arms = set(skeleton.face[2:])
@@ -125,7 +125,7 @@ def _rest_directions(skeleton: Skeleton, children: list[list[int]]) -> Tensor:
 
 
 def _rest_offsets(joints: Tensor, skeleton: Skeleton, children: list[list[int]]) -> Tensor:
-    """The rest pose [J, 3]: median bone lengths, and, where bones branch, the angles between them as they are."""
+    """The rest pose [J, 3]: median bone lengths, and the motion's own angles where bones branch."""
     parents = torch.tensor(skeleton.parents).clamp_min(0)
     bones = joints - joints[:, parents]
     directions = _rest_directions(skeleton, children)
@@ -142,8 +142,8 @@ def _rest_offsets(joints: Tensor, skeleton: Skeleton, children: list[list[int]])
 def _measured(bones: Tensor, sides: list[float]) -> Tensor:
     """Median directions [N, 3] of bones [T, N, 3] that branch to both sides and upwards.
 
-    They are seen from the frame whose y axis is the middle bone, and whose x axis points from the right ones' ends to
-    the left ones'.
+    The coordinates are those of a frame whose y axis is the middle bone, and whose x axis points from the ends of the
+    right bones to the ends of the left ones.
     """
     side = torch.tensor(sides, dtype=bones.dtype)
     up = functional.normalize(bones[:, side == 0].mean(dim=1), dim=-1)
@@ -154,7 +154,7 @@ def _measured(bones: Tensor, sides: list[float]) -> Tensor:
 
 
 def _shape(bones: Tensor, rest: Tensor) -> Tensor:
-    """Median directions [N, 3] of bones [T, N, 3] seen from themselves, turned to match directions `rest` [N, 3]."""
+    """Median directions [N, 3] of bones [T, N, 3] relative to each other, turned to match directions `rest` [N, 3]."""
     directions = functional.normalize(bones, dim=-1)
     frames = rotations.to_matrix(_fit(directions[0], directions))
     shape = functional.normalize((directions @ frames).median(dim=0).values, dim=-1)
@@ -162,7 +162,7 @@ def _shape(bones: Tensor, rest: Tensor) -> Tensor:
 
 
 def _fit(rest: Tensor, bones: Tensor) -> Tensor:
-    """The rotations [T, 4] that turn N rest offsets [N, 3] best into bones [T, N, 3] (least squares)."""
+    """The rotations [T, 4] that best turn N rest offsets [N, 3] into bones [T, N, 3] (least squares)."""
     matrices = roma.rigid_vectors_registration(rest.expand_as(bones).contiguous(), bones)
     quaternions: Tensor = roma.quat_xyzw_to_wxyz(roma.rotmat_to_unitquat(matrices))
     return quaternions
@@ -178,8 +178,8 @@ def _continuous(quaternions: Tensor) -> Tensor:
 def _swing(rest: Tensor, bones: Tensor, fps: float) -> Tensor:
     """Rotations [T, 4] of the rest direction [3] to bones [T, 3], with as little twist as continuity allows.
 
-    The shortest rotation turns over where a bone passes the direction opposite to its rest. The twist that this takes
-    is carried on from frame to frame and undone at a limited speed.
+    The shortest rotation jumps where a bone passes the direction opposite to its rest. The twist that removes the jump
+    is kept from frame to frame and undone at a limited speed.
     """
     shortest = _continuous(rotations.between(rest, functional.normalize(bones, dim=-1)))
     jumps = _twist(rotations.multiply(rotations.conjugate(shortest[1:]), shortest[:-1]), rest).tolist()
@@ -192,7 +192,7 @@ def _swing(rest: Tensor, bones: Tensor, fps: float) -> Tensor:
 
 
 def _twist(quaternion: Tensor, axis: Tensor) -> Tensor:
-    """The angle [...] by which a rotation [..., 4] turns about an axis [3], which comes before its swing."""
+    """The angle [...] by which a rotation [..., 4] turns about an axis [3] before it swings."""
     angle = 2 * torch.atan2((quaternion[..., 1:] * axis).sum(dim=-1), quaternion[..., 0])
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
@@ -203,7 +203,7 @@ def _about(axis: Tensor, angle: Tensor) -> Tensor:
 
 
 def _links(skeleton: Skeleton, children: list[list[int]]) -> list[list[int]]:
-    """The chains from below one branching joint to the next, which both fix the rotation: the joints of the spine."""
+    """The chains of joints between two branching joints, such as the spine. Both ends have a fixed rotation."""
     links = []
     for joint, branch in enumerate(children):
         chain = [joint]
@@ -215,7 +215,7 @@ def _links(skeleton: Skeleton, children: list[list[int]]) -> list[list[int]]:
 
 
 def _share_twist(turned: Tensor, offsets: Tensor, chain: list[int]) -> None:
-    """Spread the twist of a chain's last joint evenly over the chain, in place; this moves no joint."""
+    """Spread the twist of a chain's last joint evenly over the chain, in place. No joint moves."""
     last, above = chain[-1], chain[-2]
     axis = functional.normalize(offsets[last], dim=-1)
     twist = _twist(rotations.multiply(rotations.conjugate(turned[:, above]), turned[:, last]), axis)

@@ -1,8 +1,8 @@
 """Reading BVH files: joint names, hierarchy, joint positions in every frame, and the frame time.
 
-bvhio reads the hierarchy. The rows of numbers are read with NumPy and posed in float64: bvhio waits for ever where a
-file is cut short, takes rows of any width, and makes an object of every joint in every frame (about six times the time
-from file to positions).
+bvhio reads the hierarchy. NumPy reads the rows of numbers, and positions are computed in float64. bvhio itself waits
+for ever if a file is cut short, accepts rows of any width, and makes an object of every joint in every frame, which
+takes about six times as long.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class BvhMotion:
 
     @property
     def fps(self) -> float:
-        """Frames per second; a whole number where the frame time was only rounded (0.0333333 is 30)."""
+        """Frames per second: a whole number if the frame time is only a rounded one (0.0333333 gives 30)."""
         rate = 1.0 / self.frame_time
         whole = round(rate)
         return float(whole) if whole and abs(rate - whole) < 1e-4 * rate else rate
 
 
 def read_bvh(path: Path) -> BvhMotion:
-    """Read a BVH file. Position channels of a joint replace its offset, as in bvhio and Blender.
+    """Read a BVH file. A joint's position channels replace its offset, as in bvhio and Blender.
 
     Raises:
         DataError: the file is missing, is no BVH file, is cut short, or has entries that are not finite numbers.
@@ -71,7 +71,7 @@ def read_bvh(path: Path) -> BvhMotion:
 
 
 def _numbers_after_hierarchy(path: Path) -> list[str]:
-    """The lines of numbers; also refuses files whose end bvhio would look for without end."""
+    """The lines of numbers. Files on which bvhio would wait for ever are refused."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def _positions(
 def _local_poses(
     values: NDArray[np.float64], offsets: NDArray[np.float64], channels: list[list[str]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rotations [T, J, 3, 3] (channels in the file's order, intrinsic) and translations [T, J, 3] in the parents."""
+    """Rotations [T, J, 3, 3] and translations [T, J, 3] relative to the parents, channels in the file's order."""
     moves = np.broadcast_to(offsets, (len(values), *offsets.shape)).copy()
     rotations = np.broadcast_to(np.eye(3), (*moves.shape, 3)).copy()
     # Joints of one rotation order are converted together: their matrices take most of the time.

@@ -16,10 +16,9 @@ from lightning_realign.motion import rotations
 from lightning_realign.motion.bvh.pose import Pose, check_joints, solve_pose
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
-# Rotations are written in this order: the first turns about an axis of the parent's.
+# The order in which rotations are written; the first one turns about an axis of the parent.
 _ORDER = ("Zrotation", "Xrotation", "Yrotation")
-_CENTIMETRES = {"metre": 100.0, "millimetre": 0.1}
-# Length of the last bone of a limb, which has no joint at its end, in lengths of the bone before it.
+# Length of a limb's end bone, which has no joint at its end, in lengths of the bone before it.
 _END = 0.5
 
 
@@ -36,7 +35,7 @@ def write_bvh(path: Path, joints: NDArray[Any], skeleton: Skeleton, fps: float) 
         DataError: `joints` is misshapen or not finite.
     """
     check_joints(path, joints, skeleton)
-    centimetres = torch.from_numpy(joints.astype(np.float64)) * _CENTIMETRES[skeleton.unit]
+    centimetres = torch.from_numpy(joints.astype(np.float64)) * (100.0 * skeleton.metres_per_unit)
     pose = solve_pose(centimetres, skeleton, fps)
     order = _depth_first(skeleton)
     angles = _euler(rotations.to_matrix(pose.local).numpy())[:, order]
@@ -82,12 +81,12 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def _euler(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Angles in degrees [T, J, 3] about z, x and y of R = Rz Rx Ry [T, J, 3, 3], each near that of the frame before."""
+    """Angles in degrees [T, J, 3] about z, x and y of R = Rz Rx Ry [T, J, 3, 3], each near its last frame's."""
     angles = np.zeros(matrices.shape[:-1])
     before = np.zeros(matrices.shape[1:-1])
     for frame, matrix in enumerate(matrices):
         x = np.arcsin(matrix[..., 2, 1].clip(-1.0, 1.0))
-        # Where x is a right angle, only the sum or difference of the others is fixed: z stays, y is what is left.
+        # If x is a right angle, only the sum or difference of the others is fixed. Then z stays, and y is the rest.
         locked = np.hypot(matrix[..., 0, 1], matrix[..., 1, 1]) < 1e-9
         z = np.where(locked, before[..., 0], np.arctan2(-matrix[..., 0, 1], matrix[..., 1, 1]))
         cosine, sine = np.cos(z), np.sin(z)
@@ -97,7 +96,7 @@ def _euler(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
         )
         first = np.stack((z, x, y), axis=-1)
         second = np.stack((z + math.pi, math.pi - x, y + math.pi), axis=-1)
-        # Equal rotations, both written with the turns that bring them nearest to the frame before.
+        # Two triples of angles for the same rotation, each with the full turns that bring it nearest to the last frame.
         choices = [angle + 2 * math.pi * np.round((before - angle) / (2 * math.pi)) for angle in (first, second)]
         distances = [np.abs(choice - before).sum(axis=-1, keepdims=True) for choice in choices]
         before = np.where(distances[0] <= distances[1], *choices)

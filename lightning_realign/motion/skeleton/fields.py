@@ -1,4 +1,4 @@
-"""Reading the fields of a skeleton's spec: every mistake is one line with file, field, value and remedy."""
+"""The fields of a skeleton's spec, read and checked. Every mistake gets one line with file, field, value and remedy."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from lightning_realign.motion.skeleton.joint_names import joint_side
 
 @dataclass(frozen=True)
 class SpecFields:
-    """A spec's fields and its joints, with the ways to read a field."""
+    """A spec's fields and joints, and the ways to read a field.
+
+    where: the file, for messages. content: the fields. joints: the names of the joints.
+    """
 
     where: str
     content: Mapping[str, Any]
     joints: tuple[str, ...]
 
     def fail(self, field: str, value: Any, remedy: str) -> NoReturn:
-        """Raise the error that a field has this value."""
+        """Raise the error that a field has a wrong value."""
         text = repr(value)
         shown = text if len(text) <= 60 else f"{text[:57]}..."
         raise ConfigError(f"{self.where}: {field} is {shown}; {remedy}")
 
     def joint(self, field: str, value: Any) -> int:
-        """A joint's index, of its name or number."""
+        """A joint's index, from its name or number."""
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.joints):
             return value
         if isinstance(value, str) and value in self.joints:
@@ -75,7 +78,7 @@ class SpecFields:
         return value
 
     def switch(self, field: str) -> bool:
-        """True or false; false where it is left out."""
+        """True or false; false if the field is left out."""
         value = self.content.get(field, False)
         if not isinstance(value, bool):
             self.fail(field, value, "write true or false")
@@ -92,7 +95,7 @@ class SpecFields:
 
 
 def read_tree(spec: SpecFields) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Chains and parents, from those given; the other ones follow."""
+    """Chains and parents. If the spec gives only one of them, the other follows."""
     if "chains" not in spec.content:
         parents = _parents(spec)
         return _chains_of(parents, spec.joints), parents
@@ -125,10 +128,10 @@ def _parents(spec: SpecFields) -> tuple[int, ...]:
 
 
 def _chains_of(parents: Sequence[int], names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Chains that go on where a joint has one child, or at its first child on its own side, by their names.
+    """Chains from parents. A chain goes on to a joint's only child, or to the first child on the joint's own side.
 
-    All other children begin chains of their own: so do the arms at the chest, where the spine goes on to the head, and
-    both arms are alike.
+    All other children begin chains of their own. At the chest, the spine goes on to the head, and both arms begin
+    chains, so that they are treated alike. Names say which side a joint is on.
     """
     children: list[list[int]] = [[] for _ in parents]
     for joint, parent in enumerate(parents):

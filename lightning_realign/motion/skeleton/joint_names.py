@@ -26,7 +26,7 @@ def swap_sides(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def joint_side(joint: str) -> Side:
-    """The side of the body a joint is on, by its name.
+    """The side of the body that a joint is on, by its name.
 
     >>> joint_side("left_hip"), joint_side("RightHip"), joint_side("head")
     ('left', 'right', 'middle')

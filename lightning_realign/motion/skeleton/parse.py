@@ -1,4 +1,4 @@
-"""From the fields of a spec to a `Skeleton`, all of them checked."""
+"""From the fields of a spec to a `Skeleton`, with all fields checked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _REQUIRED = (
 _OPTIONAL = ("name", "parents", "chains", "published_facing")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _FACE = ("right hip", "left hip", "right shoulder", "left shoulder")
-# Directions as long as this need no scaling, so that a spec written and read again is the same to the last digit.
+# A direction whose length differs from 1 by less is not scaled, so that a spec that is written and read stays the same.
 _UNIT_LENGTH = 1e-9
 
 
@@ -48,7 +48,7 @@ def parse_spec(content: Any, where: str, name: str) -> Skeleton:
     Args:
         content: what the spec's YAML or JSON holds.
         where: its file, for messages.
-        name: the skeleton's name, where the spec has none.
+        name: the skeleton's name, if the spec has none.
 
     Raises:
         ConfigError: a field is unknown, missing or wrong; the message names it.
@@ -80,7 +80,7 @@ def parse_spec(content: Any, where: str, name: str) -> Skeleton:
 
 
 def _check_names(content: Mapping[Any, Any], where: str) -> None:
-    """Every field is known, and none is missing."""
+    """Check that every field is known, and none is missing."""
     for field in content:
         if field not in (*_REQUIRED, *_OPTIONAL):
             near = difflib.get_close_matches(str(field), (*_REQUIRED, *_OPTIONAL), n=1)
@@ -160,7 +160,7 @@ def _two(values: Sequence[int]) -> tuple[int, int]:
 
 
 def _check_sides(skeleton: Skeleton, spec: SpecFields) -> None:
-    """Each foot hangs from the hip of its side: sides that are swapped spoil every feature without a sign."""
+    """Check that each foot is below the hip of its side: swapped sides would silently spoil every feature."""
     for field, feet, hip in (
         ("feet_right", skeleton.feet_right, skeleton.face[0]),
         ("feet_left", skeleton.feet_left, skeleton.face[1]),

@@ -1,4 +1,4 @@
-"""A skeleton: joints, kinematic chains, and the constants of its feature format. Specs are read in `skeleton_spec`."""
+"""A skeleton: joints, kinematic chains, and the constants of its feature format. `spec` reads skeletons from files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Skeleton:
     """A skeleton of J joints and the constants of its feature format. Joint 0 is the root, y is up.
 
     joints: J names. parents: J indices, -1 for the root. chains: joint indices from the root or a branching joint
-    outwards. raw_offsets: per joint the axis along which its bone points in the rest pose. face: right hip, left hip,
-    right shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle
-    and toe. contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's
-    frame rate. target_lengths: bone lengths (from the parent) of the uniform skeleton, in `unit`.
+    outwards. raw_offsets: for each joint, the direction of its bone in the rest pose. face: right hip, left hip, right
+    shoulder, left shoulder. l_idx: the two leg joints whose bones set the scale. feet_right, feet_left: ankle and toe.
+    contact_threshold: squared displacement per frame below which a foot counts as planted. fps: the format's frame
+    rate. unit: of joints. target_lengths: bone lengths (from the parent) of the uniform skeleton, in that unit.
     min_length: shortest motion of the published data set, in frames. published_facing: whether the facing direction has
     the sign quirk of the published data sets, see `kinematics.facing_of_kinematics`.
     """
@@ -52,6 +52,16 @@ class Skeleton:
         return 12 * self.num_joints - 1
 
     @property
+    def metres_per_unit(self) -> float:
+        """What a length in the skeleton's unit is multiplied by to be in metres: 1, or 0.001 for millimetres."""
+        return {"metre": 1.0, "millimetre": 0.001}[self.unit]
+
+    @property
+    def units_per_metre(self) -> float:
+        """What a length in metres is multiplied by to be in the skeleton's unit: 1, or 1000 for millimetres."""
+        return {"metre": 1.0, "millimetre": 1000.0}[self.unit]
+
+    @property
     def blocks(self) -> tuple[tuple[str, slice], ...]:
         """The seven blocks of a feature vector, in order, with their places."""
         joints = self.num_joints
@@ -72,10 +82,10 @@ class Skeleton:
 
     @property
     def chain_parents(self) -> tuple[int, ...]:
-        """Per joint, the preceding joint whose rotation its own is relative to: -1 at a chain's first bone.
+        """For each joint, the joint before it to whose rotation its own is relative; -1 for a chain's first bone.
 
-        Every chain starts anew from the root's rotation (also those that branch off elsewhere), as in the published
-        inverse kinematics.
+        Every chain starts from the root's rotation, even one that branches off elsewhere, as in the published inverse
+        kinematics.
         """
         before = [-1] * self.num_joints
         for chain in self.chains:
@@ -95,7 +105,7 @@ class Skeleton:
         """The index of a joint by its name.
 
         Raises:
-            ConfigError: if the skeleton has no joint of that name.
+            ConfigError: the skeleton has no joint of that name.
         """
         if joint not in self.joints:
             raise ConfigError(f"joint {joint!r} is not in skeleton {self.name!r}; choose from {', '.join(self.joints)}")

@@ -1,10 +1,10 @@
-"""Skeletons as data: YAML specs, those shipped in `builtin/` and any user's own, and how a spec travels.
+"""Skeletons as data: the shipped YAML specs in `builtin/`, users' own specs, and references to skeletons in files.
 
 A spec has the fields of `Skeleton`. Joints may be named or numbered, `parents` follow from `chains` or the other way
 round, and rest directions are axes (`+x`, `-y`, ...) or vectors [x, y, z].
 
-Checkpoints and predictions say of which skeleton they are. For one that is shipped its name is enough. An own one
-travels whole, as a line of JSON with the spec's fields, so that nobody needs the file it came from: its *reference*.
+Checkpoints and predictions hold a *reference* to their skeleton. For a shipped skeleton, it is the name. For a user's
+own, it is the whole spec as a line of JSON, so that nobody needs the file that it came from.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 import yaml
 
-from lightning_realign.errors import ConfigError
+from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.motion.skeleton.parse import AXES, parse_spec
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
 
 @functools.cache
 def skeleton_names() -> tuple[str, ...]:
-    """The names of the skeletons shipped."""
+    """The names of the shipped skeletons."""
     folder = resources.files(__package__) / "builtin"
     return tuple(sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")))
 
@@ -34,8 +34,8 @@ def load_skeleton(name: str) -> Skeleton:
     """The skeleton of a feature format.
 
     Args:
-        name: "humanml3d" (22 joints, 263-d) or "kit" (21 joints, 251-d), the path of an own spec in YAML, or what
-            `skeleton_reference` returned.
+        name: "humanml3d" (22 joints, 263-d) or "kit" (21 joints, 251-d), the path of a user's own spec in YAML, or a
+            reference.
 
     Raises:
         ConfigError: there is no such skeleton, or its spec has a mistake: file, field, value, remedy.
@@ -53,7 +53,7 @@ def load_skeleton(name: str) -> Skeleton:
 
 
 def read_skeleton(path: Path) -> Skeleton:
-    """An own skeleton from its YAML file; without a field `name` it is called as the file.
+    """A user's own skeleton from its YAML file. Without a field `name`, it has the file's name.
 
     Raises:
         ConfigError: the file is missing or has a mistake: file, field, value, remedy.
@@ -72,7 +72,7 @@ def read_skeleton(path: Path) -> Skeleton:
 
 
 def skeleton_reference(skeleton: Skeleton) -> str:
-    """What a file stores to say of which skeleton it is: the name of one that is shipped, else its whole spec."""
+    """The reference to a skeleton that files store: its name if it is shipped, else its whole spec."""
     if skeleton.name in skeleton_names() and skeleton == skeleton_of_reference(skeleton.name):
         return skeleton.name
     return json.dumps(_fields(skeleton), separators=(",", ":"))
@@ -80,7 +80,7 @@ def skeleton_reference(skeleton: Skeleton) -> str:
 
 @functools.cache
 def skeleton_of_reference(reference: str) -> Skeleton:
-    """The skeleton that a file names or carries; no other file is read.
+    """The skeleton of a reference. No file of the user's is read.
 
     Raises:
         ConfigError: no skeleton of that name is shipped, or the spec has a mistake.
@@ -98,7 +98,7 @@ def skeleton_of_reference(reference: str) -> Skeleton:
 
 
 def skeleton_label(reference: str) -> str:
-    """What messages call the skeleton of a reference: its name, and of an own one also a digest of its spec.
+    """What messages call the skeleton of a reference: its name, and for a user's own also a digest of its spec.
 
     >>> skeleton_label("humanml3d")
     'humanml3d'
@@ -106,6 +106,30 @@ def skeleton_label(reference: str) -> str:
     if not _is_inline(reference):
         return reference
     return f"{skeleton_of_reference(reference).name}#{hashlib.sha256(reference.encode()).hexdigest()[:8]}"
+
+
+def require_same_skeleton(
+    who: str, found: Skeleton | str, whose: str, expected: Skeleton | str, remedy: str = "use those of one skeleton"
+) -> None:
+    """Refuse a checkpoint, reward, judge or data set of another skeleton than the one expected.
+
+    Args:
+        who: what has the skeleton `found`, as the message calls it, with its file.
+        found: its skeleton, or a reference.
+        whose: what has the skeleton `expected`, as the message calls it.
+        expected: its skeleton, or a reference.
+        remedy: what to do.
+
+    Raises:
+        FeatureSpecError: the skeletons differ.
+
+    >>> require_same_skeleton("last.ckpt", "kit", "the data set", "kit")
+    """
+    has, needs = (one if isinstance(one, str) else skeleton_reference(one) for one in (found, expected))
+    if has != needs:
+        raise FeatureSpecError(
+            f"{who} is for skeleton {skeleton_label(has)!r}, {whose} has {skeleton_label(needs)!r}: {remedy}"
+        )
 
 
 def skeleton_yaml(skeleton: Skeleton) -> str:
@@ -125,7 +149,7 @@ def _own(content: Any, where: str, name: str) -> Skeleton:
 
 
 def _fields(skeleton: Skeleton) -> dict[str, Any]:
-    """A spec of primitive values; equal for equal skeletons only."""
+    """A spec of primitive values. Two skeletons have the same spec only if they are equal."""
     axes = {direction: axis for axis, direction in AXES.items()}
     return {
         "name": skeleton.name,

@@ -1,1 +1,1 @@
-"""Motions drawn as film strips and animations."""
+"""Motions as film strips and animations."""

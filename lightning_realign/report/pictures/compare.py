@@ -1,4 +1,4 @@
-"""Choosing a pair of motions worth looking at: unguided and guided, for one caption."""
+"""Choosing a pair of motions that is worth seeing: unguided and guided, for one caption."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import torch
 
 from lightning_realign.errors import DataError
 from lightning_realign.files.reading import read_json
-from lightning_realign.motion import skeleton_of_reference
-from lightning_realign.report.pictures.clip import read_fields
+from lightning_realign.motion.predictions import read_prediction
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,22 @@ class Pair:
 
 
 def _last_reward(path: Path) -> float:
-    """The reward at the cleanest guided step; NaN where none was recorded."""
-    rewards = read_fields(path).get("rewards", np.empty(0))
+    """The reward at the cleanest guided step; NaN if none was recorded."""
+    rewards = read_prediction(path).rewards
     finite = rewards[np.isfinite(rewards)]
     return float(finite[-1]) if finite.size else float("nan")
 
 
 def _oracle_right(path: Path, attributes: Mapping[str, Any]) -> bool:
-    from lightning_realign.data.synthetic import judge
+    from lightning_realign.data.synthetic import is_right
 
-    fields = read_fields(path)
-    return bool(judge(torch.from_numpy(fields["joints"]), skeleton_of_reference(str(fields["skeleton"])), attributes))
+    motion = read_prediction(path)
+    return is_right(torch.from_numpy(motion.joints), motion.skeleton, attributes)
 
 
 def _difference(unguided: Path, guided: Path) -> float:
     """The mean distance between the joints of two motions over the frames they share, in the skeleton's unit."""
-    first, second = read_fields(unguided)["joints"], read_fields(guided)["joints"]
+    first, second = (read_prediction(path).joints for path in (unguided, guided))
     frames = min(len(first), len(second))
     return float(np.linalg.norm(first[:frames] - second[:frames], axis=-1).mean())
 
@@ -58,12 +57,12 @@ def _shared_files(unguided: Path, guided: Path) -> dict[str, tuple[Path, Path]]:
 
 
 def _sample_id(stem: str, attributes: Mapping[str, Any]) -> str:
-    """The id of a file: its stem, or the part before `_r<k>` where several replications were written."""
+    """The id of a file's sample: the stem, or its part before `_r<k>` if there are several replications."""
     return stem if stem in attributes else stem.rpartition("_r")[0]
 
 
 def _by_reward(files: Mapping[str, tuple[Path, Path]]) -> Pair:
-    """The largest gain in reward; the largest guided reward where unguided motions were written without theirs."""
+    """The pair with the largest gain in reward; if the unguided files hold no rewards, the largest guided reward."""
     after = {name: _last_reward(guided) for name, (_, guided) in files.items()}
     gains = {name: after[name] - _last_reward(unguided) for name, (unguided, _) in files.items()}
     for scores, what in ((gains, "gain in reward"), (after, "guided reward (unguided ones were not recorded)")):
@@ -78,12 +77,13 @@ def _by_reward(files: Mapping[str, tuple[Path, Path]]) -> Pair:
 def pick_pair(unguided: Path, guided: Path, root: Path | None = None) -> Pair:
     """Choose one sample on which guidance made a visible difference *for the better*.
 
-    This is a chosen example, made to show what guidance does where it helps: it says nothing of how often that is. The
-    figures for that are averages over the whole test split.
+    The pair is a chosen example that shows what guidance does where it helps. It says nothing about how often that is;
+    averages over the whole test split do.
 
-    With an oracle (`attributes.json` in the data set) the choice is among the samples that it finds wrong without
-    guidance and right with it, the one whose two motions differ most. Without an oracle, or if there is no such sample,
-    it is the one whose reward at the cleanest step gained most (or is highest, where the unguided files hold none).
+    If there is an oracle (`attributes.json` in the data set), the candidates are the samples that it finds wrong
+    unguided and right guided, and the pair whose motions differ most is chosen. Otherwise, or if there are no such
+    samples, it is the pair whose reward at the cleanest step gained most, or is highest if the unguided files hold no
+    rewards.
 
     Args:
         unguided: folder of predictions, `<id>.npz`.

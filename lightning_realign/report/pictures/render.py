@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import save_bytes_atomic
-from lightning_realign.report.pictures.clip import Clip, load_clips
+from lightning_realign.report.pictures.clip import ShownMotion, load_clips
 from lightning_realign.report.pictures.scene import LIMBS, Panel, plan_views
 
 _HOLD = 0.6  # seconds the last frame stays before an animation starts again
@@ -26,7 +26,7 @@ _INK, _FAINT, _RULE = (30, 30, 30), (120, 120, 120), (200, 200, 200)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings, so that pictures look alike everywhere."""
+    """DejaVu Sans, which comes with matplotlib, so that pictures look the same everywhere."""
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
@@ -58,8 +58,8 @@ def _legend(pen: ImageDraw.ImageDraw, x: int, y: int, font: ImageFont.FreeTypeFo
         x -= 10
 
 
-def _frame_page(clips: Sequence[Clip], size: int) -> tuple[Image.Image, int]:
-    """What stays the same in an animation: captions, titles, legend. Returns the page and where the panels begin."""
+def _frame_page(clips: Sequence[ShownMotion], size: int) -> tuple[Image.Image, int]:
+    """The page that an animation's frames share, with captions, titles and legend, and the y where the panels begin."""
     width, font, small = size * len(clips), _font(max(11, size // 22)), _font(max(10, size // 28))
     shared = len({clip.text for clip in clips}) == 1
     boxes = [(0, width)] if shared else [(n * size, (n + 1) * size) for n in range(len(clips))]
@@ -79,12 +79,12 @@ def _frame_page(clips: Sequence[Clip], size: int) -> tuple[Image.Image, int]:
     return page, top
 
 
-def _panels(clips: Sequence[Clip], size: int, follow: bool | None) -> list[Panel]:
+def _panels(clips: Sequence[ShownMotion], size: int, follow: bool | None) -> list[Panel]:
     return [Panel(clip, view, size) for clip, view in zip(clips, plan_views(clips, follow), strict=True)]
 
 
-def _frames(clips: Sequence[Clip], size: int, fps: float, follow: bool | None) -> Iterator[Image.Image]:
-    """The frames of an animation on one time base; a motion that is over stays in its last pose."""
+def _frames(clips: Sequence[ShownMotion], size: int, fps: float, follow: bool | None) -> Iterator[Image.Image]:
+    """The frames of an animation, on one time base. A motion that is over stays in its last pose."""
     page, top = _frame_page(clips, size)
     panels, small = _panels(clips, size, follow), _font(max(10, size // 28))
     seconds = max(clip.seconds for clip in clips)
@@ -170,7 +170,7 @@ def render(
         out: the file to write, atomically.
         titles: one name per file, above its panel; by default the files' stems.
         size: pixels of a panel's side; by default 320, in a film strip 200.
-        follow: whether the camera moves with the figures; by default only where a path is too long to frame.
+        follow: whether the camera moves with the bodies; by default only if a path is too long for the frame.
 
     Returns:
         `out`.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lightning_realign.motion.skeleton.joint_names import Side
-from lightning_realign.report.pictures.clip import Clip
+from lightning_realign.report.pictures.clip import ShownMotion
 
 Array = NDArray[np.float64]
 
@@ -24,8 +24,8 @@ _GROUND, _GRID, _SHADOW = (238, 240, 242), (212, 216, 220), (198, 202, 206)
 _PATH_AHEAD, _PATH_DONE = (185, 215, 205), (0, 158, 115)
 _SUPERSAMPLING = 2
 _GRID_STEP = 0.5  # metres
-_BONES = 4.4  # metres of bone in an adult's skeleton; smaller figures get thinner limbs
-_FOLLOW_BEYOND = 4.5  # metres: a longer path is followed, as the figure would become too small
+_BONES = 4.4  # metres of bone in an adult's skeleton; smaller bodies get thinner limbs
+_FOLLOW_BEYOND = 4.5  # metres: on a longer path the camera follows, since the body would become too small
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,13 @@ def _centred_target(camera: Camera, points: Array, low: Array, high: Array) -> A
     return target
 
 
-def plan_views(clips: Sequence[Clip], follow: bool | None = None) -> list[View]:
+def plan_views(clips: Sequence[ShownMotion], follow: bool | None = None) -> list[View]:
     """One view per clip, with the same camera for all, so that sizes compare.
 
     Args:
         clips: the motions shown side by side.
-        follow: true moves with each figure, false frames all paths at once; by default long paths are followed.
+        follow: true moves the camera with each body, false frames all paths at once; by default, long paths are
+            followed.
     """
     points = np.concatenate([clip.joints.reshape(-1, 3) for clip in clips])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -133,7 +134,7 @@ def plan_views(clips: Sequence[Clip], follow: bool | None = None) -> list[View]:
 class Panel:
     """Draws the frames of one clip on a square of `size` pixels."""
 
-    clip: Clip
+    clip: ShownMotion
     view: View
     size: int
     _still: bool = field(init=False)
@@ -151,8 +152,8 @@ class Panel:
         image = self._ground(target).copy()
         pen = ImageDraw.Draw(image)
         self._draw_path(pen, index, target)
-        self._draw_figure(pen, self.clip.joints[index] * np.array([1.0, 0.0, 1.0]), target, shadow=True)
-        self._draw_figure(pen, self.clip.joints[index], target, shadow=False)
+        self._draw_body(pen, self.clip.joints[index] * np.array([1.0, 0.0, 1.0]), target, shadow=True)
+        self._draw_body(pen, self.clip.joints[index], target, shadow=False)
         return image.reduce(_SUPERSAMPLING)
 
     @property
@@ -189,7 +190,7 @@ class Panel:
         return np.floor(low / _GRID_STEP) * _GRID_STEP, np.ceil(high / _GRID_STEP) * _GRID_STEP
 
     def _draw_path(self, pen: ImageDraw.ImageDraw, index: int, target: Array) -> None:
-        """The root's path on the ground: what is done strongly, what comes faintly."""
+        """The root's path on the ground: the part behind in a strong colour, the part ahead in a faint one."""
         path = self.clip.joints[:, 0] * np.array([1.0, 0.0, 1.0])
         pixels, depth = self._project(path, target)
         visible = depth > 0.2 * self.view.camera.distance
@@ -198,7 +199,7 @@ class Panel:
             if len(part) > 1:
                 pen.line(part, fill=colour, width=2 * _SUPERSAMPLING, joint="curve")
 
-    def _draw_figure(self, pen: ImageDraw.ImageDraw, joints: Array, target: Array, shadow: bool) -> None:
+    def _draw_body(self, pen: ImageDraw.ImageDraw, joints: Array, target: Array, shadow: bool) -> None:
         """Bones from far to near, with round joints."""
         pixels, depth = self._project(joints, target)
         per_metre = self._pixels / 2 / self.view.camera.slope / np.maximum(depth, 1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.checkpoints.bundles import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.evaluator import evaluator_spec
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.evaluation.judges import load_evaluator

@@ -22,8 +22,8 @@ from experiments.mocap.analysis import (
     subset_figures,
 )
 from experiments.mocap.finished import Receipt
+from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.data.labels import read_labels
-from lightning_realign.data.own_datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences, per_sample
 from lightning_realign.evaluation.record import Embeddings

@@ -1,4 +1,4 @@
-"""Means over samples of what is known of each: the oracle's verdict, and the reward."""
+"""Semantic accuracy: how many motions do what was asked, by the oracle of the synthetic data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_realign.data.synthetic import judge
+from lightning_realign.data.synthetic import is_right
 from lightning_realign.errors import DataError
 from lightning_realign.metrics.keyed import KeyedMetric
 from lightning_realign.metrics.physical import frame_counts
@@ -18,11 +18,14 @@ from lightning_realign.motion import Skeleton
 class OracleAccuracy(KeyedMetric):
     """Semantic accuracy: the fraction of motions that do all that was asked for, and nothing else.
 
-    The judge is the rule-based oracle of the synthetic data, which looks at joints alone and shares nothing with any
-    network; see `lightning_realign.data.synthetic.judge`. A motion that is not finite is wrong.
+    The rule-based oracle of the synthetic data decides. It reads joints alone and shares nothing with any network; see
+    `lightning_realign.data.synthetic.is_right`. A motion that is not finite is wrong.
 
-    As input to `update`: `joints` [B, T, J, 3] in the skeleton's unit, y up, `lengths`, the B numbers of frames that
-    are not padding, `ids`, B sample ids, and `attributes`, what is asked of each motion.
+    As input to `update`:
+        joints: [B, T, J, 3] in the skeleton's unit, y up.
+        lengths: B numbers of frames; what lies beyond is padding.
+        ids: B sample ids.
+        attributes: what is asked of each motion, as in the data set's `attributes.json`.
 
     As output of `compute`: a float64 scalar in [0, 1].
 
@@ -72,7 +75,7 @@ class OracleAccuracy(KeyedMetric):
         self._store(ids, {"values": torch.tensor(values, dtype=torch.float64).reshape(-1, 1)})
 
     def compute(self) -> Tensor:
-        """The fraction of right ones of everything seen so far.
+        """The fraction of right motions among all seen so far.
 
         Raises:
             DataError: no samples, or samples of `ids` are missing.
@@ -81,52 +84,8 @@ class OracleAccuracy(KeyedMetric):
 
     def _right(self, motion: Tensor, count: int, sample: str, attributes: Mapping[str, Any] | None) -> bool:
         if attributes is None:
-            raise DataError(f"sample {sample!r} has no attributes to be judged by: score motions of the synthetic data")
+            raise DataError(f"sample {sample!r} has no attributes to check: score motions of the synthetic data")
         try:
-            return bool(motion[:count].isfinite().all()) and judge(motion[:count], self.skeleton, attributes)
+            return bool(motion[:count].isfinite().all()) and is_right(motion[:count], self.skeleton, attributes)
         except DataError as error:
             raise DataError(f"sample {sample!r}: {error}") from error
-
-
-class MeanReward(KeyedMetric):
-    """The mean reward of motions, whatever model gave it.
-
-    As input to `update`: `rewards` [B], and `ids`, B sample ids. As output of `compute`: a float64 scalar.
-
-    Args:
-        ids: see `KeyedMetric`.
-
-    Example:
-        >>> import torch
-        >>> metric = MeanReward()
-        >>> metric.update(torch.tensor([0.25, 0.75]), ["a", "b"])
-        >>> metric.compute().item()
-        0.5
-    """
-
-    higher_is_better = True
-    plot_lower_bound = None
-
-    def __init__(self, ids: Sequence[str] | None = None) -> None:
-        super().__init__(("rewards",), ids=ids)
-
-    def update(self, rewards: Tensor, ids: Sequence[str]) -> None:
-        """Take in the rewards of a batch.
-
-        Raises:
-            ValueError: rewards are of another shape than [B], or not as many as ids.
-            DataError: a reward that is NaN or infinite; the message names the sample.
-        """
-        if rewards.dim() != 1 or len(rewards) != len(ids):
-            raise ValueError(
-                f"rewards have shape {tuple(rewards.shape)}, and there are {len(ids)} ids: expected [B] and B ids"
-            )
-        self._store(ids, {"rewards": rewards[:, None]})
-
-    def compute(self) -> Tensor:
-        """The mean over everything seen so far.
-
-        Raises:
-            DataError: no samples, or samples of `ids` are missing.
-        """
-        return self._rows()["rewards"].mean()

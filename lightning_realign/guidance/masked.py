@@ -1,4 +1,4 @@
-"""Generators that draw motions by themselves, as samplers; a reward guides what is denoised inside a draw."""
+"""The sampler of masked generators: their own loop makes the motions, and a reward guides what they denoise in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
 from lightning_realign.errors import ConfigError
-from lightning_realign.generators.base import DrawingGenerator, LatentGuide
+from lightning_realign.generators.base import LatentGuide, MaskedGenerator
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -18,11 +18,12 @@ from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions, zero_padding
 
 
-class DrawingSampler:
-    """A generator that draws motions by itself, as a sampler: the noise is of seed, id and replication alone.
+class MaskedSampler:
+    """Samples motions from a masked generator. The noise depends on seed, id and replication alone.
 
-    Guidance reads the motion that the predicted clean latents of all codes decode to, and moves the score of those that
-    are being denoised: location `x0` and scale `score` are the only ones. The window is one of each denoising.
+    The reward reads the motion that the predicted clean latents of all codes decode to. Its gradient moves the score of
+    the latents that are being denoised, so `x0` is the only location and `score` the only scale. The window of guidance
+    applies to each denoising.
 
     Args:
         generator: the generator.
@@ -37,7 +38,7 @@ class DrawingSampler:
 
     def __init__(
         self,
-        generator: DrawingGenerator,
+        generator: MaskedGenerator,
         sampling: SamplingConfig | None = None,
         guidance: GuidanceConfig | None = None,
         reward: Reward | None = None,
@@ -53,7 +54,9 @@ class DrawingSampler:
                 f"sampling ddim_eta={sampling.ddim_eta}: this generator does not sample with DDIM; leave it out"
             )
         if travel is not None and travel.times:
-            raise ConfigError(f"travel times={travel.times}: this generator draws motions by itself; set times to 0")
+            raise ConfigError(
+                f"travel times={travel.times}: this generator has a sampling loop of its own; set times to 0"
+            )
         parts_of(self.guidance)
         if self.guidance.active:
             _check_guidance(generator, self.guidance, reward)
@@ -84,7 +87,7 @@ class DrawingSampler:
         names = ids if ids is not None else prompt_ids(texts, frames)
         noise = [sample_generator(self.seed, name, replication) for name in names]
         lengths = lengths.to(self.generator.device)
-        features = self.generator.draw(texts, lengths, noise, self._guide(texts, lengths, references))
+        features = self.generator.generate(texts, lengths, noise, self._guide(texts, lengths, references))
         nothing = features.new_empty(len(frames), 0)
         return GeneratedMotions(features, lengths, torch.empty(0, dtype=torch.long), nothing)
 
@@ -110,7 +113,7 @@ class DrawingSampler:
         return guide
 
 
-def _check_guidance(generator: DrawingGenerator, guidance: GuidanceConfig, reward: Reward | None) -> None:
+def _check_guidance(generator: MaskedGenerator, guidance: GuidanceConfig, reward: Reward | None) -> None:
     asked = f"guidance {guidance.weights}"
     if not generator.denoising_steps:
         raise ConfigError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lightning_realign.errors import DataError
-from lightning_realign.inference.writer import Prediction, file_stem, write_predictions
 from lightning_realign.motion import load_skeleton, recover_joints
+from lightning_realign.motion.predictions import Prediction, file_stem, read_prediction, write_predictions
 from lightning_realign.types import GeneratedMotions
 
 
@@ -35,6 +37,34 @@ def test_files_hold_everything_without_pickle(tmp_path, skeleton, fps, unit):
     assert (fields["text"].item(), fields["mu"].item(), fields["seed"].item()) == ("läuft 走", 1.5, 7)
     assert fields["timesteps"].tolist() == [981, 1]
     np.testing.assert_array_equal(fields["rewards"], [0.25, np.nan])
+
+
+def test_what_is_written_is_read(tmp_path):
+    given = prediction("kit")
+    read = read_prediction(write_predictions(given, tmp_path)[1])
+    np.testing.assert_array_equal(read.joints, given.joints[1].numpy())
+    assert (read.skeleton, read.fps, read.text) == (given.skeleton, 12.5, "läuft 走")
+    np.testing.assert_array_equal(read.rewards, [0.25, np.nan])
+
+
+@pytest.mark.parametrize("name", ["joints", "rewards"])
+def test_fields_of_words_are_refused(tmp_path, name):
+    path = write_predictions(prediction("kit"), tmp_path)[0]
+    np.savez(path, **{**np.load(path), name: np.array(["one", "two"])})
+    with pytest.raises(DataError, match=f"field '{name}' holds <U3, not numbers"):
+        read_prediction(path)
+
+
+def test_motions_that_are_no_numbers_are_counted():
+    given = prediction("humanml3d")
+    assert given.blown_up == 0
+    given.motions.features[1, 3, 5] = float("nan")
+    given.motions.features[0, 1, 3] = float("inf")
+    assert prediction("humanml3d").blown_up == 0
+    assert replace(given).blown_up == 2
+    given.motions.features[:, 8:] = float("nan")
+    given.motions.features[:, :8] = 0
+    assert replace(given, motions=replace(given.motions, lengths=torch.tensor([8, 8]))).blown_up == 0
 
 
 def test_replications_get_their_own_files(tmp_path):

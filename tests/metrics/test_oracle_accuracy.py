@@ -1,4 +1,4 @@
-"""Semantic accuracy and mean reward: means over the samples, of references computed one by one."""
+"""Semantic accuracy: a mean over the samples, against verdicts computed one by one."""
 
 import math
 from functools import cache
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.data.synthetic import judge, to_attributes
+from lightning_realign.data.synthetic import is_right, to_attributes
 from lightning_realign.data.synthetic.dataset import make_motion
 from lightning_realign.errors import DataError
-from lightning_realign.metrics import MeanReward, OracleAccuracy
+from lightning_realign.metrics import OracleAccuracy
 from lightning_realign.motion import load_skeleton
 
 HUMAN = load_skeleton("humanml3d")
@@ -39,7 +39,7 @@ def feed(metric, order, size):
 
 def test_accuracy_is_the_fraction_that_the_oracle_finds_right():
     joints, asked = motions()
-    verdicts = [judge(motion, HUMAN, attributes) for motion, attributes in zip(joints, asked, strict=True)]
+    verdicts = [is_right(motion, HUMAN, attributes) for motion, attributes in zip(joints, asked, strict=True)]
     assert 2 <= sum(verdicts) <= COUNT - 2
     expected = feed(OracleAccuracy(HUMAN), list(range(COUNT)), COUNT).compute()
     assert expected.dtype == torch.float64 and expected.item() == pytest.approx(np.mean(verdicts))
@@ -61,20 +61,6 @@ def test_a_motion_that_is_not_finite_is_wrong(bad):
     assert metric.compute().item() == 0.5
 
 
-def test_mean_reward_is_a_mean_over_ids():
-    rewards = torch.randn(41, generator=torch.Generator().manual_seed(0))
-    metric, ids = MeanReward(), [f"m{i}" for i in range(41)]
-    for part in (slice(0, 7), slice(5, 41)):
-        metric.update(rewards[part], ids[part])
-    assert metric.compute().item() == pytest.approx(math.fsum(rewards.tolist()) / 41, abs=1e-12)
-
-
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_rewards_that_are_not_finite_are_refused(bad):
-    with pytest.raises(DataError, match="rewards of sample 'b' holds NaN or infinity"):
-        MeanReward().update(torch.tensor([0.5, bad]), ["a", "b"])
-
-
 @pytest.mark.parametrize(
     ("attributes", "frames", "error", "message"),
     [
@@ -90,24 +76,16 @@ def test_what_cannot_be_judged_is_named(attributes, frames, error, message):
 
 
 def test_wrong_batches_are_refused():
-    for rewards, ids in ((torch.zeros(2, 1), ["a", "b"]), (torch.zeros(2), ["a"])):
-        with pytest.raises(ValueError, match="expected"):
-            MeanReward().update(rewards, ids)
     with pytest.raises(ValueError, match="expected"):
         OracleAccuracy(HUMAN).update(torch.zeros(1, 5, 22, 3), [6], ["a"], [{}])
 
 
-@pytest.mark.parametrize("metric", [OracleAccuracy(HUMAN), MeanReward()])
-def test_both_say_that_more_is_better_and_can_be_drawn(metric):
+def test_it_says_that_more_is_better_and_can_be_plotted():
     import matplotlib
 
     matplotlib.use("Agg")
+    metric = feed(OracleAccuracy(HUMAN), [0, 1], 2)
     assert metric.higher_is_better is True and metric.full_state_update is metric.is_differentiable is False
-    if isinstance(metric, MeanReward):
-        metric.update(torch.tensor([-0.5]), ["a"])
-    else:
-        feed(metric, [0, 1], 2)
     figure, axes = metric.plot()
-    drawn = axes.lines[0].get_ydata()
-    assert drawn[0] == pytest.approx(metric.compute().item())
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(metric.compute().item())
     matplotlib.pyplot.close(figure)
