@@ -1,4 +1,4 @@
-"""What a test run keeps of every sample while it goes on, on all ranks."""
+"""What a test run keeps of every sample, gathered from all ranks: every rank then computes the same means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_realign.metrics.keyed import KeyedMetric, Rows, id_keys
 
 
 class SampleStore(KeyedMetric):
-    """Vectors by sample id and draw; gathered from all ranks, each once."""
+    """Vectors by sample id and replication; gathered from all ranks, each once."""
 
     def __init__(self) -> None:
         super().__init__(("vector",))
@@ -23,16 +23,16 @@ class SampleStore(KeyedMetric):
         super().reset()
         self.update(torch.empty(0, 1), [])
 
-    def update(self, vectors: Tensor, ids: Sequence[str], draw: int = 0) -> None:
-        """Keep the vectors [B, W] of the samples `ids` in one draw; B may be 0.
+    def update(self, vectors: Tensor, ids: Sequence[str], replication: int = 0) -> None:
+        """Keep the vectors [B, W] of the samples `ids` in one replication; B may be 0.
 
         Raises:
             DataError: a vector that is not finite.
         """
-        self._store(ids, {"vector": vectors}, part=draw)
+        self._store(ids, {"vector": vectors}, part=replication)
 
     def compute(self) -> dict[str, Tensor]:
-        """All rows by draw and key: `keys` [n], `parts` [n] (draws), `vectors` [n, W]; empty without any.
+        """All vectors: `keys` [n], `parts` [n] (replications), `vectors` [n, W]; empty if there are none.
 
         A collective call, so every rank makes it.
         """
@@ -41,8 +41,8 @@ class SampleStore(KeyedMetric):
         rows = self._rows()
         return {"keys": rows.keys, "parts": rows.parts, "vectors": rows["vector"]}
 
-    def rows(self) -> Rows | None:
-        """The same; None without any."""
+    def gathered(self) -> Rows | None:
+        """The same; None if there are none."""
         # torchmetrics turns tensors of one value into scalars.
         found = self.compute()
         if not found:
@@ -52,49 +52,59 @@ class SampleStore(KeyedMetric):
 
 
 def placed(rows: Rows | None, ids: Sequence[str]) -> Tensor | None:
-    """The rows of K draws as [K, N, W] in the order of N `ids`, NaN where a sample has none; None without rows."""
+    """The vectors of K replications as [K, N, W] in the order of N `ids`, NaN where a sample has none.
+
+    None without vectors.
+    """
     if rows is None:
         return None
     places = {key: place for place, key in enumerate(id_keys(ids).tolist())}
-    draws = sorted(set(rows.parts.tolist()))
+    replications = sorted(set(rows.parts.tolist()))
     vectors = rows["vector"]
-    result = torch.full((len(draws), len(ids), vectors.shape[1]), float("nan"), dtype=vectors.dtype)
-    for place, draw in enumerate(draws):
-        part = rows.part(draw)
-        known = [(row, places[key]) for row, key in enumerate(part.keys.tolist()) if key in places]
+    result = torch.full((len(replications), len(ids), vectors.shape[1]), float("nan"), dtype=vectors.dtype)
+    for place, replication in enumerate(replications):
+        part = rows.part(replication)
+        known = [(number, places[key]) for number, key in enumerate(part.keys.tolist()) if key in places]
         source, target = torch.tensor(known, dtype=torch.int64).reshape(-1, 2).T
         result[place, target] = part["vector"].cpu()[source]
     return result
 
 
-class FigureBoard(nn.Module):
-    """A value per sample and draw, for every row and figure of a table.
+class MetricBoard(nn.Module):
+    """A value for every sample and replication, of every system and metric of a table.
 
     Args:
-        rows: names of the rows.
-        figures: names of the figures.
+        systems: names of the systems.
+        metrics: names of the metrics.
     """
 
-    def __init__(self, rows: Sequence[str], figures: Sequence[str]) -> None:
+    def __init__(self, systems: Sequence[str], metrics: Sequence[str]) -> None:
         super().__init__()
-        self._rows, self._figures = tuple(rows), tuple(figures)
-        self.stores = nn.ModuleDict({f"{row}_{figure}": SampleStore() for row in rows for figure in figures})
+        self._systems, self._metrics = tuple(systems), tuple(metrics)
+        self.stores = nn.ModuleDict({f"{system}_{metric}": SampleStore() for system in systems for metric in metrics})
 
-    def update(self, row: str, figure: str, values: Tensor, ids: Sequence[str], draw: int) -> None:
-        """Keep the values [B] of the samples `ids` in one draw; B may be 0."""
-        self._store(row, figure).update(values[:, None], ids, draw)
+    def update(self, system: str, metric: str, values: Tensor, ids: Sequence[str], replication: int) -> None:
+        """Keep the values [B] of the samples `ids` in one replication; B may be 0."""
+        self._store(system, metric).update(values[:, None], ids, replication)
 
     def reset(self) -> None:
         """Forget all values."""
         for store in self.stores.values():
             cast(SampleStore, store).reset()
 
-    def compute(self) -> dict[str, dict[str, Rows]]:
-        """Row -> figure -> all values, without figures that have none; a collective call, so every rank makes it."""
-        found = {row: {figure: self._store(row, figure).rows() for figure in self._figures} for row in self._rows}
+    def compute(self, ids: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+        """System -> metric -> values [K, N] of the samples `ids`, see `placed`; a metric without values is left out.
+
+        A collective call, so every rank makes it.
+        """
+        # All stores gather before any is left out: every rank makes the same calls.
+        rows = {
+            system: {metric: self._store(system, metric).gathered() for metric in self._metrics} for system in self._systems
+        }
         return {
-            row: {name: rows for name, rows in figures.items() if rows is not None} for row, figures in found.items()
+            system: {name: values[..., 0] for name, one in found.items() if (values := placed(one, ids)) is not None}
+            for system, found in rows.items()
         }
 
-    def _store(self, row: str, figure: str) -> SampleStore:
-        return cast(SampleStore, self.stores[f"{row}_{figure}"])
+    def _store(self, system: str, metric: str) -> SampleStore:
+        return cast(SampleStore, self.stores[f"{system}_{metric}"])

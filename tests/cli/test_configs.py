@@ -124,7 +124,7 @@ def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checko
         wandb.finish()
     (log,) = Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb")
     (record,) = Path("runs/guided/synthetic").rglob("table-test.json")
-    rows = json.loads(record.read_text())["rows"]
+    rows = json.loads(record.read_text())["systems"]
     history = finished_history(log, "test/figures/path")
     for row, figures in rows.items():
         for figure, value in figures.items():

@@ -22,7 +22,7 @@ def sweep(file: Path, out: Path | None = None) -> None:
 
 
 def report(receipts: list[Path], out: Path) -> None:
-    """Print the paper's tables of generation and retrieval for several runs, beside published figures that compare.
+    """Print the paper's tables of generation and retrieval for several runs, beside published values that compare.
 
     Args:
         receipts: Files table-*.json or retrieval-*.json of validate and test runs, or the folders that hold them.
@@ -34,7 +34,7 @@ def report(receipts: list[Path], out: Path) -> None:
 
 
 def rescore(record: Path, out: Path, pool: int = 32) -> None:
-    """Compute the figures of a test run again from its record, without generating anything.
+    """Compute the metrics of a test run again from its record, without generating anything.
 
     Args:
         record: A samples-*.safetensors, or the folder that holds one.
@@ -49,24 +49,24 @@ def rescore(record: Path, out: Path, pool: int = 32) -> None:
 def difference(
     record: Path,
     other: Path | None = None,
-    row: str = "guided",
+    system: str = "guided",
     against: str = "unguided",
     resamples: int = 2000,
     unit: Literal["sample", "caption"] = "sample",
 ) -> None:
-    """Compare two rows of one test run, or of two, sample by sample with bootstrap intervals.
+    """Compare two systems of one test run, or of two, sample by sample with bootstrap intervals.
 
     Args:
         record: A samples-*.safetensors, or the folder that holds one.
-        other: The record of the other run, where `row` is taken from that.
-        row: The row of interest.
-        against: The row to compare with.
+        other: The record of another run, if `system` is to be one of that run.
+        system: The system of interest.
+        against: The system to compare with.
         resamples: Resamples of the bootstrap.
         unit: What is drawn: samples, or captions with all their samples.
     """
-    from lightning_realign.cli.tools.records import compare_rows
+    from lightning_realign.cli.tools.records import compare_systems
 
-    print(compare_rows(record, other, row, against, resamples, unit), end="")
+    print(compare_systems(record, other, system, against, resamples, unit), end="")
 
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {

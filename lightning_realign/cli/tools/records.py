@@ -1,4 +1,4 @@
-"""What the command line does with records: figures computed again, and two rows compared."""
+"""What the command line does with records: compute metrics again, and compare two systems."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lightning_realign import __version__
 from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import left_out, score
-from lightning_realign.evaluation.table import table_text, write_table
+from lightning_realign.report.receipts import Receipt
 from lightning_realign.report.table import format_table
 
 
 def rescore(record: Path, out: Path, pool: int) -> str:
-    """Compute all figures of a record again and write their receipt.
+    """Compute all metrics of a record again and write their receipt.
 
     Args:
         record: the record, or the folder that holds one.
@@ -29,25 +29,25 @@ def rescore(record: Path, out: Path, pool: int) -> str:
         ConfigError: a pool below 2.
     """
     found = read_record(record)
-    table = score(found, pool)
     settings = {**found.settings, "pool": pool, "left_out": left_out(found, pool), "rescored_with": __version__}
-    write_table(out, table, settings)
-    return table_text(table)
+    receipt = Receipt(score(found, pool), settings)
+    receipt.write(out)
+    return receipt.text()
 
 
-def compare_rows(
-    record: Path, other: Path | None, row: str, against: str, resamples: int, unit: Unit = "sample"
+def compare_systems(
+    record: Path, other: Path | None, system: str, against: str, resamples: int, unit: Unit = "sample"
 ) -> str:
-    """The paired differences of `row` in `other` (or in `record`) from `against` in `record`, as text.
+    """The paired differences of `system` in `other` (or in `record`) from `against` in `record`, as text.
 
     Raises:
-        DataError: no record, no such row, or runs that cannot be paired.
+        DataError: no record, no such system, or runs that cannot be paired.
         ConfigError: too few resamples, or an unknown unit.
     """
     first = read_record(record)
     second = first if other is None else read_record(other)
-    text = _text(differences(Side(first, against), Side(second, row), resamples, unit=unit), against, row)
-    if "samples" in (row, against):
+    text = _text(differences(Side(first, against), Side(second, system), resamples, unit=unit), against, system)
+    if "samples" in (system, against):
         text += "note: `samples` were made elsewhere, from noise of their own: pairs share caption and length only\n"
     return text
 
@@ -65,4 +65,4 @@ def _text(found: Mapping[str, Difference], before: str, after: str) -> str:
         for name, value in found.items()
     ]
     other = f"{after} (other run)" if before == after else after
-    return format_table(["figure", before, other, "change", "95% interval", "excludes 0"], lines)
+    return format_table(["metric", before, other, "change", "95% interval", "excludes 0"], lines)
