@@ -1,3 +1,80 @@
-"""Step-aware reward-guided alignment (ReAlign) for text-to-motion diffusion, as a PyTorch Lightning framework."""
+"""Step-aware reward-guided alignment (ReAlign) for text-to-motion diffusion, as a PyTorch Lightning framework.
 
-__version__ = "0.1.0"
+The public names are those of `__all__`, here and in the packages. One that changes keeps working for one minor version,
+with a `DeprecationWarning` that names the new one, and the change stands in CHANGELOG.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_realign.generators import load_generator
+    from lightning_realign.guidance.own_loop import RewardGuide
+    from lightning_realign.guidance.sampler import RewardGuidedSampler
+    from lightning_realign.inference.module import GuidedGeneration
+    from lightning_realign.inference.motions import Motion
+    from lightning_realign.inference.pipeline import Pipeline
+    from lightning_realign.rewards import load_reward
+    from lightning_realign.rewards.reward import DualAlignmentReward
+    from lightning_realign.settings.guidance import GuidanceConfig
+    from lightning_realign.settings.measuring import MeasuringConfig
+    from lightning_realign.settings.sampling import SamplingConfig
+    from lightning_realign.settings.search import ParticleConfig, SearchConfig, TravelConfig
+    from lightning_realign.settings.sources import GeneratorSource, JudgeSource, RewardSource
+
+__version__ = "0.2.0"
+
+_MODULES = {
+    "DualAlignmentReward": "rewards.reward",
+    "GeneratorSource": "settings.sources",
+    "GuidanceConfig": "settings.guidance",
+    "GuidedGeneration": "inference.module",
+    "JudgeSource": "settings.sources",
+    "MeasuringConfig": "settings.measuring",
+    "Motion": "inference.motions",
+    "ParticleConfig": "settings.search",
+    "Pipeline": "inference.pipeline",
+    "RewardGuide": "guidance.own_loop",
+    "RewardGuidedSampler": "guidance.sampler",
+    "RewardSource": "settings.sources",
+    "SamplingConfig": "settings.sampling",
+    "SearchConfig": "settings.search",
+    "TravelConfig": "settings.search",
+    "load_generator": "generators",
+    "load_reward": "rewards",
+}
+
+__all__ = [
+    "DualAlignmentReward",
+    "GeneratorSource",
+    "GuidanceConfig",
+    "GuidedGeneration",
+    "JudgeSource",
+    "MeasuringConfig",
+    "Motion",
+    "ParticleConfig",
+    "Pipeline",
+    "RewardGuide",
+    "RewardGuidedSampler",
+    "RewardSource",
+    "SamplingConfig",
+    "SearchConfig",
+    "TravelConfig",
+    "__version__",
+    "load_generator",
+    "load_reward",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use, so that importing the package stays light."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

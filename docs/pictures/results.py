@@ -44,7 +44,7 @@ _EFFECTS = (
     Measured("jerk (m/s³)", "MLD-like: the motions themselves", "jerk", False),
 )
 _PARTS = {
-    "plain": "text reward alone, every step",
+    "text_alone": "text reward alone, every step",
     "physical": "physical rewards alone",
     "main": "both, as chosen",
     "travel": "text reward, time travel",

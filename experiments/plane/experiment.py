@@ -108,7 +108,7 @@ def all_options() -> list[Option]:
     """No guidance; reward x scale x location; the printed step. At x0 the three rewards are one, listed once.
 
     The scale `moment` exists at x0 alone.
-    The location x0_through has no rows of its own: it is the reward `predicted` at x_t.
+    The location x0_through has no option of its own: it is the reward `predicted` at x_t.
     """
     options: list[Option] = [Option()]
     for kind, scale, location in product(get_args(RewardKind), tuple(SCALES), tuple(LOCATIONS)):
@@ -131,7 +131,7 @@ def measure_options(
     return found
 
 
-# Of each kind one, to be looked at over strengths and numbers of steps. The first two have the theory's strength.
+# One of each kind, to be measured over strengths and numbers of steps. The first two have the theory's strength.
 COMPARED: tuple[Option, ...] = (
     Option("exact"),
     Option("exact", "posterior"),

@@ -1,4 +1,4 @@
-"""`python -m lightning_realign toy-law`: does guidance sample the law it should? Over many seeds, with intervals.
+"""Does guidance sample the law it should? Over many seeds, with intervals.
 
 What is measured is a ratio: the mean sliced Wasserstein distance between samples and an independent ideal sample of as
 many points, over that between two independent ideal samples. A sampler of the very law has 1.
@@ -48,7 +48,7 @@ def default_plan(points: int, seeds: int, schedule: ScheduleName) -> Plan:
         ConfigError: too few points or seeds.
     """
     if points < 200 or seeds < 2:
-        raise ConfigError(f"toy-law points={points}, seeds={seeds}: need at least 200 points and 2 seeds")
+        raise ConfigError(f"law points={points}, seeds={seeds}: need at least 200 points and 2 seeds")
     cells = [Cell(option, steps, points, seeds) for steps in (1000, 50, 200) for option in OPTIONS]
     for particles, steps, most in _STEERED:
         cells.append(Cell(Option("clean"), steps, points // 5, min(most, seeds), particles))
@@ -87,7 +87,7 @@ def measure(receipt: Receipt, problem: Captioned, report: Callable[[str], None])
     Args:
         receipt: see `Receipt`.
         problem: law and caption.
-        report: told of every batch that is done.
+        report: takes a line for every batch that is done.
     """
     schedule, law = SCHEDULES[receipt.plan.schedule], problem.target
     most = max(cell.seeds for cell in receipt.plan.cells)
@@ -118,7 +118,7 @@ def run_law(out: Path, plan: Plan, report: Callable[[str], None]) -> str:
     Args:
         out: the receipt, a JSON file; one of the same plan is continued. The table stands beside it, as Markdown.
         plan: what to measure.
-        report: told of progress.
+        report: takes a line of progress.
 
     Returns:
         The table.

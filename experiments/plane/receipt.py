@@ -1,8 +1,7 @@
-"""What the toy's law is measured by, cell by cell, and the file that keeps it."""
+"""What the law in the plane is measured by, cell by cell, and the file that keeps it."""
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import Any, Literal
 import torch
 from typing_extensions import Self
 
+from experiments.compact import compact_json
 from experiments.plane.experiment import Option
 from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.errors import ConfigError
@@ -31,7 +31,7 @@ _RESAMPLES = 4000
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure: an option, how it is sampled, and with how many points and seeds (0 to seeds - 1).
+    """One measurement: an option, how it is sampled, and with how many points and seeds (0 to seeds - 1).
 
     particles: above 1, every point is one of so many unguided particles, which the option's reward weighs and resamples
     instead of guiding them.
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured. batch: seeds sampled at once, for speed; no figure depends on it beyond rounding."""
+    """What is measured. batch: seeds sampled at once, for speed; no value depends on it beyond rounding."""
 
     cells: tuple[Cell, ...]
     schedule: ScheduleName = "cosine"
@@ -85,7 +85,7 @@ class Receipt:
 
     @classmethod
     def open(cls, path: Path, plan: Plan) -> Self:
-        """That of an earlier run of the same plan, or a new one.
+        """The receipt of an earlier run of the same plan, or a new one.
 
         Raises:
             ConfigError: the file is of another plan.
@@ -93,7 +93,7 @@ class Receipt:
         """
         receipt = cls(path, plan)
         if path.exists():
-            found = read_json(path, "receipt of toy-law")
+            found = read_json(path, "receipt of the law")
             if found.get("plan") != receipt._plan():
                 raise ConfigError(f"{path}: is of other settings than these; remove it or choose another --out")
             receipt.distances = {name: list(values) for name, values in found["distances"].items()}
@@ -145,7 +145,7 @@ class Receipt:
                 **{package: version(package) for package in ("lightning_realign", "torch", "diffusers")},
             },
         }
-        write_text_atomic(self.path, json.dumps(content, indent=1) + "\n")
+        write_text_atomic(self.path, compact_json(content) + "\n")
 
 
 def ratio(distances: Sequence[float], pairs: Sequence[float]) -> Ratio:

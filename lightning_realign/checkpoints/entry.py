@@ -19,11 +19,13 @@ from typing import Any, TypeVar, get_args
 
 from torch import Tensor, nn
 
-from lightning_realign.checkpoints.folder import Located, is_address, located, read_model_folder
+from lightning_realign.checkpoints.folder import VERSION_FIELD, Located, is_address, located, read_model_folder
 from lightning_realign.errors import CheckpointError, RealignError
 from lightning_realign.files.weights import difference, load_strictly, read_plain, state_under
 
 SPEC_KEY = "lightning_realign"
+# Version 1 states no number. Version 2 states it, and the hyper-parameters beside the entry have groups.
+CHECKPOINT_VERSION = 2
 _T = TypeVar("_T")
 
 
@@ -60,6 +62,12 @@ class CheckpointFile:
         if spec.get("kind") not in kinds:
             wanted = " or ".join(map(repr, kinds))
             raise CheckpointError(f"{where}: is a {spec.get('kind')!r} checkpoint, but a {wanted} checkpoint is needed")
+        version = spec.get(VERSION_FIELD, 1)
+        if version not in range(1, CHECKPOINT_VERSION + 1):
+            raise CheckpointError(
+                f"{where}: {VERSION_FIELD} is {version!r}, this version reads 1 to {CHECKPOINT_VERSION}: use the "
+                "version of lightning_realign that wrote it"
+            )
         weights = content.get("state_dict")
         if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
             raise CheckpointError(f"{where}: 'state_dict' is missing or holds more than tensors: train it again")
@@ -108,6 +116,11 @@ class CheckpointFile:
             )
         for prefix, module in modules.items():
             load_strictly(module, state_under(self.weights, prefix), f"{self.where}: {prefix}")
+
+
+def with_version(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a checkpoint with the version of its format."""
+    return {**spec, VERSION_FIELD: CHECKPOINT_VERSION}
 
 
 def read_resumable(path: str | Path) -> dict[str, Any]:

@@ -53,10 +53,8 @@ def fail(message: str) -> NoReturn:
 
 def program() -> str:
     """How this process was started, for messages: `realign`, `train.py` or `python -m lightning_realign`."""
-    name = Path(sys.argv[0]).name
-    return (
-        name.removesuffix(".exe") if name in ("realign", "realign.exe", "train.py") else "python -m lightning_realign"
-    )
+    name = Path(sys.argv[0]).name.removesuffix(".exe")
+    return name if name in ("realign", "train.py") else "python -m lightning_realign"
 
 
 def user_error(error: BaseException) -> RealignError | None:

@@ -54,6 +54,15 @@ _MEASURING = {
     name: f"measuring.{name}"
     for name in ("replications", "protocol", "multimodality_captions", "multimodality_repeats")
 }
+_OPTIMISER = {name: f"optimiser.{name}" for name in ("learning_rate", "warmup_steps", "weight_decay")}
+_NOISE = {name: f"noise.{name}" for name in ("schedule", "omega", "t_min", "t_max", "validation_timesteps")}
+_LOSS = {
+    name: f"loss.{name}"
+    for name in (
+        *("reconstruct", "contrastive_weight", "reconstruction_weight", "agreement_weight", "kl_weight"),
+        *("latent_weight", "temperature", "filter_threshold"),
+    )
+}
 # Options of a module, by the name of its class.
 MODEL_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "GuidedGeneration": {
@@ -73,6 +82,11 @@ MODEL_OPTIONS: Mapping[str, Mapping[str, str]] = {
         "seed": "measuring.seed",
         "text_cache": "caches.text",
     },
+    "RewardTraining": {**_OPTIMISER, **_NOISE, **_LOSS},
+    **{
+        name: _OPTIMISER
+        for name in ("VAETraining", "DiffusionTraining", "MotionDiffusionTraining", "EvaluatorTraining")
+    },
 }
 # Options of a tool. Those with a short spelling are named by it.
 TOOL_OPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -84,6 +98,7 @@ TOOL_OPTIONS: Mapping[str, Mapping[str, str]] = {
         **_SAMPLING,
         **_SEARCH,
     },
+    "difference": {"row": "system"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The record of a run: the configuration it really used, and the figures it ended with."""
+"""The record of a run: the configuration it really used, and the metrics it ended with."""
 
 from __future__ import annotations
 

@@ -33,17 +33,17 @@ def tool_parser(name: str, tool: Tool, positional: str | None) -> OneLineErrors:
     parser = OneLineErrors(
         description=summary(tool), allow_abbrev=False, epilog=f"Short: {', '.join(short)}." if short else None
     )
-    kinds, told = get_type_hints(tool), _told(tool)
+    kinds, texts = get_type_hints(tool), _help_texts(tool)
     flags = [argument for argument, parameter in signature(tool).parameters.items() if parameter.default is False]
     if positional and get_origin(kinds[positional]) is list:
         (kind,) = get_args(kinds[positional])
-        parser.add_argument(positional, nargs="+", type=kind, help=told.get(positional))
+        parser.add_argument(positional, nargs="+", type=kind, help=texts.get(positional))
     elif positional:
         default = signature(tool).parameters[positional].default
         optional = {} if default is Parameter.empty else {"nargs": "?", "default": default}
-        parser.add_argument(positional, type=kinds[positional], help=told.get(positional), **optional)
+        parser.add_argument(positional, type=kinds[positional], help=texts.get(positional), **optional)
     for flag in flags:
-        parser.add_argument(f"--{flag}", action="store_true", help=told.get(flag))
+        parser.add_argument(f"--{flag}", action="store_true", help=texts.get(flag))
     parser.add_function_arguments(tool, skip={*flags, *filter(None, [positional])}, as_positional=False)
     return parser
 
@@ -69,7 +69,7 @@ def _aliases(name: str, tool: Tool) -> dict[str, str]:
     return {alias: target for alias, target in ALIASES.get(name, {}).items() if target.partition(".")[0] in grouped}
 
 
-def _told(tool: Tool) -> dict[str, str]:
+def _help_texts(tool: Tool) -> dict[str, str]:
     """What a tool's docstring says of its arguments."""
     return {
         entry.arg_name: " ".join((entry.description or "").split())

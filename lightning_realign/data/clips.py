@@ -1,4 +1,4 @@
-"""The motions that a split lists with all captions of their files, read from the plain files."""
+"""The motions that a split lists, with all captions of their files, read from the data set's own files."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lightning_realign.errors import DataError
 
 @dataclass(frozen=True)
 class Clip:
-    """A motion [T, D] (float32, the data set's units) and captions that describe it.
+    """A motion [T, D] (float32, in the data set's units) and captions that describe it.
 
-    whole: whether all captions are known to be of the whole motion, so that none has to be read to tell.
+    whole: whether all captions are known to describe the whole motion, so that none has to be read to find out.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A listed motion, or a sub-caption of it, that is not used. kind: missing, unreadable, too short, too long, ..."""
+    """A listed motion, or a part of one, that is not used. kind: missing, unreadable, too short, too long, ..."""
 
     id: str
     kind: str
@@ -54,10 +54,10 @@ def read_clips(root: Path, name: str, num_features: int, lengths: range | None =
         root: the data set's folder.
         name: the split.
         num_features: D.
-        lengths: captions of motions of another length are not read; None reads all.
+        lengths: the captions of motions of other lengths are not read; None reads all.
 
     Raises:
-        DataError: if a folder or the list is missing or empty, or a caption line is malformed.
+        DataError: a folder or the list is missing or empty, or a caption line is malformed.
     """
     names = read_split(root / f"{name}.txt")
     for folder in (MOTION_FOLDER, TEXT_FOLDER):

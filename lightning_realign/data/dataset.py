@@ -24,7 +24,7 @@ from lightning_realign.types import MotionTextBatch
 
 logger = logging.getLogger(__name__)
 
-# Crops are whole multiples of this, as the published loaders have them (the evaluator's encoder halves time twice).
+# Crops are multiples of this, as in the published loaders (the evaluator's encoder halves time twice).
 CROP_UNIT = 4
 # One crop in three is a unit shorter ("double" among single, single, double in the published loaders).
 SHORTER_PROBABILITY = 1 / 3
@@ -32,7 +32,7 @@ SHORTER_PROBABILITY = 1 / 3
 
 @dataclass(frozen=True)
 class Split:
-    """The usable entries of a split, whole motions and parts of them, and what was left out."""
+    """The usable entries of a split (whole motions and parts of them) and what was left out."""
 
     entries: tuple[Clip, ...]
     left_out: tuple[LeftOut, ...]
@@ -40,7 +40,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Sample:
-    """One drawn motion [T, D] and caption; attributes as in `MotionTextBatch`."""
+    """A motion [T, D] of a data set with one caption. attributes: as in `MotionTextBatch`."""
 
     id: str
     motion: NDArray[np.float32]
@@ -53,12 +53,12 @@ def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> 
 
     Motions that are quarantined, missing, unreadable, not [T, num_features], not finite, or outside
     `metadata.min_length <= T < metadata.max_length` are left out, counted in one warning and listed at debug level.
-    A caption with start/end tags becomes an entry of its own, cropped to them and held to the same limits, named
-    `<letter>_<id>` as in the published loaders (there the letter is random; here it counts).
+    A caption with start and end tags becomes an entry of its own, cropped to them and with the same limits. Its name is
+    `<letter>_<id>`, as in the published loaders (there the letter is random; here it counts).
 
     Raises:
-        DataError: if a folder or the list is missing or empty, a caption line is malformed, the packed files are stale
-            or damaged, or nothing is usable.
+        DataError: a folder or the list is missing or empty, a caption line is malformed, the packed files are stale or
+            damaged, or nothing is usable.
     """
     lengths = range(metadata.min_length, metadata.max_length)
     packed = has_packed(root, name)
@@ -83,7 +83,7 @@ def load_split(root: Path, name: str, metadata: Metadata, num_features: int) -> 
 
 @contextmanager
 def _no_garbage() -> Iterator[None]:
-    """No collection of garbage meanwhile: among many new objects that all stay, it takes as long as making them."""
+    """Pause the collection of garbage. While many objects are made that all stay, it would double the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -95,7 +95,7 @@ def _no_garbage() -> Iterator[None]:
 
 def _entries(root: Path, clip: Clip, metadata: Metadata) -> Iterator[Clip | LeftOut]:
     """The entries of one motion, or the reasons why there are none."""
-    # The published loaders hold the whole motion to the limits before they cut sub-captions out of it.
+    # The published loaders apply the limits to the whole motion before they cut parts out of it.
     if problem := _length_problem(clip.id, len(clip.motion), metadata):
         yield problem
         return
@@ -162,10 +162,10 @@ def fixed_crop(length: int, max_frames: int) -> tuple[int, int]:
 
 
 class MotionTextDataset(Dataset[Sample]):
-    """Draws samples from entries.
+    """The samples of a split.
 
-    A training item depends on (seed, epoch, index) alone, never on workers or on what was drawn before, so that a
-    resumed run sees what an uninterrupted one would have seen.
+    In training, caption and crop are drawn at random. They depend on (seed, epoch, index) alone, never on workers or on
+    what was drawn before, so that a resumed run gets the same samples as an uninterrupted one.
     """
 
     def __init__(
@@ -183,8 +183,8 @@ class MotionTextDataset(Dataset[Sample]):
             entries: the motions.
             training: random captions and crops; otherwise the first caption and the fixed crop.
             max_frames: the most frames of a crop.
-            seed: of captions and crops.
-            attributes: by entry id; ids without any get None.
+            seed: seed of captions and crops.
+            attributes: true attributes by entry id; ids without any get None.
         """
         self.entries = entries
         self.training = training
@@ -212,7 +212,7 @@ class MotionTextDataset(Dataset[Sample]):
 def collate(samples: Sequence[Sample]) -> MotionTextBatch:
     """Stack samples to a batch, zero-padded to its longest motion."""
     lengths = [len(sample.motion) for sample in samples]
-    # Filled in numpy: torch warns of the read-only arrays that packed files are mapped to.
+    # Filled in NumPy, since torch warns of read-only arrays, which packed files are mapped to.
     motion = np.zeros((len(samples), max(lengths), samples[0].motion.shape[1]), dtype=np.float32)
     for row, sample in enumerate(samples):
         motion[row, : lengths[row]] = sample.motion

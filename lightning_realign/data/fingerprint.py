@@ -1,4 +1,4 @@
-"""What tells one data set from another: quickly, by the state of its files, or surely, by its content."""
+"""Fingerprints of data sets: a quick one of the state of the files, and a sure one of the content."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from lightning_realign.data.formats import MOTION_FOLDER, SPLITS, TEXT_FOLDER, M
 def dataset_fingerprint(root: Path, metadata: Metadata, statistics: Iterable[NDArray[np.float64]]) -> str:
     """A short hash of a data set.
 
-    It covers split lists, quarantine, skeleton, length limits, Mean/Std, and name, size and time of every motion and
-    caption file of the training split: what is derived from those motions, such as the index of x^c, is never used
-    for others. A copy of a data set that does not keep the files' times counts as another one.
+    It covers split lists, quarantine, skeleton, length limits, Mean and Std, and name, size and time of every motion
+    and caption file of the training split. Results that are derived from those motions, such as the index of x^c, are
+    thus never used for others. A copy of a data set with other file times counts as another data set.
 
     Args:
         root: the data set's folder.
@@ -45,7 +45,7 @@ def dataset_fingerprint(root: Path, metadata: Metadata, statistics: Iterable[NDA
 
 
 def content_fingerprint(samples: Iterable[tuple[Clip, str | None, Mapping[str, Any] | None]]) -> str:
-    """A short hash of the motions of a split with all their captions: the same wherever the data set lies.
+    """A short hash of the motions of a split with all their captions. It is the same wherever the data set lies.
 
     Args:
         samples: motions and captions as they are used, each with its label and its true attributes.
@@ -59,7 +59,7 @@ def content_fingerprint(samples: Iterable[tuple[Clip, str | None, Mapping[str, A
 
 
 def _stamps(folder: Path, suffix: str, ids: set[str]) -> Iterator[str]:
-    """Name, size in bytes and time of change in nanoseconds of the files of `ids`; missing ones are left out."""
+    """Name, size in bytes and time of change in nanoseconds of the files of `ids`. Missing files are left out."""
     if not folder.is_dir():
         return
     with os.scandir(folder) as entries:

@@ -1,4 +1,4 @@
-"""What the folder of a data set says of itself, and its splits in memory."""
+"""The folder of a data set: what it says of itself, and its splits in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lightning_realign.motion.normaliser import Normaliser
 
 
 class DataFolder:
-    """Base of the data modules: everything is read on first use, and what is wrong names class, argument and file.
+    """Base of the data modules. Everything is read on first use, and errors name class, argument and file.
 
     Attributes:
         root: the folder.
@@ -46,8 +46,8 @@ class DataFolder:
         """The data set's metadata, with the length limits that apply.
 
         Raises:
-            DataError: if the folder is missing, or is a data set of another skeleton.
-            FeatureSpecError: if its frame rate is not the skeleton's.
+            DataError: the folder is missing, or holds a data set of another skeleton.
+            FeatureSpecError: its frame rate is not the skeleton's.
         """
         if not self.root.is_dir():
             self._fail(f"{self.root} is not a folder; give the folder that holds new_joint_vecs/, texts/ and Mean.npy")
@@ -76,7 +76,7 @@ class DataFolder:
         """The data set's Mean/Std as a `Normaliser`.
 
         Raises:
-            DataError: if Mean.npy or Std.npy is missing, of another feature size, or not usable.
+            DataError: Mean.npy or Std.npy is missing, has another feature size, or cannot be used.
         """
         mean, std = (torch.from_numpy(self._statistics(name)) for name in ("Mean", "Std"))
         normaliser = Normaliser(self.skeleton.num_features)
@@ -86,7 +86,7 @@ class DataFolder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash, equal for the same data set only; see `dataset_fingerprint`."""
+        """A short hash that only the same data set has, see `dataset_fingerprint`."""
         metadata, statistics = self.metadata, [self._statistics(name) for name in ("Mean", "Std")]
         with self._named():
             return dataset_fingerprint(self.root, metadata, statistics)
@@ -104,7 +104,7 @@ class DataFolder:
         return content_fingerprint((entry, labels.get(entry.id), attributes.get(entry.id)) for entry in entries)
 
     def _check_labels(self, splits: Iterable[str]) -> None:
-        """Refuse a table of labels that knows none of the motions: its ids are other ones."""
+        """Refuse a table of labels that has none of the motions: its ids must be wrong."""
         ids = {entry.id for name in splits for entry in self._split(name).entries}
         if self.labels and not ids & self.labels.keys():
             self._fail(f"{self.root / LABEL_FILE}: labels none of the motions; its first column must hold their ids")
@@ -130,7 +130,7 @@ class DataFolder:
 
     @contextmanager
     def _named(self, prefix: str = "") -> Iterator[None]:
-        """Say in a file's error which data module, by which argument, led to the file."""
+        """Add to a file's error which data module and which argument led to the file."""
         try:
             yield
         except DataError as error:

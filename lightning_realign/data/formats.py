@@ -23,7 +23,7 @@ MOTION_FOLDER = "new_joint_vecs"
 TEXT_FOLDER = "texts"
 SPLITS = ("train", "val", "test")
 QUARANTINE_FILE = "quarantine.txt"
-# Sub-caption tags are seconds; the published loaders cut them at 20 fps whatever the data set.
+# Start and end tags are seconds; the published loaders take 20 fps for them, whatever the data set.
 PUBLISHED_TAG_FPS = 20.0
 
 
@@ -55,7 +55,7 @@ class Metadata:
     """What a data set says of itself.
 
     fps: frames per second. A motion of L frames is used if min_length <= L < max_length. tag_fps: the rate at which
-    sub-caption tags (seconds) become frames. extra: the remaining entries of metadata.json.
+    start and end tags (seconds) become frames. extra: the other entries of metadata.json.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Metadata:
 
 
 def parse_caption_line(line: str, path: Path, number: int) -> Caption:
-    """Read `caption#word/POS word/POS ...#start#end`; NaN tags count as 0.
+    """Read `caption#word/POS word/POS ...#start#end`. NaN tags count as 0.
 
     Args:
         line: the line, with or without its newline.
@@ -76,7 +76,7 @@ def parse_caption_line(line: str, path: Path, number: int) -> Caption:
         number: its line number, from 1.
 
     Raises:
-        DataError: if the line lacks a field, has no tokens, or its tags are not finite numbers.
+        DataError: the line lacks a field, has no tokens, or its tags are not finite numbers.
     """
     where = f"{path}, line {number}"
     fields = line.strip().rsplit("#", 3)
@@ -111,7 +111,7 @@ def read_captions(path: Path) -> list[Caption]:
     """All captions of a file, in order; blank lines are skipped.
 
     Raises:
-        DataError: if the file is missing or not text, or a line is malformed (named with its number).
+        DataError: the file is missing or not text, or a line is malformed; the message has its number.
     """
     lines = read_text(path, "caption file").split("\n")
     return [parse_caption_line(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
@@ -121,7 +121,7 @@ def read_split(path: Path) -> list[str]:
     """The ids of a split list, one a line, in order.
 
     Raises:
-        DataError: if the file is missing, empty, or lists an id twice.
+        DataError: the file is missing, empty, or lists an id twice.
     """
     names = [line.strip() for line in read_text(path, "split list").splitlines() if line.strip()]
     if not names:
@@ -134,10 +134,10 @@ def read_split(path: Path) -> list[str]:
 
 
 def read_quarantine(root: Path) -> dict[str, str]:
-    """The motions that `quarantine.txt` excludes, one `ID<tab>reason` a line, and why; empty without that file.
+    """The motions that `quarantine.txt` excludes (one `ID<tab>reason` a line), with the reasons; empty without a file.
 
     Raises:
-        DataError: if the file is not text.
+        DataError: the file is not text.
     """
     path = root / QUARANTINE_FILE
     if not path.is_file():
@@ -147,10 +147,10 @@ def read_quarantine(root: Path) -> dict[str, str]:
 
 
 def load_motion(path: Path, num_features: int) -> NDArray[np.float32]:
-    """A motion's features [T, num_features] as float32; float64 files are accepted.
+    """A motion's features [T, num_features] as float32. Files in float64 are accepted.
 
     Raises:
-        DataError: if the file is missing or unreadable, of another shape, or has non-finite entries.
+        DataError: the file is missing or unreadable, has another shape, or has non-finite entries.
     """
     array = load_array(path, "motion")
     if array.ndim != 2 or array.shape[1] != num_features or len(array) == 0:
@@ -170,7 +170,7 @@ def load_statistics(path: Path, num_features: int) -> NDArray[np.float64]:
     """`Mean.npy` or `Std.npy`: a vector [num_features].
 
     Raises:
-        DataError: if it is missing, unreadable, or of another size.
+        DataError: it is missing or unreadable, or has another size.
     """
     array = load_array(path, "statistics file")
     if array.shape != (num_features,):
@@ -191,10 +191,10 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def read_metadata(root: Path, default: Metadata) -> Metadata:
-    """The data set's metadata.json laid over `default`, which is returned as it is where there is no such file.
+    """The entries of a data set's metadata.json, completed by `default`; `default` itself if there is no such file.
 
     Raises:
-        DataError: if the file is not JSON or a field has an impossible value.
+        DataError: the file is not JSON, or a field has an impossible value.
     """
     path = root / "metadata.json"
     if not path.exists():
@@ -205,5 +205,5 @@ def read_metadata(root: Path, default: Metadata) -> Metadata:
             raise DataError(f"{path}: {name} is {content[name]!r}; correct it or remove the entry")
     known = {name: content.pop(name) for name in _FIELDS if name in content}
     metadata = replace(default, **known, extra=content)
-    # A data set that states its rate means real seconds; only the published folders carry 20 fps tags regardless.
+    # A data set that states its rate has tags in real seconds. Only the published folders have tags for 20 fps.
     return replace(metadata, tag_fps=float(known["fps"])) if "fps" in known else metadata

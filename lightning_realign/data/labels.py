@@ -1,4 +1,4 @@
-"""What a data set knows of its motions beside their captions: a label per motion, for label-aware R-Precision."""
+"""Labels of motions, for label-aware R-Precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABEL_FILE = "labels.csv"
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Labels by motion id: all columns of `labels.csv` after the first, which is the id, joined to one label.
+    """Labels by motion id. The first column of `labels.csv` is the id; the other columns, joined, are the label.
 
     Raises:
         DataError: the table has no header of two or more columns, a row has another number of cells, or an id recurs.

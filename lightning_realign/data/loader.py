@@ -1,4 +1,4 @@
-"""The training loader: a run that stops within an epoch goes on with the batches it has not seen."""
+"""The training loader: a run that was stopped within an epoch continues with the batches that it has not had."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lightning_realign.types import MotionTextBatch
 
 
 class TrainingLoader(DataLoader[Any]):
-    """A `DataLoader` over a `BucketSampler` with the state that Lightning keeps in a checkpoint's loops.
+    """A `DataLoader` over a `BucketSampler` with a state, which Lightning keeps in a checkpoint's loops.
 
-    The state counts the batches that were handed out, not those that workers have fetched ahead. It is the same on
+    The state counts the batches that were handed out, not the ones that workers have fetched ahead. It is the same on
     every rank.
     """
 
@@ -27,11 +27,11 @@ class TrainingLoader(DataLoader[Any]):
     def __iter__(self) -> Iterator[MotionTextBatch]:  # type: ignore[override]
         """The batches of the sampler's epoch, without those that a loaded state has counted in this epoch.
 
-        Nothing is fetched before the first batch is asked for: Lightning makes the iterator of a resumed run before
-        it has worked out which epoch it is in, and workers would begin at once.
+        Nothing is fetched before the first batch is needed. Lightning makes the iterator of a resumed run before it
+        knows which epoch it is in, and workers would begin at once.
 
         Raises:
-            ConfigError: the state is from within this epoch and of another batch size.
+            ConfigError: the state is from within this epoch and has another batch size.
         """
         sampler = self.sampler
         if not isinstance(sampler, BucketSampler):  # Trainer.overfit_batches replaces it
@@ -45,12 +45,12 @@ class TrainingLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, the number of its batches that were handed out, and the samples in a batch of all ranks."""
+        """The epoch, the number of batches handed out in it, and the number of samples in a batch of all ranks."""
         size = self._batch_size if self._resuming else self._joint_batch_size()
         return {"epoch": self._epoch, "batches": self._batches, "batch_size": size}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on after the batches of `state_dict()` in the next iteration, if that is of the same epoch."""
+        """Continue after the batches of `state_dict()` in the next iteration, if it belongs to the same epoch."""
         self._epoch, self._batches, self._batch_size = state["epoch"], state["batches"], state["batch_size"]
         self._resuming = True
 

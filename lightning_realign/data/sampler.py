@@ -1,4 +1,4 @@
-"""The order in which samples are drawn: shuffled, bucketed by length, split between ranks."""
+"""The order of samples: shuffled, bucketed by length, split between ranks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data.distributed import DistributedSampler
 
-# Training shuffles, then sorts this many global batches at a time by length: enough to keep padding small, few enough
-# that a motion meets other batch mates in every epoch.
+# Training shuffles, then sorts this many global batches at a time by length. That is enough to keep padding small, and
+# few enough that a motion shares its batch with other motions in every epoch.
 CHUNK_BATCHES = 8
 
 
 class BucketSampler(DistributedSampler[int | tuple[int, int]]):
     """An order of indices in which every run of `batch_size` consecutive ones has similar lengths.
 
-    A plain `BatchSampler` on top of it yields the buckets, so Lightning can rewrap it for prediction. It is a
+    An ordinary `BatchSampler` on top of it yields the buckets, so Lightning can wrap it again for prediction. It is a
     `DistributedSampler`, so Lightning never replaces it by one that repeats samples.
 
-    Training yields (epoch, index): shuffled anew in every epoch from (seed, epoch); every rank gets equally many full
-    batches, and a random remainder is dropped. W ranks with batches of B see, together, the batches that one rank with
-    batches of W * B sees. Evaluation yields indices, longest first, each on exactly one rank.
+    Training yields (epoch, index), shuffled anew in every epoch from (seed, epoch). Every rank gets the same number of
+    full batches, and a random remainder is dropped. Together, W ranks with batches of B get the batches that one rank
+    gets with batches of W * B. Evaluation yields indices, longest first, each on exactly one rank.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class BucketSampler(DistributedSampler[int | tuple[int, int]]):
         Args:
             lengths: frames of each sample.
             batch_size: samples per batch and rank.
-            training: shuffle and drop; otherwise every index once.
-            seed: of the shuffling.
-            num_replicas: ranks.
-            rank: this one.
-            bucket: false ignores lengths.
+            training: whether to shuffle and drop a remainder; otherwise every index comes once.
+            seed: seed of the shuffling.
+            num_replicas: number of ranks.
+            rank: this rank.
+            bucket: whether to bucket by length.
         """
         super().__init__(lengths, num_replicas, rank, shuffle=training, seed=seed, drop_last=training)  # type: ignore[arg-type]
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.batch_size = batch_size
         self.training = training
         self.bucket = bucket
-        # Samples that the next iteration leaves out at its beginning, for a run that resumes within an epoch.
+        # How many samples the next iteration leaves out at its beginning, for a run that resumes within an epoch.
         self.skip = 0
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class BucketSampler(DistributedSampler[int | tuple[int, int]]):
         random = np.random.default_rng((self.seed, self.epoch))
         size = self.batch_size * self.num_replicas
         batches = len(self.lengths) // size
-        # The remainder goes before sorting: afterwards it would always be the longest motions.
+        # The remainder is dropped before sorting; afterwards, it would always be the longest motions.
         order = random.permutation(len(self.lengths))[: batches * size]
         if self.bucket:
             chunks = [
@@ -83,6 +83,6 @@ class BucketSampler(DistributedSampler[int | tuple[int, int]]):
         return order[:, self.rank :: self.num_replicas].reshape(-1).astype(np.int64)
 
     def _evaluation_order(self) -> NDArray[np.int64]:
-        # Longest first: memory runs out at the start or not at all.
+        # The longest come first, so that memory runs out at the start or not at all.
         order = np.argsort(-self.lengths, kind="stable") if self.bucket else np.arange(len(self.lengths))
         return order[self.rank :: self.num_replicas].astype(np.int64)

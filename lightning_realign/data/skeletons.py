@@ -1,4 +1,4 @@
-"""Of which skeleton a data set is: a name that is shipped, or `skeleton.yaml` in its folder."""
+"""The skeleton of a data set: a shipped one, which metadata.json names, or `skeleton.yaml` in the folder."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def find_skeleton(root: Path) -> Skeleton:
     """The skeleton that metadata.json names or skeleton.yaml holds, else the one whose feature size Mean.npy has.
 
     Raises:
-        DataError: if none of them tells, or skeleton.yaml has a mistake.
-        ConfigError: if there is no skeleton of that name.
+        DataError: none of them says it, or skeleton.yaml has a mistake.
+        ConfigError: there is no skeleton of that name.
     """
     name = read_metadata(root, Metadata(root.resolve().name, 0.0, "", 0)).skeleton
     if name or (root / SKELETON_FILE).is_file():
@@ -32,11 +32,11 @@ def find_skeleton(root: Path) -> Skeleton:
 
 
 def named_skeleton(root: Path, name: str) -> Skeleton:
-    """The skeleton that a data set's metadata.json calls `name`; with an empty one, that of its skeleton.yaml.
+    """The skeleton that a data set's metadata.json calls `name`. If `name` is empty, it is that of skeleton.yaml.
 
     Raises:
-        DataError: if skeleton.yaml has a mistake or is of another skeleton.
-        ConfigError: if there is no skeleton of that name.
+        DataError: skeleton.yaml has a mistake, or holds another skeleton.
+        ConfigError: there is no skeleton of that name.
     """
     path = root / SKELETON_FILE
     if name in skeleton_names():
@@ -56,6 +56,6 @@ def named_skeleton(root: Path, name: str) -> Skeleton:
 
 
 def write_skeleton(root: Path, skeleton: Skeleton) -> None:
-    """Put an own skeleton's spec into a data set's folder, so that the folder is all that reading it needs."""
+    """Write the spec of a user's own skeleton into a data set's folder, so that reading it needs nothing else."""
     if skeleton_reference(skeleton) != skeleton.name:
         write_text_atomic(root / SKELETON_FILE, skeleton_yaml(skeleton))

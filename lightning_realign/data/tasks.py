@@ -1,4 +1,4 @@
-"""What a test run asks for, as a table: so that any method can make the motions that `SampleScoring` measures."""
+"""The table of all motions that a test run needs, so that any method can make them and `SampleScoring` measure them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning_realign.files.hashing import stable_key
 
 
 def repeated(ids: Sequence[str], captions: int, seed: int) -> set[str]:
-    """The ids whose captions MultiModality is measured on: `captions` of `ids`, chosen by nothing but the seed."""
+    """The ids whose captions MultiModality is measured on: `captions` of the `ids`, chosen by the seed alone."""
     return set(sorted(ids, key=lambda sample: stable_key(f"multimodality:{seed}:{sample}"))[:captions])
 
 
@@ -30,19 +30,19 @@ def write_tasks(
     seed: int,
     max_length: int = 200,
 ) -> int:
-    """Write what is asked for as CSV: `file,id,frames,caption`.
+    """Write the motions of a test as CSV: `file,id,frames,caption`.
 
-    `ID_rK.npy` is replication K of every id, `ID_mK.npy` repeat K of the captions of MultiModality.
+    `ID_rK.npy` is replication K of every id; `ID_mK.npy` is repeat K of the captions of MultiModality.
 
     Args:
         root: the data set's folder.
         out: the table to write.
-        split: the motions.
-        protocol: `fixed` or `published`, see `inference.measuring.MeasuringPlan`.
-        replications: independent draws.
-        captions: captions that MultiModality is measured on; 0 for none.
-        repeats: motions of each of those.
-        seed: the data module's, of captions and crops where they are drawn; and of the choice of those captions.
+        split: the split to measure.
+        protocol: `fixed` or `published` captions and crops.
+        replications: number of independent repetitions.
+        captions: how many captions MultiModality is measured on; 0 for none.
+        repeats: motions of each of those captions.
+        seed: the data module's seed, for captions and crops that are drawn, and for the choice of those captions.
         max_length: the data module's.
 
     Returns:

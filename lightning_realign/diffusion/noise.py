@@ -45,7 +45,7 @@ def check_batch(texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None
             f"sampler got {len(texts)} texts, {len(frames)} lengths, {given} ids; give one of each per motion"
         )
     if min(frames) < 1:
-        raise ConfigError(f"sampler lengths: {min(frames)} frames asked for; give at least 1")
+        raise ConfigError(f"sampler lengths: {min(frames)} frames; give at least 1")
     return frames
 
 

@@ -1,4 +1,4 @@
-"""The scheduler's own step with explicit noise, and the signal level of every tensor on the way."""
+"""The steps of a sampler with explicit noise, and the signal level of every tensor on the way."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Steps(ABC):
     Attributes:
         timesteps: scheduler indices of the S steps.
         alpha_bar: signal level of the state before each step.
-        alpha_bar_next: that of the state after it; 1 after the last step, which returns a clean state.
+        alpha_bar_next: signal level of the state after it; 1 after the last step, which returns a clean state.
         sigma: standard deviation of the noise that the step adds.
     """
 
@@ -133,11 +133,11 @@ class SchedulerSteps(Steps):
 class RespacedSteps(SchedulerSteps):
     """The steps of DDIM and DDPM over some timesteps of a schedule, spaced in any way.
 
-    They are those of a shorter schedule that has the levels of these timesteps only (Nichol and Dhariwal, 2021, section
-    4): a step leads to the level of the next timestep, and the last one to a clean state.
+    They are the steps of a shorter schedule that has the levels of these timesteps only (Nichol and Dhariwal, 2021,
+    section 4): a step leads to the level of the next timestep, and the last one to a clean state.
 
     Args:
-        scheduler: as for `SchedulerSteps`; its levels are replaced by those of the timesteps.
+        scheduler: as for `SchedulerSteps`; only the levels of the timesteps are kept in it.
         name: sampler.
         timesteps: scheduler indices of the steps, falling.
         ddim_eta: stochasticity of DDIM; 0 is deterministic.
@@ -218,8 +218,8 @@ def make_steps(
         name: sampler.
         steps: S.
         ddim_eta: stochasticity of DDIM; 0 is deterministic.
-        timesteps: scheduler indices of the steps, where the scheduler's own spacing is not meant; a consistency model
-            has no other.
+        timesteps: scheduler indices of the steps; None for the scheduler's own spacing, which a consistency model does
+            not have.
 
     Raises:
         ConfigError: a setting out of range, or of another sampler.

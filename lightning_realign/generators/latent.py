@@ -47,7 +47,7 @@ class LatentDiffusionGenerator(NetworkGenerator):
 
     def condition(self, texts: Sequence[str]) -> Tensor:
         """Sentence features [B, S]; with classifier-free guidance [2B, S], the unconditional half first."""
-        features = self._text_encoder()([*texts, UNCONDITIONAL_CAPTION]).sentence.to(self.device, self.dtype)
+        features = self.encode_text([*texts, UNCONDITIONAL_CAPTION]).sentence.to(self.device, self.dtype)
         captions, empty = features[:-1], features[-1:]
         return captions if self.cfg_scale == 1 else torch.cat([empty.expand_as(captions), captions])
 
@@ -60,7 +60,7 @@ class LatentDiffusionGenerator(NetworkGenerator):
             output: Tensor = self.bundle.denoiser(states, steps, cond)
             return output
 
-        return self._with_cfg(evaluate)
+        return self.with_cfg(evaluate)
 
     def to_motion(self, x: Tensor, alpha_bar: float, lengths: Tensor, target: Normaliser) -> Tensor:
         """Decode the latent [B, n, d] to features [B, T, D] in the target's normalisation.

@@ -95,7 +95,7 @@ class MaskedCodeGenerator(FrozenNetworks):
     @torch.no_grad()
     def condition(self, texts: Sequence[str]) -> Tensor:
         """The text embeddings [B, 512] that the transformers read."""
-        return self._text_encoder()(texts).sentence.to(self.device, self.dtype)
+        return self.encode_text(texts).sentence.to(self.device, self.dtype)
 
     def counts(self, lengths: Tensor) -> Tensor:
         """How many codes [B] motions of `lengths` [B] frames have."""

@@ -114,7 +114,7 @@ class MotionDiffuseGenerator(MotionStateGenerator):
         Raises:
             ConfigError: features of an encoder other than `clip-vit-base-patch32`.
         """
-        features = self._text_encoder()(texts)
+        features = self.encode_text(texts)
         tokens = features.tokens.to(self.device, self.dtype)
         return self.denoiser.encode_text(tokens, _ends(features).to(self.device))
 

@@ -17,7 +17,6 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.generators.mld import read_bundle
-from lightning_realign.types import TextFeatures
 
 _TRAIN_STEPS = 1000
 
@@ -54,7 +53,7 @@ class ConsistencyGenerator(LatentDiffusionGenerator):
 
     def condition(self, texts: Sequence[str]) -> Tensor:
         """Sentence features [B, S]."""
-        features: TextFeatures = self._text_encoder()(list(texts))
+        features = self.encode_text(texts)
         return features.sentence.to(self.device, self.dtype)
 
     def denoise(self, x: Tensor, t: int, cond: Tensor, lengths: Tensor) -> Tensor:

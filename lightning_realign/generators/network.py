@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from lightning_realign.diffusion import NoiseSchedule, make_scheduler
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.motion.normaliser import Normaliser
-from lightning_realign.types import TextFunction
+from lightning_realign.types import TextFeatures
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class GeneratorSpec:
 class FrozenNetworks:
     """Networks and statistics of a generator: device, precision, text encoder.
 
+    Attributes:
+        modules: the networks and statistics, by name. normaliser: the statistics of its motions.
+
     Args:
         skeleton: name of the feature spec of its motions.
         text_encoder: name of the frozen text encoder.
@@ -59,13 +62,13 @@ class FrozenNetworks:
             module.eval().requires_grad_(False)
         self.normaliser = normaliser
         self._skeleton, self._text_name = skeleton, text_encoder
-        self._modules = dict(modules)
+        self.modules = dict(modules)
         self._options = options if options is not None else LoadOptions()
         self._encode = self._options.encode
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move the weights and statistics, in place, to a device and a precision."""
-        for module in self._modules.values():
+        for module in self.modules.values():
             module.to(device=device, dtype=dtype)
         return self
 
@@ -86,14 +89,15 @@ class FrozenNetworks:
 
     @property
     def _parameter(self) -> Tensor:
-        return next(parameter for module in self._modules.values() for parameter in module.parameters())
+        return next(parameter for module in self.modules.values() for parameter in module.parameters())
 
-    def _text_encoder(self) -> TextFunction:
+    def encode_text(self, texts: Sequence[str]) -> TextFeatures:
+        """The features of captions from the generator's text encoder, on the CPU."""
         if self._encode is None:
             from lightning_realign.text import CachedTextEncoder
 
             self._encode = CachedTextEncoder(self._text_name, self._options.text_cache)
-        return self._encode
+        return self._encode(texts)
 
 
 class NetworkGenerator(FrozenNetworks):
@@ -140,7 +144,7 @@ class NetworkGenerator(FrozenNetworks):
         """A fresh DDIM scheduler with the schedule the network was trained on."""
         return make_scheduler("ddim", self.spec.schedule, self.spec.prediction)
 
-    def _with_cfg(self, evaluate: Callable[[bool], Tensor]) -> Tensor:
+    def with_cfg(self, evaluate: Callable[[bool], Tensor]) -> Tensor:
         """The network's output with classifier-free guidance, from one doubled batch.
 
         Args:

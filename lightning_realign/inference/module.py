@@ -133,20 +133,8 @@ class GuidedGeneration(MeasuringModule):
 
     def predict_step(self, batch: MotionTextBatch, batch_idx: int) -> list[Prediction]:
         """The batch's motions, guided where the settings say so; one entry per replication."""
-        matches = self.pipeline.matches(batch.captions)
+        total = self.predict_replications
         return [
-            Prediction(
-                self.pipeline.sample(batch.captions, batch.lengths, batch.ids, replication),
-                batch.ids,
-                batch.captions,
-                self.pipeline.skeleton,
-                self.guidance.mu,
-                self.guidance.eta,
-                self.sampling.seed,
-                replication,
-                self.predict_replications,
-                () if matches is None else matches.ids,
-                () if matches is None else tuple(matches.rewards.tolist()),
-            )
-            for replication in range(self.predict_replications)
+            self.pipeline.predict(batch.captions, batch.lengths, batch.ids, replication, total)
+            for replication in range(total)
         ]

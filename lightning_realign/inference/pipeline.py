@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, product
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion.noise import prompt_ids
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.generators import Generator, MaskedGenerator, load_generator
-from lightning_realign.generators.base import LatentGuide
+from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.guidance.best_of import BestOfN, Sampler
 from lightning_realign.guidance.masked import MaskedSampler
 from lightning_realign.guidance.particles import ParticleSteering
 from lightning_realign.guidance.sampler import RewardGuidedSampler
+from lightning_realign.inference.counting import CountingGenerator
+from lightning_realign.inference.motions import Motion
+from lightning_realign.inference.prompt import check_prompts, chosen_device, file_names, frames_of
 from lightning_realign.inference.rewards import load_rewards, require_reward
 from lightning_realign.motion import Skeleton, skeleton_of_reference
+from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards.index import Matches, RewardIndex, find_index, reward_fingerprint
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.rewards.weighted import ScoredReward
+from lightning_realign.settings.checks import check_least
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import SearchConfig
@@ -29,58 +35,8 @@ from lightning_realign.types import GeneratedMotions
 
 # Captions encoded at a time ahead of sampling: token features of a whole split would take gigabytes.
 _TEXT_BATCH = 256
-
-
-class CountingGenerator:
-    """A generator that counts its network's evaluations; otherwise the generator it wraps.
-
-    Args:
-        generator: the generator.
-
-    Attributes:
-        calls: network evaluations per motion so far, over all batches. A gradient taken back through the network
-            counts as one more: with frozen weights it costs about as much.
-        watch: told of that number whenever it grows; None for nobody.
-    """
-
-    def __init__(self, generator: Generator | MaskedGenerator) -> None:
-        self._generator: Any = generator
-        self.calls = 0
-        self.watch: Callable[[int], None] | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._generator, name)
-
-    def _count(self, evaluations: int) -> None:
-        self.calls += evaluations
-        if self.watch is not None:
-            self.watch(self.calls)
-
-    def generate(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        noise: Sequence[torch.Generator],
-        guide: LatentGuide | None = None,
-    ) -> Tensor:
-        """The wrapped generator's `generate`."""
-        self._count(self._generator.evaluations)
-        features: Tensor = self._generator.generate(texts, lengths, noise, guide)
-        return features
-
-    def denoise(self, x: Tensor, t: int, cond: Any, lengths: Tensor) -> Tensor:
-        """The wrapped generator's `denoise`."""
-        evaluations = self._generator.evaluations_at(t)
-        self._count(evaluations)
-        output: Any = self._generator.denoise(x, t, cond, lengths)
-        if output.requires_grad:
-
-            def count(gradient: Tensor) -> None:
-                self._count(evaluations)
-
-            output.register_hook(count)
-        predicted: Tensor = output
-        return predicted
+# Motions from prompts that are sampled together.
+_PROMPT_BATCH = 32
 
 
 class Pipeline:
@@ -171,6 +127,117 @@ class Pipeline:
                 "steer; set count to 1, and candidates above 1 to keep the best of so many motions"
             )
         return ParticleSteering(sampler, reward, particles)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        generator: GeneratorSource | Path | str,
+        reward: RewardSource | Path | str | None = None,
+        guidance: GuidanceConfig | None = None,
+        sampling: SamplingConfig | None = None,
+        search: SearchConfig | None = None,
+        device: str = "auto",
+    ) -> Pipeline:
+        """Load a generator, and a reward that guides it.
+
+        Args:
+            generator: checkpoint, model folder, `hf://owner/name`, or a source that says more.
+            reward: likewise; None for none.
+            guidance: strength and kind of the guidance; None for none.
+            sampling: steps, scheduler, scale of classifier-free guidance and seed; None for the generator's own.
+            search: candidates, particles and time travel; None for none.
+            device: where to compute, such as `cpu` or `cuda:1`; `auto` is the GPU where CUDA finds one, else the CPU.
+
+        Raises:
+            ConfigError: settings that contradict each other, or no such device.
+            CheckpointError: a checkpoint that cannot be used.
+            FeatureSpecError: generator and reward are of different skeletons.
+        """
+        source = generator if isinstance(generator, GeneratorSource) else GeneratorSource(str(generator))
+        rewards = RewardSource(str(reward)) if isinstance(reward, Path | str) else reward
+        return cls(source, rewards, guidance, sampling, search, device=chosen_device(device))
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seconds: float = 4.0,
+        samples: int = 1,
+        guidance: GuidanceConfig | None = None,
+        search: SearchConfig | None = None,
+    ) -> list[Motion]:
+        """Generate motions from prompts.
+
+        The same prompt, length and seed give the same motion, whatever else is generated beside it.
+
+        Args:
+            prompts: one or more texts.
+            seconds: length of the motions, rounded to a multiple of 4 frames.
+            samples: motions per text.
+            guidance: strength and kind of the guidance from now on; None keeps the present ones.
+            search: candidates, particles and time travel from now on; None keeps the present ones.
+
+        Returns:
+            The motions, by prompt and then by sample.
+
+        Raises:
+            ConfigError: a prompt, a length or a setting that cannot be used.
+        """
+        self.guide(guidance or self.guidance, search or self.search)
+        if self.needs_index and self.index is None:
+            self.find_index()
+        texts = [prompts] if isinstance(prompts, str) else prompts
+        motions: list[list[Motion]] = [[] for _ in texts]
+        for first, prediction in self.predictions(texts, seconds, samples):
+            for place in range(len(prediction.ids)):
+                motions[first + place].append(Motion(prediction, place))
+        return list(chain.from_iterable(motions))
+
+    def predictions(
+        self, prompts: Sequence[str], seconds: float = 4.0, samples: int = 1
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Generate motions from prompts batch by batch, as `generate` does.
+
+        Yields:
+            The place of a batch's first prompt, and its motions; their ids name files by text, length and occurrence.
+
+        Raises:
+            ConfigError: a prompt or a length that cannot be used.
+        """
+        texts, frames = check_prompts(prompts), frames_of(seconds, self.skeleton)
+        check_least("samples", samples, 1)
+        ids = prompt_ids(texts, [frames] * len(texts))
+        for first, replication in product(range(0, len(texts), _PROMPT_BATCH), range(samples)):
+            part = slice(first, first + _PROMPT_BATCH)
+            lengths = torch.full((len(texts[part]),), frames)
+            made = self.predict(texts[part], lengths, ids[part], replication, samples)
+            yield first, replace(made, ids=file_names(made.captions, made.ids))
+
+    def predict(
+        self, captions: Sequence[str], lengths: Tensor, ids: Sequence[str], replication: int = 0, replications: int = 1
+    ) -> Prediction:
+        """Generate a motion for each of B captions, with all that its file states.
+
+        Args:
+            captions: B texts.
+            lengths: [B] frames.
+            ids: B sample ids, which with the seed and the replication determine the noise.
+            replication: number of the replication.
+            replications: how many there are in all.
+        """
+        matches = self.matches(captions)
+        return Prediction(
+            self.sample(captions, lengths, ids, replication),
+            tuple(ids),
+            tuple(captions),
+            self.skeleton,
+            self.guidance.mu,
+            self.guidance.eta,
+            self.sampling.seed,
+            replication,
+            replications,
+            () if matches is None else matches.ids,
+            () if matches is None else tuple(matches.rewards.tolist()),
+        )
 
     def find_index(self, index: Path | str | None = None) -> None:
         """Read the embeddings from which x^c is retrieved, where eta is not 0.

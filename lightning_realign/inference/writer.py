@@ -29,7 +29,8 @@ class PredictionWriter(BasePredictionWriter):
 
     Each rank writes the samples it generated, and a file is named by its sample's id, so ranks share a file only where
     they made the same motion, which then replaces itself atomically. Motions that came out NaN or infinite are written
-    too, and counted in a warning at the end. Use with `return_predictions: false`.
+    too, and counted in a warning at the end. What a module predicts besides motions is not written. Use with
+    `return_predictions: false`.
 
     Args:
         folder: where the files go; made when missing.
@@ -49,14 +50,16 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        prediction: Sequence[Prediction],
+        prediction: Any,
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
         """Write the replications of one batch."""
-        for replication in prediction:
+        for replication in prediction if isinstance(prediction, Sequence) else ():
+            if not isinstance(replication, Prediction):
+                continue
             write_predictions(replication, self.folder)
             self._blown_up += replication.blown_up
             self._total += len(replication.ids)

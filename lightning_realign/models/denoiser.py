@@ -41,7 +41,7 @@ def guidance_embedding(w: Tensor, size: int) -> Tensor:
 
 
 class GuidedStepEmbedding(StepEmbedding):
-    """Embeds timesteps [B] and guidance weights [B]: `cond_proj` adds the latter's embedding to the sinusoid."""
+    """Embeds timesteps [B] and guidance weights [B]: `cond_proj` adds the weights' embedding to the sinusoid."""
 
     def __init__(self, size: int, width: int, guidance_size: int) -> None:
         super().__init__(size, width)
@@ -60,7 +60,7 @@ class GuidedStepEmbedding(StepEmbedding):
 class LatentDenoiser(nn.Module):
     """Predicts the noise (or the clean latent, as trained) of noisy latents from the timestep and a sentence embedding.
 
-    The sequence is [latent tokens, time token, text token]; lengths are the VAE's business. Where d differs from the
+    The sequence is [latent tokens, time token, text token]; it does not depend on lengths. Where d differs from the
     width, `latent_pre` and `latent_post` project between the two, as in the public MLD++ checkpoints.
 
     Args:
@@ -74,12 +74,12 @@ class LatentDenoiser(nn.Module):
         dropout: dropout probability while training.
         text_relu: pass the text embedding through a ReLU first, as MLD does and MLD++ does not.
         max_tokens: rows of the position table.
-        norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
-            for short trainings. No weights are added; False is the published form.
-        text_scale: factor on the text embedding. One of unit length has tiny channels, which a short training hardly
-            hears; sqrt(text_size) gives them unit variance. 1 is the published form.
-        guidance_size: channels of the embedded guidance weight, even, in consistency models, which are told the scale
-            of classifier-free guidance in place of being evaluated twice (MotionLCM: 256); 0 for none.
+        norm_first: normalise each layer's input rather than its output. Short trainings can then use a learning rate
+            several times higher. No weights are added; False is the published form.
+        text_scale: factor on the text embedding. An embedding of unit length has tiny channels, which a short training
+            hardly uses; sqrt(text_size) gives them unit variance. 1 is the published form.
+        guidance_size: channels of the embedded scale of classifier-free guidance, even (MotionLCM: 256). Consistency
+            models take the scale as an input, so that one evaluation does for two. 0 for networks without this input.
 
     Raises:
         ConfigError: sizes that no network can be built from.

@@ -153,7 +153,7 @@ class MotionTextEvaluator(nn.Module):
         one more snippet is there.
 
         Args:
-            motion: [B, T, D] normalised features; whatever lies beyond `lengths` is ignored.
+            motion: [B, T, D] normalised features; what lies beyond `lengths` is ignored.
             lengths: [B] frames, from 4 to `max_frames`.
 
         Raises:

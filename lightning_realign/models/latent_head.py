@@ -1,6 +1,6 @@
 """MARDM's denoising network of one code at a time (Meng et al., arXiv 2411.16575; github.com/neu-vi/MARDM).
 
-A code's condition is what a transformer says of its place. The network is that of MAR (Li et al., arXiv 2406.11838).
+A code's condition is a transformer's output at its place. The network is the one of MAR (Li et al., arXiv 2406.11838).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class LatentSpace(nn.Module):
         return self.vae.latent_tokens, self.vae.latent_size
 
     def train(self, mode: bool = True) -> Self:
-        """Stay in eval mode, whatever is asked for."""
+        """Stay in eval mode, whatever the mode is."""
         return super().train(False)
 
     def encode(self, motion: Tensor, lengths: Tensor) -> Gaussian:

@@ -41,8 +41,8 @@ class RewardArchitecture:
 class StepAwareRewardModel(nn.Module):
     """Encodes noisy motions (with a step token) and texts (without) as Gaussians, and decodes either latent.
 
-    With the default arguments the state dict is that of the public checkpoints, key for key; as there, both encoders
-    share their final LayerNorm.
+    With the default arguments the state dict has the keys of the public checkpoints. As in those, both encoders share
+    their final LayerNorm.
 
     Args:
         num_features: D, features of a frame.
@@ -55,8 +55,8 @@ class StepAwareRewardModel(nn.Module):
         patch: frames per transformer token; 1 is the published architecture.
         step_aware: whether motions carry a step token; without it the model is TMR's.
         max_tokens: rows of the position tables; a motion may have (max_tokens - 2) * patch frames.
-        norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
-            for short trainings. No weights are added; False is the published form.
+        norm_first: normalise each layer's input rather than its output. Short trainings can then use a learning rate
+            several times higher. No weights are added; False is the published form.
 
     Raises:
         ConfigError: sizes that no network can be built from.
@@ -104,7 +104,7 @@ class StepAwareRewardModel(nn.Module):
         """Encode motions at noise level t.
 
         Args:
-            motion: [B, T, D] normalised features; whatever lies beyond `lengths` is ignored.
+            motion: [B, T, D] normalised features; what lies beyond `lengths` is ignored.
             lengths: [B] frames.
             t: [B] integer timesteps, 0 for clean; ignored, and may be None, where the model is not step-aware.
 

@@ -55,5 +55,5 @@ class RewardSpace:
         return lengths if self.latents is None else torch.full_like(lengths, self.latents.shape[0])
 
     def read_lengths(self, lengths: Tensor) -> Tensor:
-        """How much of a view is valid [B], likewise."""
+        """How much of a view is valid [B]: as of the state, or the frames of a decoded motion."""
         return lengths if self.name == "decoded" else self.state_lengths(lengths)

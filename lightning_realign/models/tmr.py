@@ -1,6 +1,6 @@
 """TMR (Petrovich et al., ICCV 2023): motions and texts in one space, by encoders in the manner of ACTOR.
 
-The names of parameters are those of the public weights, whose three files are the three parts of `TMR`.
+Parameters have the names of the public weights, whose three files are the three parts of `TMR`.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class TMR(nn.Module):
         """Encode motions.
 
         Args:
-            motion: [B, T, D] normalised features; whatever lies beyond `lengths` is ignored.
+            motion: [B, T, D] normalised features; what lies beyond `lengths` is ignored.
             lengths: [B] frames.
             t: ignored: TMR has seen clean motions only, and knows no noise level.
 

@@ -41,8 +41,8 @@ class VAEArchitecture:
 class MotionVAE(nn.Module):
     """A transformer VAE that keeps a motion of any length in n latent tokens of d channels.
 
-    1 x 256 is MLD's form, 16 x 32 that of MLD++; where d differs from the width, `latent_pre` and `latent_post`
-    project between the two, as in the public checkpoints.
+    MLD has 1 x 256, MLD++ 16 x 32. Where d differs from the width, `latent_pre` and `latent_post` project between the
+    two, as in the public checkpoints.
 
     Args:
         num_features: D, features of a frame.
@@ -58,8 +58,8 @@ class MotionVAE(nn.Module):
         aligned: lay the latents along the motion: a latent's encoder token starts from the frames of its stretch, and
             a frame's query from the latents around it. No weights are added; small data sets and short trainings
             reconstruct far better. False is the published form.
-        norm_first: normalise each layer's input rather than its output: bears learning rates several times higher,
-            for short trainings. No weights are added; False is the published form.
+        norm_first: normalise each layer's input rather than its output. Short trainings can then use a learning rate
+            several times higher. No weights are added; False is the published form.
 
     Raises:
         ConfigError: sizes that no network can be built from.
@@ -121,7 +121,7 @@ class MotionVAE(nn.Module):
         """Encode normalised motions.
 
         Args:
-            motion: [B, T, D]; whatever lies beyond `lengths` is ignored.
+            motion: [B, T, D]; what lies beyond `lengths` is ignored.
             lengths: [B] frames.
 
         Returns:
@@ -176,12 +176,12 @@ def _offsets(lengths: Tensor, size: int, slots: int) -> Tensor:
 
 
 def neighbour_weights(lengths: Tensor, size: int, slots: int) -> Tensor:
-    """Weights [B, size, slots] that interpolate linearly between the slots around each token; each row sums to 1."""
+    """Weights [B, size, slots] that interpolate linearly between the slots around each token; each token's sum to 1."""
     return (1.0 - _offsets(lengths, size, slots)).clamp_min(0.0)
 
 
 def stretch_weights(lengths: Tensor, size: int, slots: int) -> Tensor:
-    """Weights [B, slots, size] that average, for each slot, the valid tokens around it; each row sums to 1."""
+    """Weights [B, slots, size] that average, for each slot, the valid tokens around it; each slot's sum to 1."""
     # A motion of fewer tokens than slots needs wider windows, so that none is empty.
     reach = (slots / lengths).clamp_min(1.0)[:, None, None]
     near = (reach - _offsets(lengths, size, slots)).clamp_min(0.0) * valid_mask(lengths, size)[..., None]

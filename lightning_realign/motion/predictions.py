@@ -99,6 +99,36 @@ def file_stem(sample: str, replication: int, replications: int) -> str:
     return sample if replications == 1 else f"{sample}_r{replication}"
 
 
+def write_prediction(prediction: Prediction, place: int, path: Path) -> None:
+    """Write one of B motions atomically to a `.npz` file.
+
+    Args:
+        prediction: the motions.
+        place: which of them, from 0.
+        path: the file.
+    """
+    motions, skeleton = prediction.motions, prediction.skeleton
+    fields: dict[str, Any] = {
+        "joints": prediction.joints[place].numpy(),
+        "features": prediction.features[place].numpy(),
+        "text": np.array(prediction.captions[place]),
+        "fps": np.array(skeleton.fps, dtype=np.float64),
+        "skeleton": np.array(skeleton_reference(skeleton)),
+        "unit": np.array(skeleton.unit),
+        "timesteps": motions.timesteps.cpu().numpy(),
+        "rewards": motions.rewards[place].detach().cpu().numpy(),
+        "mu": np.array(prediction.mu, dtype=np.float64),
+        "eta": np.array(prediction.eta, dtype=np.float64),
+        "seed": np.array(prediction.seed, dtype=np.int64),
+        "replication": np.array(prediction.replication, dtype=np.int64),
+        "reference": np.array(prediction.references[place] if prediction.references else ""),
+        "reference_reward": np.array(prediction.reference_rewards[place] if prediction.references else np.nan),
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **fields)
+    save_bytes_atomic(path, buffer.getvalue())
+
+
 def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
     """Write B motions, each atomically to a file of its own.
 
@@ -108,30 +138,11 @@ def write_predictions(prediction: Prediction, folder: Path) -> list[Path]:
     Raises:
         DataError: an id cannot name a file.
     """
-    motions, skeleton = prediction.motions, prediction.skeleton
     paths = []
-    for place, (sample, caption) in enumerate(zip(prediction.ids, prediction.captions, strict=True)):
-        fields: dict[str, Any] = {
-            "joints": prediction.joints[place].numpy(),
-            "features": prediction.features[place].numpy(),
-            "text": np.array(caption),
-            "fps": np.array(skeleton.fps, dtype=np.float64),
-            "skeleton": np.array(skeleton_reference(skeleton)),
-            "unit": np.array(skeleton.unit),
-            "timesteps": motions.timesteps.cpu().numpy(),
-            "rewards": motions.rewards[place].detach().cpu().numpy(),
-            "mu": np.array(prediction.mu, dtype=np.float64),
-            "eta": np.array(prediction.eta, dtype=np.float64),
-            "seed": np.array(prediction.seed, dtype=np.int64),
-            "replication": np.array(prediction.replication, dtype=np.int64),
-            "reference": np.array(prediction.references[place] if prediction.references else ""),
-            "reference_reward": np.array(prediction.reference_rewards[place] if prediction.references else np.nan),
-        }
+    for place, sample in enumerate(prediction.ids):
         stem = file_stem(sample, prediction.replication, prediction.replications)
-        buffer = io.BytesIO()
-        np.savez(buffer, **fields)
         paths.append(folder / f"{stem}.npz")
-        save_bytes_atomic(paths[-1], buffer.getvalue())
+        write_prediction(prediction, place, paths[-1])
     return paths
 
 

@@ -85,7 +85,7 @@ def _panel(axes: Axes, section: _Section, metric: str) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _draw(canvas: Figure | SubFigure, section: _Section) -> None:
+def _plot(canvas: Figure | SubFigure, section: _Section) -> None:
     canvas.suptitle(section.title or "not of a judge", fontsize=11, fontweight="bold", x=0.01, ha="left")
     lines, _ = section.grid
     panels = canvas.subplots(lines, _PER_LINE, squeeze=False, sharey=True)
@@ -95,7 +95,7 @@ def _draw(canvas: Figure | SubFigure, section: _Section) -> None:
         axes.set_visible(False)
 
 
-def draw_receipts(path: Path, receipts: Sequence[Receipt]) -> None:
+def plot_receipts(path: Path, receipts: Sequence[Receipt]) -> None:
     """Write a PNG: a section for each judge and protocol and for the rest, a panel per main metric, a colour per run.
 
     R@2, the caption- and label-aware R-Precision and a few recalls are left to the tables.
@@ -110,5 +110,5 @@ def draw_receipts(path: Path, receipts: Sequence[Receipt]) -> None:
     canvas = new_figure(2.0 * _PER_LINE + 0.08 * longest + 0.4, sum(heights))
     parts = canvas.subfigures(len(sections), 1, height_ratios=heights, squeeze=False)
     for part, section in zip(parts.flat, sections, strict=True):
-        _draw(part, section)
+        _plot(part, section)
     save_png(canvas, path)

@@ -19,7 +19,7 @@ def _on_grid(x: Sequence[float], y: Sequence[float]) -> bool:
     return len(set(zip(x, y, strict=True))) == len(x) == len(set(x)) * len(set(y))
 
 
-def draw_grid(axes: Axes, x: Sequence[float], y: Sequence[float], value: Sequence[float]) -> Any:
+def plot_grid(axes: Axes, x: Sequence[float], y: Sequence[float], value: Sequence[float]) -> Any:
     """A grid of cells with their values written in; a missing value (NaN) stays blank."""
     columns, rows = sorted(set(x)), sorted(set(y))
     cells = np.full((len(rows), len(columns)), np.nan)
@@ -52,11 +52,11 @@ def heat_map(
         ValueError: no finite value to show.
     """
     if not np.isfinite(np.asarray(value, dtype=np.float64)).any():
-        raise ValueError(f"no finite value of {labels[2]} to draw")
+        raise ValueError(f"no finite value of {labels[2]} to plot")
     figure = new_figure(6.4, 4.8)
     axes = figure.add_subplot()
     if _on_grid(x, y):
-        mappable = draw_grid(axes, x, y, value)
+        mappable = plot_grid(axes, x, y, value)
     else:
         mappable = axes.scatter(x, y, c=value, s=120, cmap="viridis", edgecolors="black")
     figure.colorbar(mappable, ax=axes, label=labels[2])

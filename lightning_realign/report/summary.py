@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_realign.files.atomic import write_text_atomic
-from lightning_realign.report.chart import draw_receipts
+from lightning_realign.report.chart import plot_receipts
 from lightning_realign.report.layout import merged_table, paper_csv, report_text
 from lightning_realign.report.paper import paper_tables
 from lightning_realign.report.receipts import read_receipts
@@ -35,5 +35,5 @@ def write_report(files: Sequence[Path], out: Path) -> str:
         chosen = [table for table in tables if table.kind == kind]
         if chosen:
             write_text_atomic(out / f"{kind}.csv", paper_csv(chosen))
-    draw_receipts(out / "report.png", receipts)
+    plot_receipts(out / "report.png", receipts)
     return report_text(receipts, tables)

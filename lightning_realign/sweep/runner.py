@@ -117,8 +117,8 @@ def _finished(folder: Path, metric: str) -> tuple[float, float] | None:
 def _last_line(path: Path) -> str:
     lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     # W&B has its say after the program's error.
-    told = [line for line in lines if not line.startswith("wandb:")]
-    return (told or lines or ["no output"])[-1][:300]
+    own = [line for line in lines if not line.startswith("wandb:")]
+    return (own or lines or ["no output"])[-1][:300]
 
 
 def _runnable(arguments: Sequence[str]) -> list[str]:

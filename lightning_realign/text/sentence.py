@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightning_realign.errors import CheckpointError
-from lightning_realign.text.base import EncodedCaption, TextEncoder
+from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import loading, require_safetensors
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_TOKENS = 256
 
 
-class SentenceEncoder(TextEncoder):
+class SentenceEncoder(FrozenTextEncoder):
     """tokens: the transformer's last hidden states. sentence: the model's own embedding, of unit length."""
 
     def __init__(self, name: str, model: SentenceTransformer, sizes: tuple[int, int]) -> None:
@@ -45,12 +45,12 @@ class SentenceEncoder(TextEncoder):
 
 
 def load(name: str, folder: Path, device: str) -> SentenceEncoder:
-    """Load the encoder that `SentenceTransformer.save` wrote.
+    """Load an encoder that `SentenceTransformer.save` wrote.
 
     Raises:
-        CheckpointError: if files are missing, damaged, pickled, or ask for code of their own.
+        CheckpointError: files are missing, damaged or pickled, or need code of their own.
     """
-    # Loaded here and not above: the import takes seconds, and cached features do not need it.
+    # Imported here, since the import takes seconds, and cached features do not need it.
     from sentence_transformers import SentenceTransformer
 
     sizes = folder_sizes(folder)
@@ -67,10 +67,10 @@ def load(name: str, folder: Path, device: str) -> SentenceEncoder:
 
 
 def folder_sizes(folder: Path) -> tuple[int, int]:
-    """Token size from the transformer's config.json, sentence size from the last module that states one.
+    """Token size, from the transformer's config.json, and sentence size, from the last module that states one.
 
     Raises:
-        CheckpointError: if the configuration cannot be read, or names classes outside the library.
+        CheckpointError: the configuration cannot be read, or names classes outside the library.
     """
     try:
         modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """Captions as the evaluator of Guo et al. (CVPR 2022, github.com/EricGuo5513/text-to-motion) reads them.
 
-A caption is a sequence of words with a part of speech each, framed by `sos` and `eos`. Words become vectors from a
-table: the published GloVe excerpt, or one that is trained with the evaluator.
+A caption is a sequence of words with their parts of speech, between `sos` and `eos`. A table turns words into vectors:
+the published GloVe excerpt, or one that is trained with the evaluator.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ VECTORS_FILE, WORDS_FILE, INDEX_FILE = "our_vab_data.npy", "our_vab_words.pkl", 
 class WordInput:
     """B captions as numbers.
 
-    words: [B, L] int64 rows of the table of word vectors. tags: [B, L] int64 indices of `POS_TAGS`. lengths: [B] words
-    including the frame; what lies beyond is `unk`.
+    words: [B, L] int64 rows of the table of word vectors. tags: [B, L] int64 indices of `POS_TAGS`. lengths: [B] number
+    of words, `sos` and `eos` included. Beyond the length, words are `unk`.
     """
 
     words: Tensor
@@ -81,10 +81,10 @@ class Vocabulary:
     """Words and their rows in a table of vectors.
 
     Args:
-        words: in the order of the table; `sos`, `eos` and `unk` among them.
+        words: the words in the order of the table, `sos`, `eos` and `unk` included.
 
     Raises:
-        DataError: one of those three is missing, or a word is no text or there twice.
+        DataError: one of those three is missing, or a word is no text or occurs twice.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: Iterable[str], least: int = 1) -> Vocabulary:
-        """The plain words of texts that occur at least so often, the most frequent first."""
+        """The words that occur at least `least` times in texts, the most frequent first."""
         counts = Counter(token.rpartition("/")[0] for text in texts for token in plain_tokens(text))
         frame = (START, END, UNKNOWN)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -143,7 +143,7 @@ class CaptionReader:
         self._tokens: dict[str, tuple[str, ...]] = {}
 
     def prepare(self, tokens: Mapping[str, Sequence[str]]) -> None:
-        """Learn the `word/POS` tokens of captions, by their texts; where words are read plainly, nothing is needed."""
+        """Learn the `word/POS` tokens of captions, by their texts. The reading `plain` needs none."""
         if self.reading == "tagged":
             self._tokens.update({text: tuple(own) for text, own in tokens.items()})
 
@@ -197,7 +197,7 @@ def read_word_vectors(folder: Path) -> WordVectors:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, dictionaries, texts and numbers; whatever a pickle names is refused, so that nothing runs."""
+    """Reads lists, dictionaries, texts and numbers. Everything that a pickle names is refused, so that nothing runs."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Refuse."""

@@ -1,9 +1,10 @@
-"""What the trainings of denoisers share, whatever their states are: draws, loss, dropped captions, validation."""
+"""The objective of a text-conditioned denoiser of any states: timesteps, noise, target, dropped captions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,99 +13,77 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.errors import ConfigError
-from lightning_realign.text import CachedTextEncoder
-from lightning_realign.training.base import TrainingModule
-from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch
 
 
-class DenoisingTraining(TrainingModule):
-    """A training of a text-conditioned denoiser; subclasses say what its states are, and how it is asked.
+@dataclass(frozen=True)
+class DenoisingDraws:
+    """Everything random in one step of a denoiser's training, apart from dropout.
 
     Attributes:
-        schedule, prediction: noise schedule of the states, and what the denoiser predicts.
-        text: the frozen text encoder.
-        text_drop: probability that a caption is left out, for classifier-free guidance.
+        index: the scheduler's timesteps [B], 0 to steps - 1; index i has the signal level alpha_bar[i + 1].
+        noise: on the states, of their shape.
+        dropped: [B], true where the caption is left out.
     """
 
-    def set_denoising(
-        self, schedule: NoiseSchedule, prediction: Prediction, text: CachedTextEncoder, text_drop: float
-    ) -> None:
-        """Take over the settings.
+    index: Tensor
+    noise: Tensor
+    dropped: Tensor
 
-        Raises:
-            ConfigError: one is out of range.
-        """
-        name = type(self).__name__
-        if not 0.0 <= text_drop <= 1.0:
-            raise ConfigError(f"{name}.text_drop is {text_drop}; set it between 0 and 1")
-        if prediction not in get_args(Prediction):
-            raise ConfigError(f"{name}.prediction is {prediction!r}; choose epsilon or sample")
-        self.schedule, self.prediction = schedule, prediction
-        self.text, self.text_drop = text, text_drop
 
-    def setup(self, stage: str) -> None:
-        """Set up the networks, and encode the stage's captions."""
-        super().setup(stage)
-        self.prepare_text(self.text, stage, [UNCONDITIONAL_CAPTION])
+@dataclass(frozen=True)
+class Denoising:
+    """How a denoiser is trained on its clean states.
 
-    def clean_states(self, batch: MotionTextBatch, draw: bool) -> Tensor:
-        """The states [B, ...] of a batch's motions; `draw` allows random ones."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it denoises")
+    Attributes:
+        owner: name of the training class, for messages.
+        schedule: noise schedule of the states.
+        prediction: what the denoiser predicts: `epsilon` the noise, or `sample` the clean state.
+        text_drop: probability that a caption is left out, for classifier-free guidance.
 
-    def predict(self, noisy: Tensor, index: Tensor, batch: MotionTextBatch, dropped: Tensor) -> Tensor:
-        """The denoiser's output [B, ...] for noisy states at the scheduler's timesteps `index` [B].
+    Raises:
+        ConfigError: a setting out of range.
+    """
 
-        `dropped` [B] is true where the caption is to be left out.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not say how its denoiser is asked")
+    owner: str
+    schedule: NoiseSchedule
+    prediction: Prediction
+    text_drop: float
 
-    def fixed_noise(self, clean: Tensor, batch: MotionTextBatch, generators: Sequence[torch.Generator]) -> Tensor:
-        """Noise of the states' shape, from a generator per sample; it must not depend on the rest of the batch."""
-        return torch.stack([torch.randn(clean.shape[1:], generator=generator) for generator in generators])
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.text_drop <= 1.0:
+            raise ConfigError(f"{self.owner}.text_drop is {self.text_drop}; set it between 0 and 1")
+        if self.prediction not in get_args(Prediction):
+            raise ConfigError(f"{self.owner}.prediction is {self.prediction!r}; choose epsilon or sample")
 
-    def mean_error(self, error: Tensor, batch: MotionTextBatch) -> Tensor:
-        """The mean [B] of errors [B, ...] over the entries of a state."""
-        return error.flatten(1).mean(dim=1)
+    def draw(self, clean: Tensor) -> DenoisingDraws:
+        """The draws of a training step on states [B, ...], from the global random state of their device."""
+        size, device = len(clean), clean.device
+        index = torch.randint(self.schedule.steps, (size,), device=device)
+        dropped = torch.rand(size, device=device) < self.text_drop
+        return DenoisingDraws(index, torch.randn_like(clean), dropped)
 
-    def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
-        """One step of denoising; timestep, noise and dropped captions are drawn per sample."""
-        clean = self.clean_states(batch, draw=True)
-        index = torch.randint(self.schedule.steps, (len(batch),), device=self.device)
-        dropped = torch.rand(len(batch), device=self.device) < self.text_drop
-        loss = self.denoising_loss(clean, index, torch.randn_like(clean), batch, dropped).mean()
-        self.log("train/loss", loss.detach(), batch_size=len(batch))
-        return loss
-
-    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """Loss at a timestep and noise fixed per sample."""
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """As in validation."""
-        self._evaluate(batch, "test")
-
-    def denoising_loss(
-        self, clean: Tensor, index: Tensor, noise: Tensor, batch: MotionTextBatch, dropped: Tensor
-    ) -> Tensor:
-        """Squared error per sample [B].
+    def fixed(
+        self, clean: Tensor, seed: int, ids: Sequence[str], lengths: Sequence[int] | None = None
+    ) -> DenoisingDraws:
+        """The draws of validation and test: each sample's from (seed, id); no caption is left out.
 
         Args:
-            clean: [B, ...] states.
-            index: [B] the scheduler's timesteps, 0 to steps - 1; index i has the signal level alpha_bar[i + 1].
-            noise: of the states' shape.
-            batch: the motions' lengths and captions.
-            dropped: [B] true where the caption is left out.
+            clean: states [B, N, ...].
+            seed: of the module.
+            ids: of the B samples.
+            lengths: how much of each state is valid. The noise beyond is zero, so that it does not depend on the
+                batch. None means all N.
         """
-        noisy = self.schedule.add_noise(clean, index + 1, noise)
-        target = noise if self.prediction == "epsilon" else clean
-        return self.mean_error((self.predict(noisy, index, batch, dropped) - target).square(), batch)
+        noise, timesteps = torch.zeros(clean.shape), []
+        for place, sample_id in enumerate(ids):
+            length = clean.shape[1] if lengths is None else lengths[place]
+            generator = sample_generator(seed, sample_id)
+            timesteps.append(torch.randint(self.schedule.steps, (1,), generator=generator))
+            noise[place, :length] = torch.randn((length, *clean.shape[2:]), generator=generator)
+        kept = torch.zeros(len(clean), dtype=torch.bool, device=clean.device)
+        return DenoisingDraws(torch.cat(timesteps).to(clean.device), noise.to(clean), kept)
 
-    def _evaluate(self, batch: MotionTextBatch, stage: Literal["val", "test"]) -> None:
-        clean = self.clean_states(batch, draw=False)
-        generators = [sample_generator(self.seed, sample_id) for sample_id in batch.ids]
-        steps = self.schedule.steps
-        index = torch.cat([torch.randint(steps, (1,), generator=generator) for generator in generators])
-        noise = self.fixed_noise(clean, batch, generators).to(clean)
-        kept = torch.zeros(len(batch), dtype=torch.bool, device=clean.device)
-        loss = self.denoising_loss(clean, index.to(clean.device), noise, batch, kept).mean()
-        self.log(f"{stage}/loss", loss, batch_size=len(batch), sync_dist=True)
+    def noisy_and_target(self, clean: Tensor, draws: DenoisingDraws) -> tuple[Tensor, Tensor]:
+        """The noisy states that the denoiser reads and what it should predict of them, both of the states' shape."""
+        noisy = self.schedule.add_noise(clean, draws.index + 1, draws.noise)
+        return noisy, draws.noise if self.prediction == "epsilon" else clean

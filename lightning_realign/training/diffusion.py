@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,17 +13,19 @@ from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.schedule import Prediction
 from lightning_realign.models import DenoiserArchitecture, LatentDenoiser, LatentSpace
 from lightning_realign.motion import skeleton_reference
+from lightning_realign.settings.plain import restored
+from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text import CachedTextEncoder
-from lightning_realign.training.base import as_dataclass, primitive
-from lightning_realign.training.denoising import DenoisingTraining
-from lightning_realign.training.latents import LatentTraining
+from lightning_realign.training.base import TrainingModule
+from lightning_realign.training.denoising import Denoising, DenoisingDraws
+from lightning_realign.training.latents import FrozenVAE
 from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch
 
 PUBLISHED_NETWORK = DenoiserArchitecture()
 PUBLISHED_SCHEDULE = NoiseSchedule()
 
 
-class DiffusionTraining(LatentTraining, DenoisingTraining):
+class DiffusionTraining(TrainingModule):
     """Fits a `LatentDenoiser` to the standardised latents of a frozen VAE.
 
     Args:
@@ -34,12 +36,10 @@ class DiffusionTraining(LatentTraining, DenoisingTraining):
         schedule: noise schedule of the latents.
         prediction: what the denoiser predicts: the noise, or the clean latent.
         text_drop: probability that a caption is replaced by the empty one, for classifier-free guidance.
-        sample_latents: train on samples of the VAE's Gaussians; off, on their means.
+        sample_latents: train on latents drawn from the VAE's Gaussians; off, on their means.
         cache_latents: encode every training motion once, in its fixed crop, rather than a new crop in every step;
             nearly twice as fast where the denoiser is as small as the VAE.
-        learning_rate: peak of the cosine schedule.
-        warmup_steps: linear warm-up, at most a tenth of the run.
-        weight_decay: AdamW's.
+        optimiser: learning rate, warm-up and weight decay.
         text_cache: folder of cached text features; None is the default one.
         seed: of training and of the noise in validation.
 
@@ -47,6 +47,7 @@ class DiffusionTraining(LatentTraining, DenoisingTraining):
         ConfigError: a setting out of range.
     """
 
+    text: CachedTextEncoder
     denoiser: LatentDenoiser
 
     def __init__(
@@ -60,37 +61,66 @@ class DiffusionTraining(LatentTraining, DenoisingTraining):
         text_drop: float = 0.1,
         sample_latents: bool = True,
         cache_latents: bool = False,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 1000,
-        weight_decay: float = 0.0,
+        optimiser: OptimiserConfig = OptimiserConfig(),  # noqa: B008 - frozen
         text_cache: str | None = None,
         seed: int = 1234,
     ) -> None:
-        settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        super().__init__(skeleton, "diffusion", learning_rate, warmup_steps, weight_decay, seed, vae=vae)
-        self.save_hyperparameters(settings)
-        self.set_denoising(
-            as_dataclass(NoiseSchedule, schedule), prediction, CachedTextEncoder(text_encoder, text_cache), text_drop
+        super().__init__(
+            "diffusion",
+            skeleton,
+            restored(OptimiserConfig, optimiser),
+            seed,
+            text=CachedTextEncoder(text_encoder, text_cache),
+            vae=FrozenVAE(type(self).__name__, vae, sampled=sample_latents, cached=cache_latents),
         )
-        self.architecture = as_dataclass(DenoiserArchitecture, denoiser)
-        self.text_encoder = text_encoder
-        self.sample_latents, self.cache_latents = sample_latents, cache_latents
+        self.save_settings(
+            vae=vae,
+            skeleton=skeleton,
+            text_encoder=text_encoder,
+            denoiser=denoiser,
+            schedule=schedule,
+            prediction=prediction,
+            text_drop=text_drop,
+            sample_latents=sample_latents,
+            cache_latents=cache_latents,
+            optimiser=optimiser,
+            text_cache=text_cache,
+            seed=seed,
+        )
+        self.denoising = Denoising(type(self).__name__, restored(NoiseSchedule, schedule), prediction, text_drop)
+        self.architecture = restored(DenoiserArchitecture, denoiser)
+        self.text_encoder, self.sample_latents = text_encoder, sample_latents
 
     def build_networks(self) -> None:
         """Make the denoiser of latents of the VAE's shape."""
         sizes = self.latent_space.shape
         self.denoiser = LatentDenoiser(*sizes, self.text.sentence_size, **asdict(self.architecture))
 
-    def clean_states(self, batch: MotionTextBatch, draw: bool) -> Tensor:
-        """The standardised latents [B, n, d]; means, unless samples may be drawn and are wanted."""
-        latent = self.encoded(batch)
-        z = latent.sample() if draw and self.sample_latents else latent.mean
-        return self.latent_space.statistics.normalise(z)
+    def captions(self, stage: str) -> list[str]:
+        """The captions that a stage reads, and the empty one."""
+        return [*super().captions(stage), UNCONDITIONAL_CAPTION]
 
-    def predict(self, noisy: Tensor, index: Tensor, batch: MotionTextBatch, dropped: Tensor) -> Tensor:
-        """The denoiser's output; a caption that is left out becomes the empty one."""
-        output: Tensor = self.denoiser(noisy, index, self._sentences(batch, dropped))
-        return output
+    def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
+        """One step of denoising; timestep, noise and dropped captions are drawn per sample."""
+        latent = self.encoded(batch)
+        clean = self.latent_space.statistics.normalise(latent.sample() if self.sample_latents else latent.mean)
+        loss = self.denoising_loss(clean, self.denoising.draw(clean), batch).mean()
+        self.log("train/loss", loss.detach(), batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """Loss on the latents' means, at a timestep and noise fixed per sample."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
+        """The same as in validation."""
+        self._evaluate(batch, "test")
+
+    def denoising_loss(self, clean: Tensor, draws: DenoisingDraws, batch: MotionTextBatch) -> Tensor:
+        """Squared error per sample [B] of the denoiser on standardised latents [B, n, d]."""
+        noisy, target = self.denoising.noisy_and_target(clean, draws)
+        output: Tensor = self.denoiser(noisy, draws.index, self._sentences(batch, draws.dropped))
+        return (output - target).square().flatten(1).mean(dim=1)
 
     @property
     def networks(self) -> tuple[LatentSpace, LatentDenoiser]:
@@ -101,12 +131,17 @@ class DiffusionTraining(LatentTraining, DenoisingTraining):
         """Kind, architectures, feature spec, text encoder, schedule and prediction."""
         return diffusion_spec(
             *self.networks,
-            self.schedule,
+            self.denoising.schedule,
             skeleton=skeleton_reference(self.skeleton),
             text_encoder=self.text_encoder,
             fingerprint=self.fingerprint,
-            prediction=self.prediction,
+            prediction=self.denoising.prediction,
         )
+
+    def _evaluate(self, batch: MotionTextBatch, stage: Literal["val", "test"]) -> None:
+        clean = self.latent_space.statistics.normalise(self.encoded(batch).mean)
+        loss = self.denoising_loss(clean, self.denoising.fixed(clean, self.seed, batch.ids), batch).mean()
+        self.log(f"{stage}/loss", loss, batch_size=len(batch), sync_dist=True)
 
     def _sentences(self, batch: MotionTextBatch, dropped: Tensor) -> Tensor:
         """Sentence embeddings [B, S], the empty caption's where `dropped` [B] is true."""

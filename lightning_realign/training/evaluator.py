@@ -17,8 +17,10 @@ from lightning_realign.metrics import MatchingDistance, RPrecision
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.models.evaluator import EvaluatorArchitecture, MotionTextEvaluator
 from lightning_realign.motion import skeleton_reference
+from lightning_realign.settings.plain import restored
+from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text.word_vectors import CaptionReader, Reading, Vocabulary, WordVectors, read_word_vectors
-from lightning_realign.training.base import TrainingModule, as_dataclass, primitive
+from lightning_realign.training.base import TrainingModule
 from lightning_realign.training.margin import draw_mismatches, every_mismatch, margin_losses
 from lightning_realign.types import MotionTextBatch
 
@@ -35,22 +37,20 @@ _SPLITS: dict[str, tuple[Literal["train", "val", "test"], ...]] = {
 class EvaluatorTraining(TrainingModule):
     """Fits a `MotionTextEvaluator` by the contrastive margin objective.
 
-    Matching pairs are pulled together, mismatched ones pushed apart up to the margin. The published training makes the
-    latter by rotating the batch by a random shift, which may be 0: matching pairs are then pushed apart. Here a
-    caption is only ever set against motions whose captions are other texts. All three encoders are trained at once,
-    where the published convolutions come frozen from an autoencoder.
+    Matching pairs are pulled together, mismatched ones pushed apart up to the margin. The published training makes
+    mismatched pairs by rotating the batch by a random shift. The shift may be 0, and then matching pairs are pushed
+    apart. Here a caption is only compared with motions whose captions are other texts. All three encoders are trained
+    at once; the published convolutions come frozen from an autoencoder.
 
     Args:
         skeleton: feature spec of the motions.
         network: sizes of the evaluator; the default is the published one.
-        word_vectors: folder of the published GloVe files, whose vectors then stay fixed, and captions are read by
-            their `word/POS` tokens. None learns the vectors of the training captions' own words.
+        word_vectors: folder of the published GloVe files. Their vectors stay fixed, and captions are read by their
+            `word/POS` tokens. None learns the vectors of the training captions' own words.
         least_count: times that a word occurs in the training captions to get a vector of its own, where learned.
-        mismatches: what a caption is set against: `one` motion of its batch drawn at random, as published, or `all`.
+        mismatches: what a caption is compared with: `one` motion of its batch drawn at random, as published, or `all`.
         margin: distance from which on mismatched pairs count as apart.
-        learning_rate: peak of the cosine schedule.
-        warmup_steps: linear warm-up, at most a tenth of the run.
-        weight_decay: AdamW's.
+        optimiser: learning rate, warm-up and weight decay.
         pool: size of the pools of R-Precision in validation and test.
         seed: of training.
 
@@ -66,15 +66,22 @@ class EvaluatorTraining(TrainingModule):
         least_count: int = 2,
         mismatches: Mismatches = "one",
         margin: float = 10.0,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 1000,
-        weight_decay: float = 0.0,
+        optimiser: OptimiserConfig = OptimiserConfig(),  # noqa: B008 - frozen
         pool: int = 32,
         seed: int = 1234,
     ) -> None:
-        settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        super().__init__(skeleton, "evaluator", learning_rate, warmup_steps, weight_decay, seed)
-        self.save_hyperparameters(settings)
+        super().__init__("evaluator", skeleton, restored(OptimiserConfig, optimiser), seed)
+        self.save_settings(
+            skeleton=skeleton,
+            network=network,
+            word_vectors=word_vectors,
+            least_count=least_count,
+            mismatches=mismatches,
+            margin=margin,
+            optimiser=optimiser,
+            pool=pool,
+            seed=seed,
+        )
         if margin <= 0:
             raise ConfigError(f"EvaluatorTraining.margin is {margin}; set it above 0")
         if mismatches not in get_args(Mismatches):
@@ -82,7 +89,7 @@ class EvaluatorTraining(TrainingModule):
         for name, value, least in (("least_count", least_count, 1), ("pool", pool, 2)):
             if value < least:
                 raise ConfigError(f"EvaluatorTraining.{name} is {value}; set it to {least} or more")
-        self.architecture = as_dataclass(EvaluatorArchitecture, network)
+        self.architecture = restored(EvaluatorArchitecture, network)
         self.word_vectors, self.least_count = word_vectors, least_count
         self.mismatches, self.margin, self.pool = mismatches, margin, pool
         self.reader: CaptionReader | None = None
@@ -98,7 +105,7 @@ class EvaluatorTraining(TrainingModule):
         self._prepare_captions()
 
     def adopt(self, data: MotionTextDataModule) -> None:
-        """Take over statistics and words, and make the network of them; a resumed run has its checkpoint's."""
+        """Take the statistics and the words, and make the network for them; a resumed run has its checkpoint's."""
         super().adopt(data)
         if self.network is not None:
             return
@@ -109,7 +116,7 @@ class EvaluatorTraining(TrainingModule):
             self._attach(vocabulary, "plain")
 
     def make_networks(self, spec: Mapping[str, Any]) -> None:
-        """Make the network of the words that the checkpoint names."""
+        """Make the network for the words that the checkpoint names."""
         self._attach(Vocabulary(spec["vocabulary"]), spec["reading"])
         self.renew_averages()
         if self._trainer is not None:
@@ -125,7 +132,7 @@ class EvaluatorTraining(TrainingModule):
         """The network, and what reads captions for it.
 
         Raises:
-            ConfigError: neither a data set nor a checkpoint has told its words yet.
+            ConfigError: no data set and no checkpoint has brought its words yet.
         """
         if self.network is None or self.reader is None:
             raise ConfigError("EvaluatorTraining has no vocabulary yet: fit it, or give a checkpoint with --ckpt_path")
@@ -142,16 +149,16 @@ class EvaluatorTraining(TrainingModule):
         self._evaluate(batch, "val")
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """As in validation."""
+        """The same as in validation."""
         self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/R@1`, `val/R@1_caption` and so on, and `val/mm_dist`, over the whole validation split."""
-        self._log_figures("val")
+        self._log_metrics("val")
 
     def on_test_epoch_end(self) -> None:
         """The same over the test split."""
-        self._log_figures("test")
+        self._log_metrics("test")
 
     def embeddings(self, batch: MotionTextBatch) -> tuple[Tensor, Tensor]:
         """Embeddings [B, W] of the batch's captions and of its motions."""
@@ -213,11 +220,11 @@ class EvaluatorTraining(TrainingModule):
         self.precision_at.update(text, motion, batch.ids, batch.captions)
         self.distance.update(text, motion, batch.ids)
 
-    def _log_figures(self, stage: Literal["val", "test"]) -> None:
+    def _log_metrics(self, stage: Literal["val", "test"]) -> None:
         # The check before a fit sees two batches, which need not fill a pool.
         if not self.trainer.sanity_checking:
-            figures = {**self.precision_at.compute(), "mm_dist": self.distance.compute()}
+            metrics = {**self.precision_at.compute(), "mm_dist": self.distance.compute()}
             # Already the same on every rank: the metrics gather their own states.
-            self.log_dict({f"{stage}/{name}": value.float() for name, value in figures.items()})
+            self.log_dict({f"{stage}/{name}": value.float() for name, value in metrics.items()})
         self.precision_at.reset()
         self.distance.reset()

@@ -51,7 +51,7 @@ def info_nce(motion: Tensor, text: Tensor, sentences: Tensor, temperature: float
     """Symmetric InfoNCE on the cosine of motion and text latents, without the pairs that are no true negatives.
 
     Args:
-        motion: [B, W] motion latents; row i belongs to row i of the others.
+        motion: [B, W] motion latents; entry i belongs to entry i of the others.
         text: [B, W] text latents.
         sentences: [B, S] sentence embeddings of the captions.
         temperature: divides the cosines.

@@ -14,17 +14,17 @@ def draw_mismatches(captions: Tensor, generator: torch.Generator | None = None) 
 
     Args:
         captions: [B] integers, equal for equal texts.
-        generator: of the draw; None uses the global random state of the CPU.
+        generator: of the random numbers; None uses the global random state of the CPU.
 
     Returns:
         Pairs [P, 2] of a caption's index and a motion's. P < B where the whole batch has one caption's text.
     """
     other = captions[:, None] != captions[None, :]
-    rows = other.any(dim=1).nonzero().squeeze(1)
-    if not len(rows):
+    places = other.any(dim=1).nonzero().squeeze(1)
+    if not len(places):
         return torch.empty(0, 2, dtype=torch.int64, device=captions.device)
-    drawn = torch.multinomial(other[rows].float().cpu(), 1, generator=generator).to(captions.device)
-    return torch.cat((rows[:, None], drawn), dim=1)
+    drawn = torch.multinomial(other[places].float().cpu(), 1, generator=generator).to(captions.device)
+    return torch.cat((places[:, None], drawn), dim=1)
 
 
 def every_mismatch(captions: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ def margin_losses(text: Tensor, motion: Tensor, pairs: Tensor, margin: float) ->
     """The two terms: mean d^2 over matching pairs, and mean max(0, margin - d)^2 over mismatched ones.
 
     Args:
-        text: [B, W] embeddings of captions; row i belongs to row i of `motion`.
+        text: [B, W] embeddings of captions; entry i belongs to entry i of `motion`.
         motion: [B, W] embeddings of motions.
         pairs: [P, 2] mismatched pairs of a caption's index and a motion's; none make the second term 0.
         margin: distance from which on a mismatched pair costs nothing.

@@ -1,23 +1,48 @@
-"""Everything random in one step of a reward's training."""
+"""The noise of Algorithm 1 (ReAlign, arXiv 2511.19217), and everything random in one step of a reward's training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from lightning_realign.diffusion import NoiseSchedule
 from lightning_realign.diffusion.noise import sample_generator
+from lightning_realign.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class TimestepLaw:
-    """The noise levels of Algorithm 1: t = 0 with probability omega, else uniform in {t_min..t_max}, both included."""
+class RewardNoise:
+    """The noise levels of a reward: t = 0 with probability omega, else uniform in {t_min..t_max}, both included.
 
-    omega: float
-    t_min: int
-    t_max: int
+    Args:
+        schedule: noise schedule of the states.
+        omega: probability that a motion stays clean (t = 0).
+        t_min: lowest timestep of a noisy motion, at least 1.
+        t_max: highest one, at most the schedule's number of steps.
+        validation_timesteps: noise levels at which validation and test measure retrieval; 0 is clean.
+
+    Raises:
+        ConfigError: a setting out of range.
+    """
+
+    schedule: NoiseSchedule = field(default_factory=NoiseSchedule)
+    omega: float = 0.5
+    t_min: int = 1
+    t_max: int = 1000
+    validation_timesteps: Sequence[int] = (0, 100, 300, 500)
+
+    def __post_init__(self) -> None:
+        steps = self.schedule.steps
+        if not 0.0 <= self.omega <= 1.0:
+            raise ConfigError(f"noise omega is {self.omega}; set it between 0 and 1")
+        if not 1 <= self.t_min <= self.t_max <= steps:
+            raise ConfigError(f"noise t_min={self.t_min}, t_max={self.t_max}; need 1 <= t_min <= t_max <= {steps}")
+        for level in self.validation_timesteps:
+            if not 0 <= level <= steps:
+                raise ConfigError(f"noise validation_timesteps has {level}; levels lie in 0 to {steps}")
 
     def draw(self, size: int, generator: torch.Generator | None = None) -> Tensor:
         """Timesteps of `size` samples, each drawn on its own; int64 [size]."""
@@ -29,7 +54,10 @@ class TimestepLaw:
 class RewardDraws:
     """Everything random in one step, apart from dropout.
 
-    t: [B] timesteps. noise: on the states, of their shape. motion, text: [B, W] noise of the sampled latents.
+    Attributes:
+        t: timesteps [B].
+        noise: on the states, of their shape.
+        motion, text: noise [B, W] of the latents that are drawn from the two Gaussians.
     """
 
     t: Tensor
@@ -38,11 +66,11 @@ class RewardDraws:
     text: Tensor
 
     @classmethod
-    def random(cls, law: TimestepLaw, states: Tensor, width: int) -> RewardDraws:
-        """Of a training step: from the global random state of the states' device."""
+    def random(cls, levels: RewardNoise, states: Tensor, width: int) -> RewardDraws:
+        """The draws of a training step, from the global random state of the states' device."""
         size, device = len(states), states.device
         return cls(
-            law.draw(size).to(device),
+            levels.draw(size).to(device),
             torch.randn_like(states),
             torch.randn(size, width, device=device),
             torch.randn(size, width, device=device),
@@ -50,13 +78,16 @@ class RewardDraws:
 
     @classmethod
     def fixed(
-        cls, law: TimestepLaw, states: Tensor, lengths: Tensor, width: int, seed: int, ids: Sequence[str]
+        cls, levels: RewardNoise, states: Tensor, lengths: Tensor, width: int, seed: int, ids: Sequence[str]
     ) -> RewardDraws:
-        """Of an evaluation: per sample from (seed, id), on its valid `lengths` [B]; latents are their means."""
+        """The draws of validation and test: each sample's from (seed, id), on its valid `lengths` [B].
+
+        The latents are the means of their Gaussians.
+        """
         noise, timesteps = torch.zeros_like(states), []
-        for row, (sample_id, length) in enumerate(zip(ids, lengths.tolist(), strict=True)):
+        for place, (sample_id, length) in enumerate(zip(ids, lengths.tolist(), strict=True)):
             generator = sample_generator(seed, sample_id)
-            noise[row, :length] = torch.randn((length, states.shape[2]), generator=generator).to(noise)
-            timesteps.append(law.draw(1, generator))
+            noise[place, :length] = torch.randn((length, states.shape[2]), generator=generator).to(noise)
+            timesteps.append(levels.draw(1, generator))
         means = states.new_zeros(len(states), width)
         return cls(torch.cat(timesteps).to(states.device), noise, means, means)

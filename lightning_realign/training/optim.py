@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.settings.training import OptimiserConfig
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
@@ -20,15 +21,14 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 
 def adamw_with_schedule(
-    parameters: Iterable[nn.Parameter], learning_rate: float, warmup_steps: int, weight_decay: float, total: float
+    parameters: Iterable[nn.Parameter], settings: OptimiserConfig, total: float
 ) -> OptimizerLRScheduler:
     """AdamW with the warm-up and cosine schedule, stepped once per optimiser step, as Lightning wants it.
 
     Args:
         parameters: what to train.
-        learning_rate: the peak.
-        warmup_steps: linear warm-up; at most a tenth of the run, so that a short run reaches its peak too.
-        weight_decay: decoupled weight decay.
+        settings: learning rate, warm-up and weight decay. The warm-up takes at most a tenth of the run, so that a
+            short run reaches its peak too.
         total: optimiser steps of the whole run.
 
     Raises:
@@ -38,7 +38,7 @@ def adamw_with_schedule(
         raise ConfigError(
             "the cosine schedule needs a run with an end: set trainer.max_steps, or trainer.max_epochs other than -1"
         )
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
-    warmup = min(warmup_steps, int(total) // 10)
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    warmup = min(settings.warmup_steps, int(total) // 10)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, int(total)))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 from lightning_realign.errors import DataError
 from lightning_realign.models import MotionVAE, StepAwareRewardModel
 from lightning_realign.models.blocks import group_frames
-from lightning_realign.training.base import TrainingModule
-from lightning_realign.types import MotionTextBatch
 
 # Scale of position tables and global tokens beside the embedded frames, and the offset of the latents' logvars.
 SMALL = 0.1
@@ -34,7 +32,7 @@ class PrincipalComponents:
 
 
 def principal_components(motions: Iterable[tuple[Tensor, Tensor]], patch: int, count: int) -> PrincipalComponents:
-    """The leading components of all whole patches.
+    """The leading components of all whole patches of frames.
 
     Args:
         motions: batches of normalised motions [B, T, D] and their lengths [B].
@@ -48,9 +46,9 @@ def principal_components(motions: Iterable[tuple[Tensor, Tensor]], patch: int, c
     for motion, lengths in motions:
         tokens, _ = group_frames(motion, lengths, patch)
         whole = torch.arange(len(tokens), device=lengths.device)[:, None] < (lengths // patch)[None]
-        rows = tokens[whole].cpu().double()
-        number += len(rows)
-        total, products = total + rows.sum(dim=0), products + rows.T @ rows
+        patches = tokens[whole].cpu().double()
+        number += len(patches)
+        total, products = total + patches.sum(dim=0), products + patches.T @ patches
     if number < 2:
         raise DataError(
             f"principal components need two patches of {patch} frames, the training split has {number}: add motions, "
@@ -79,7 +77,7 @@ def start_from_components(embedding: nn.Linear, final: nn.Linear, components: Pr
 
 @torch.no_grad()
 def start_as_identity(vae: MotionVAE) -> None:
-    """Let an `aligned` VAE begin as a plain autoencoder of its embedded frames.
+    """Let an `aligned` VAE begin as a linear autoencoder of its embedded frames.
 
     The residual branches start at zero and the skip connections unused, so that both transformers pass their tokens
     on; the latents' means start as the leading channels of the frames of their stretch, with little noise. What the
@@ -106,27 +104,19 @@ def start_as_identity(vae: MotionVAE) -> None:
         vae.latent_post.bias[:channels] = QUIET
 
 
-class PrincipalStart(TrainingModule):
-    """A training that can start its `network` from the training split's principal components."""
+def start_from_motions(network: MotionVAE | StepAwareRewardModel, motions: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Let a network start from the principal components of the training split.
 
-    network: MotionVAE | StepAwareRewardModel
-    principal_init: bool
+    The result does not depend on ranks where every rank reads the whole split in one order.
 
-    def start(self) -> None:
-        """Start the frame embedding from the components, where `principal_init` asks for it.
+    Args:
+        network: with random weights; an `aligned` VAE also begins as a linear autoencoder.
+        motions: what the network reads of the split: batches [B, T, D] and their lengths [B].
 
-        The result does not depend on ranks: every rank reads the whole split in one order.
-        """
-        super().start()
-        if not self.principal_init:
-            return
-        network, batches = self.network, (batch.to(self.device) for batch in self.data.gallery_dataloader())
-        components = principal_components(map(self.clean_input, batches), network.patch, network.architecture.width)
-        start_from_components(network.skel_embedding, network.final_layer, components)
-        if isinstance(network, MotionVAE) and network.aligned:
-            start_as_identity(network)
-        self.renew_averages()
-
-    def clean_input(self, batch: MotionTextBatch) -> tuple[Tensor, Tensor]:
-        """What the network reads of clean motions [B, T, D], and its lengths [B]."""
-        return self.normalised(batch), batch.lengths
+    Raises:
+        DataError: there are fewer than two whole patches.
+    """
+    components = principal_components(motions, network.patch, network.architecture.width)
+    start_from_components(network.skel_embedding, network.final_layer, components)
+    if isinstance(network, MotionVAE) and network.aligned:
+        start_as_identity(network)

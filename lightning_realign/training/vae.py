@@ -12,35 +12,33 @@ from lightning_realign.checkpoints.vae import vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.models import MotionVAE, VAEArchitecture
 from lightning_realign.motion import recover_joints, skeleton_reference
-from lightning_realign.training.base import as_dataclass, primitive
+from lightning_realign.settings.plain import restored
+from lightning_realign.settings.training import OptimiserConfig
+from lightning_realign.training.base import TrainingModule
 from lightning_realign.training.losses import masked_mean, masked_smooth_l1, standard_kl
-from lightning_realign.training.principal import PrincipalStart
+from lightning_realign.training.principal import start_from_motions
 from lightning_realign.types import Gaussian, MotionTextBatch
 
 PUBLISHED_NETWORK = VAEArchitecture()
 
 
-class VAETraining(PrincipalStart):
+class VAETraining(TrainingModule):
     """Fits a `MotionVAE`: smooth L1 on normalised features and joint positions, L1 on joint velocities, a KL term.
 
     Args:
         skeleton: feature spec of the motions.
         network: sizes of the VAE; the default is MLD's.
         kl_weight: of the divergence from the standard normal.
-        joint_weight: of the smooth L1 between joint positions in metres (whatever the skeleton's unit).
-        velocity_weight: of the L1 between joint velocities in m/s: feet that stand, and joints that do not tremble, are
-            millimetres from those that do, which the other terms hardly see.
-        learning_rate: peak of the cosine schedule.
-        warmup_steps: linear warm-up, at most a tenth of the run.
-        weight_decay: AdamW's.
+        joint_weight: of the smooth L1 between joint positions in metres, also where the skeleton's unit is another.
+        velocity_weight: of the L1 between joint velocities in m/s. Sliding feet and trembling joints move by
+            millimetres, which the other terms hardly see.
+        optimiser: learning rate, warm-up and weight decay.
         principal_init: start the frame embedding from the training split's principal components, see `principal`.
         seed: of training.
 
     Raises:
         ConfigError: a setting out of range.
     """
-
-    network: MotionVAE
 
     def __init__(
         self,
@@ -49,26 +47,38 @@ class VAETraining(PrincipalStart):
         kl_weight: float = 1e-4,
         joint_weight: float = 1.0,
         velocity_weight: float = 0.0,
-        learning_rate: float = 1e-4,
-        warmup_steps: int = 1000,
-        weight_decay: float = 0.0,
+        optimiser: OptimiserConfig = OptimiserConfig(),  # noqa: B008 - frozen
         principal_init: bool = False,
         seed: int = 1234,
     ) -> None:
-        settings = primitive({name: value for name, value in locals().items() if name not in ("self", "__class__")})
-        super().__init__(skeleton, "vae", learning_rate, warmup_steps, weight_decay, seed)
-        self.save_hyperparameters(settings)
+        super().__init__("vae", skeleton, restored(OptimiserConfig, optimiser), seed)
+        self.save_settings(
+            skeleton=skeleton,
+            network=network,
+            kl_weight=kl_weight,
+            joint_weight=joint_weight,
+            velocity_weight=velocity_weight,
+            optimiser=optimiser,
+            principal_init=principal_init,
+            seed=seed,
+        )
         weights = {"kl_weight": kl_weight, "joint_weight": joint_weight, "velocity_weight": velocity_weight}
         for name, weight in weights.items():
             if weight < 0:
                 raise ConfigError(f"VAETraining.{name} is {weight}; set it to 0 or more")
         self.kl_weight, self.joint_weight, self.velocity_weight = kl_weight, joint_weight, velocity_weight
         self.principal_init = principal_init
-        architecture = as_dataclass(VAEArchitecture, network)
-        self.network = MotionVAE(self.skeleton.num_features, **asdict(architecture))
+        self.network = MotionVAE(self.skeleton.num_features, **asdict(restored(VAEArchitecture, network)))
+
+    def start(self) -> None:
+        """Start the frame embedding from the principal components, where `principal_init` is set."""
+        if self.principal_init:
+            start_from_motions(
+                self.network, ((self.normalised(batch), batch.lengths) for batch in self.training_split())
+            )
 
     def training_step(self, batch: MotionTextBatch, batch_idx: int) -> Tensor:
-        """One step on sampled latents."""
+        """One step on latents drawn from their Gaussians."""
         latent = self._encode(batch)
         terms = self.terms(batch, latent, latent.sample())
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=len(batch))
@@ -79,7 +89,7 @@ class VAETraining(PrincipalStart):
         self._evaluate(batch, "val")
 
     def test_step(self, batch: MotionTextBatch, batch_idx: int) -> None:
-        """As in validation."""
+        """The same as in validation."""
         self._evaluate(batch, "test")
 
     def terms(self, batch: MotionTextBatch, latent: Gaussian, z: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
 from lightning_realign.checkpoints.diffusion import diffusion_spec, load_diffusion
-from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.entry import SPEC_KEY, with_version
 from lightning_realign.checkpoints.reward import load_reward, reward_spec
 from lightning_realign.checkpoints.vae import load_vae, vae_spec
 from lightning_realign.diffusion import NoiseSchedule
@@ -283,3 +283,17 @@ def test_lightning_checkpoint_loads_its_final_or_averaged_weights(tmp_path, aver
     raw = saved["current_model_state" if averaged else "state_dict"]
     assert all(torch.equal(value, saved["state_dict"][f"network.{key}"]) for key, value in loaded.items())
     assert torch.equal(loaded["skel_embedding.weight"], raw["network.skel_embedding.weight"]) is not averaged
+
+
+def test_the_version_before_is_read_and_a_later_one_is_not(kind, tmp_path):
+    before = content(kind)
+    assert "format_version" not in before[SPEC_KEY]  # version 1 states none
+    torch.save(before, tmp_path / "one.ckpt")
+    torch.save({**before, SPEC_KEY: with_version(before[SPEC_KEY])}, tmp_path / "two.ckpt")
+    one, two = (LOADERS[kind](tmp_path / f"{name}.ckpt") for name in ("one", "two"))
+    states = [{name: module.state_dict() for name, module in bundle.modules.items()} for bundle in (one, two)]
+    for name, state in states[0].items():
+        assert all(torch.equal(value, states[1][name][key]) for key, value in state.items())
+    torch.save({**before, SPEC_KEY: {**before[SPEC_KEY], "format_version": 3}}, tmp_path / "three.ckpt")
+    with pytest.raises(CheckpointError, match=r"three\.ckpt: format_version is 3, this version reads 1 to 2"):
+        LOADERS[kind](tmp_path / "three.ckpt")

@@ -16,16 +16,16 @@ LAST = Path("runs/reward/synthetic/last.ckpt")
 def fitted(cli_bench, checkout):
     """The options of a tiny reward model's runs, once it has been fitted for an epoch."""
     options = ["--config", CONFIG, *cli_bench.options(CONFIG, "fit"), *TINY_REWARD]
-    realign("fit", *options, "--model.init_args.omega=0.25")
+    realign("fit", *options, "--model.init_args.noise.omega=0.25")
     return options
 
 
 def test_stored_settings_never_override_the_command_line(fitted, cli_bench):
     options = ["--config", CONFIG, *cli_bench.options(CONFIG, "test"), *TINY_REWARD, "--ckpt_path", LAST]
-    assert torch.load(LAST, weights_only=True)["hyper_parameters"]["omega"] == 0.25
-    run = realign("test", *options, "--model.init_args.omega=0.9")
-    assert run.model.law.omega == run.model.hparams["omega"] == 0.9
-    assert realign("test", *options).model.law.omega == 0.5
+    assert torch.load(LAST, weights_only=True)["hyper_parameters"]["noise"]["omega"] == 0.25
+    run = realign("test", *options, "--model.init_args.noise.omega=0.9")
+    assert run.model.noise.omega == run.model.hparams["noise"]["omega"] == 0.9
+    assert realign("test", *options).model.noise.omega == 0.5
 
 
 def test_guided_runs_take_their_weights_from_the_command_line(cli_bench, checkout):

@@ -92,8 +92,8 @@ def test_caption_without_tokens(refused, data):
         ("trainer: {max_epoch: 1}", ["max_epoch"]),
         ("model: {init_args: {omga: 0.5}}", ["RewardTraining", "'omga'"]),
         ("model: {init_args: {network: {wdth: 3}}}", ["RewardTraining", "'network'", "'wdth'"]),
-        ("model: {init_args: {omega: high}}", ["RewardTraining", "omega: expected float, not high"]),
-        ("model: {init_args: {omega: 2}}", ["RewardTraining.omega is 2.0; set it between 0 and 1"]),
+        ("model: {init_args: {noise: {omega: high}}}", ["RewardTraining", "omega: expected float, not high"]),
+        ("model: {init_args: {noise: {omega: 2}}}", ["noise omega is 2.0; set it between 0 and 1"]),
         (
             "model: {class_path: lightning_realign.training.Reward}",
             ["lightning_realign.training.Reward", "no attribute"],

@@ -1,5 +1,6 @@
 """Every sweep file's point runs, by the very argument list that the W&B agent builds."""
 
+import functools
 import json
 
 import pytest
@@ -7,12 +8,11 @@ import wandb
 import yaml
 from lightning.pytorch.loggers import WandbLogger
 
-from lightning_realign.sweep import read_sweep
+from lightning_realign.sweep import read_sweep, run_sweep
 from lightning_realign.sweep.search import search
 from tests.helpers.cli_bench import ROOT, files_in, one_error_line, realign
 
-# Those of the headline study ask judges that a tiny run cannot have; test_study_plan.py runs them.
-FILES = sorted(path for path in (ROOT / "sweeps").glob("*.yaml") if not path.name.startswith("mocap_"))
+FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
 NAMES = [f"sweeps/{path.name}" for path in FILES]
 
 
@@ -64,8 +64,9 @@ def test_a_point_measures_its_metric(sweep, agent, checkout, monkeypatch):
     record = json.loads((checkout / "point" / "metrics.json").read_text())
     assert isinstance(record["metrics"][spec.metric], float)
     for name, value in point.items():
-        section, _, setting = name.split(".")
-        assert section == "model" and run.model.hparams[setting] == pytest.approx(value)
+        section, _, *path = name.split(".")
+        live = functools.reduce(lambda owner, part: owner[part], path, run.model.hparams)
+        assert section == "model" and live == pytest.approx(value)
     assert all(file.startswith("point/") for file in files_in(checkout) if "/" in file)
 
 
@@ -76,3 +77,21 @@ def test_a_point_that_another_argument_overrides_fails(sweep, capsys):
         realign(*args, f"--{name}={0.5 * value + 0.1}")
     assert caught.value.code == 2
     assert f"sweep parameter {name}" in one_error_line(capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_two_points_run_without_a_server(name, cli_bench, checkout, monkeypatch):
+    """The local runner starts each point as a process of its own, as a user would."""
+    content = yaml.safe_load((checkout / name).read_text())
+    first, *others = content["parameters"].values()
+    for parameter, count in ((first, 2), *((other, 1) for other in others)):
+        if "values" in parameter:
+            parameter["values"] = parameter["values"][:count]
+    (checkout / "two.yaml").write_text(yaml.safe_dump({**content, "run_cap": 2}))
+    spec = read_sweep(checkout / "two.yaml")
+    words = spec.arguments(next(search(spec)))
+    config = words[words.index("--config") + 1]
+    result = run_sweep(checkout / "two.yaml", extra=cli_bench.options(config, words[words.index("train.py") + 1]))
+    assert result.exit_code == 0 and len(result.outcomes) == 2
+    assert all(outcome.value is not None for outcome in result.outcomes)

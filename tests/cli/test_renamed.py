@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 
+from lightning_realign import training
 from lightning_realign.cli.main import main
 from lightning_realign.cli.renamed import CLASSES, MODEL_OPTIONS, TOOL_OPTIONS, explain_run
 from lightning_realign.cli.tool_parser import ALIASES, tool_parser
@@ -24,18 +25,25 @@ def test_old_class_paths_are_gone_and_new_ones_there(old):
 
 
 def fields(kind, prefix=""):
-    """The dotted names of all settings that a class takes."""
+    """The dotted names of all settings and groups of settings that a class takes."""
     from dataclasses import is_dataclass
     from typing import get_type_hints
 
     for name, hint in get_type_hints(kind.__init__).items():
+        yield f"{prefix}{name}"
         if is_dataclass(hint):
             yield from fields(hint, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
-@pytest.mark.parametrize("kind", [GuidedGeneration, SampleScoring])
+MODULES = (GuidedGeneration, SampleScoring, *(getattr(training, name) for name in training.__all__))
+KINDS = [kind for kind in MODULES if isinstance(kind, type) and kind.__name__ in MODEL_OPTIONS]
+
+
+def test_every_renamed_module_is_known():
+    assert {kind.__name__ for kind in KINDS} == MODEL_OPTIONS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_new_option_of_a_module_exists(kind):
     names = set(fields(kind))
     assert set(MODEL_OPTIONS[kind.__name__].values()) <= names
@@ -46,7 +54,7 @@ def test_every_new_option_of_a_module_exists(kind):
 def test_every_new_option_of_a_tool_exists(tool):
     known = tool_parser(tool, *TOOLS[tool]).format_help()
     for old, new in TOOL_OPTIONS[tool].items():
-        assert f"--{ALIASES[tool].get(new, new)} " in known, new
+        assert f"--{ALIASES.get(tool, {}).get(new, new)} " in known, new
         assert f"--{old} " not in known, old
 
 
@@ -70,6 +78,16 @@ def refused(run, capsys):
 )
 def test_an_old_option(option, new, checkout, capsys):
     assert new in refused(lambda: realign("test", "--config", GUIDED, option), capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "new"), [("omega=0.3", "noise.omega"), ("learning_rate=1", "optimiser.learning_rate")]
+)
+def test_an_old_option_of_a_training(option, new, checkout, capsys):
+    line = refused(
+        lambda: realign("fit", "--config", "configs/reward/synthetic.yaml", f"--model.init_args.{option}"), capsys
+    )
+    assert f"is now --model.init_args.{new}" in line
 
 
 def test_an_old_option_in_a_file(checkout, capsys):

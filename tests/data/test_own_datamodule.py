@@ -64,7 +64,7 @@ def checkpoints(made, tmp_path_factory):
         paths = {kind: str(folder / f"{kind}.ckpt") for kind in ("vae", "reward", "generator")}
         modules = {
             "vae": lambda: VAETraining(skeleton=spec, network=VAE),
-            "reward": lambda: RewardTraining(skeleton=spec, network=REWARD, validation_timesteps=(0,)),
+            "reward": lambda: RewardTraining(skeleton=spec, network=REWARD, noise={"validation_timesteps": (0,)}),
             "generator": lambda: DiffusionTraining(skeleton=spec, vae=paths["vae"], denoiser=DENOISER),
         }
         for kind, make in modules.items():

@@ -15,7 +15,7 @@ from lightning_realign.generators.network import GeneratorSpec
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.generators.remodiffuse.generator import Branch, ReMoDiffuseGenerator, coin, published_timesteps
 from lightning_realign.guidance import RewardGuidedSampler
-from lightning_realign.inference.pipeline import CountingGenerator
+from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.types import zero_padding

@@ -12,7 +12,7 @@ from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.guidance.scales import parts_of
-from lightning_realign.inference.pipeline import CountingGenerator
+from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig

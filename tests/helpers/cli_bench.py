@@ -31,7 +31,7 @@ TINY_FIT = ("--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--
 TINY_SAMPLING = ("--model.init_args.sampling.steps=2", "--model.init_args.measuring.replications=1")
 TINY_REWARD = (
     "--model.init_args.network={width: 32, layers: 3, heads: 2, feedforward: 48, patch: 4}",
-    "--model.init_args.validation_timesteps=[0, 300]",
+    "--model.init_args.noise.validation_timesteps=[0, 300]",
 )
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.models import RewardArchitecture
+from lightning_realign.settings.training import RewardLossConfig
 from lightning_realign.training import RewardTraining
 from lightning_realign.training.noise import RewardDraws
 from tests.helpers.training_runs import SIZES, reward_module, trainer
@@ -53,7 +54,7 @@ class Result:
 
 def make_module(cache):
     network = RewardArchitecture(**SIZES, patch=4, dropout=0.0)
-    module = reward_module(cache, network=network, contrastive_weight=1.0)
+    module = reward_module(cache, network=network, loss=RewardLossConfig(contrastive_weight=1.0))
     module.__class__ = PerSample
     return module
 

@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from lightning_realign.inference import GuidedGeneration
+from lightning_realign.inference.generate import generate
 from lightning_realign.inference.pipeline import Pipeline
-from lightning_realign.inference.prompt import generate
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.measuring import MeasuringConfig
 from lightning_realign.settings.sampling import SamplingConfig

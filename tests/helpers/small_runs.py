@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.mocap.analysis import Training
+from experiments.mocap.report.analysis import Training
 from lightning_realign.evaluation.record import Embeddings, Record, write_record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.evaluation.table import write_table

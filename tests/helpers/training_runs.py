@@ -3,7 +3,9 @@
 import lightning as L
 
 from lightning_realign.models import DenoiserArchitecture, RewardArchitecture, VAEArchitecture
+from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.training import DiffusionTraining, RewardTraining, VAETraining
+from lightning_realign.training.noise import RewardNoise
 
 SIZES = {"width": 32, "layers": 3, "heads": 2, "feedforward": 48}
 REWARD = RewardArchitecture(**SIZES, patch=4)
@@ -11,21 +13,23 @@ VAE = VAEArchitecture(**SIZES, latent_tokens=2, latent_size=8, patch=4)
 DENOISER = DenoiserArchitecture(**SIZES)
 
 
-def reward_module(text_cache, network=REWARD, **settings):
+OPTIMISER = OptimiserConfig(learning_rate=1e-3)
+
+
+def reward_module(text_cache, network=REWARD, noise=None, **settings):
     L.seed_everything(0)
-    return RewardTraining(
-        network=network, text_cache=text_cache, validation_timesteps=(0, 300), learning_rate=1e-3, **settings
-    )
+    levels = RewardNoise(**({"validation_timesteps": (0, 300)} | (noise or {})))
+    return RewardTraining(network=network, text_cache=text_cache, noise=levels, optimiser=OPTIMISER, **settings)
 
 
 def vae_module(**settings):
     L.seed_everything(0)
-    return VAETraining(network=VAE, learning_rate=1e-3, **settings)
+    return VAETraining(network=VAE, optimiser=OPTIMISER, **settings)
 
 
 def diffusion_module(text_cache, vae, **settings):
     L.seed_everything(0)
-    return DiffusionTraining(vae=vae, denoiser=DENOISER, text_cache=text_cache, learning_rate=1e-3, **settings)
+    return DiffusionTraining(vae=vae, denoiser=DENOISER, text_cache=text_cache, optimiser=OPTIMISER, **settings)
 
 
 def trainer(folder, **settings):

@@ -72,9 +72,9 @@ def test_figure_moves_with_limbs_in_their_colours(tmp_path):
     panel = Panel(clip, plan_views([clip])[0], 200)
     columns = []
     for index in (0, 9):
-        pixels = np.abs(np.asarray(panel.draw(index), int) - LIMBS["left"]).max(-1) < 24
+        pixels = np.abs(np.asarray(panel.render(index), int) - LIMBS["left"]).max(-1) < 24
         columns.append(np.nonzero(pixels)[1].mean())
-        assert min(count(panel.draw(index), LIMBS[side]) for side in LIMBS) > 50
+        assert min(count(panel.render(index), LIMBS[side]) for side in LIMBS) > 50
     assert columns[1] - columns[0] > 50
 
 

@@ -19,7 +19,7 @@ from lightning_realign.sweep.search import search
 from lightning_realign.sweep.spec import schema_violations
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "sweeps").glob("*.yaml"))
+FILES = [*sorted((ROOT / "sweeps").glob("*.yaml")), *sorted((ROOT / "experiments/mocap/sweeps").glob("*.yaml"))]
 
 TOY = """
 import json, os, pathlib, sys
@@ -102,10 +102,11 @@ def test_command_lines_are_the_agents(path, agent_run):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_files_name_their_launch_line_and_a_config(path):
     text = path.read_text()
-    assert text.startswith(f"# wandb sweep sweeps/{path.name}")
-    assert f"python -m lightning_realign sweep sweeps/{path.name}" in text
-    settings = build_parser().parse_args(["sweep", f"sweeps/{path.name}", "--out", "found"])
-    assert str(settings.sweep.file) == f"sweeps/{path.name}"
+    name = str(path.relative_to(ROOT))
+    assert text.startswith(f"# wandb sweep {name}")
+    assert f"python -m lightning_realign sweep {name}" in text
+    settings = build_parser().parse_args(["sweep", name, "--out", "found"])
+    assert str(settings.sweep.file) == name
     command = yaml.safe_load(text)["command"]
     assert command[:3] == ["${env}", "python", "train.py"]
     # Later values win, so that the configuration comes before what overrides it.

@@ -8,6 +8,7 @@ from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.diffusion import make_scheduler
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.training import DiffusionTraining
+from lightning_realign.training.denoising import DenoisingDraws
 from lightning_realign.types import MotionTextBatch
 from tests.helpers.training_runs import LossRecord, StopAfter, diffusion_module, trainer
 
@@ -91,9 +92,10 @@ def test_a_perfect_denoiser_has_no_loss_and_steps_back_to_the_latent(
 
     module.denoiser = Perfect()
     index = torch.full((5,), 400)
-    assert not module.denoising_loss(clean, index, noise, batch, torch.zeros(5, dtype=torch.bool)).any()
-    scheduler = make_scheduler("ddim", module.schedule, prediction)
-    scheduler.set_timesteps(module.schedule.steps)
+    draws = DenoisingDraws(index, noise, torch.zeros(5, dtype=torch.bool))
+    assert not module.denoising_loss(clean, draws, batch).any()
+    scheduler = make_scheduler("ddim", module.denoising.schedule, prediction)
+    scheduler.set_timesteps(module.denoising.schedule.steps)
     output = noise if prediction == "epsilon" else clean
     recovered = scheduler.step(output, 400, seen[0]).pred_original_sample
     torch.testing.assert_close(recovered.float(), clean, rtol=1e-4, atol=1e-4)

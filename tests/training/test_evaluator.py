@@ -9,6 +9,7 @@ from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.judges import load_evaluator
 from lightning_realign.metrics import MatchingDistance, RPrecision
 from lightning_realign.models import EvaluatorArchitecture
+from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text.word_vectors import plain_tokens
 from lightning_realign.training import EvaluatorTraining
 from lightning_realign.training.margin import draw_mismatches, every_mismatch, margin_losses
@@ -20,7 +21,7 @@ NETWORK = EvaluatorArchitecture(16, 24, 24, 24, 16, 32, dropout=0.0)
 
 def evaluator_module(**settings):
     L.seed_everything(0)
-    return EvaluatorTraining(**({"network": NETWORK, "learning_rate": 3e-3, "pool": 4} | settings))
+    return EvaluatorTraining(**({"network": NETWORK, "optimiser": OptimiserConfig(3e-3), "pool": 4} | settings))
 
 
 def test_the_loss_is_its_formula():
@@ -65,7 +66,7 @@ def test_a_batch_of_one_text_has_no_mismatches():
 
 @pytest.mark.parametrize("mismatches", ["one", "all"])
 def test_fit_learns_and_writes_a_self_contained_checkpoint(tmp_path, tiny_data, mismatches):
-    module = evaluator_module(mismatches=mismatches, learning_rate=1e-2)
+    module = evaluator_module(mismatches=mismatches, optimiser=OptimiserConfig(1e-2))
     data, record = tiny_data(), LossRecord()
     fitted = trainer(tmp_path, max_epochs=40, check_val_every_n_epoch=20, callbacks=[record], num_sanity_val_steps=1)
     fitted.fit(module, datamodule=data)

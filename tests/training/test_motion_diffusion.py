@@ -13,7 +13,8 @@ from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.models.published.mdm import MotionDenoiserArchitecture
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.training import MotionDiffusionTraining
-from tests.helpers.training_runs import LossRecord, StopAfter, trainer
+from lightning_realign.training.denoising import DenoisingDraws
+from tests.helpers.training_runs import OPTIMISER, LossRecord, StopAfter, trainer
 
 SMALL = MotionDenoiserArchitecture(width=32, layers=2, heads=2, feedforward=48, mask_frames=True, patch=4)
 FORMS = {
@@ -26,7 +27,7 @@ FORMS = {
 
 def motion_module(text_cache, denoiser=SMALL, **settings):
     L.seed_everything(0)
-    return MotionDiffusionTraining(denoiser=denoiser, text_cache=text_cache, learning_rate=1e-3, **settings)
+    return MotionDiffusionTraining(denoiser=denoiser, text_cache=text_cache, optimiser=OPTIMISER, **settings)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -75,7 +76,7 @@ def test_validation_depends_on_the_samples_alone(tmp_path, tiny_data, text_cache
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
-def test_a_network_that_hears_padding_is_trained_on_the_states_that_are_sampled(tmp_path, tiny_data, text_cache):
+def test_a_network_that_reads_padding_is_trained_on_the_states_that_are_sampled(tmp_path, tiny_data, text_cache):
     module, seen = motion_module(text_cache, FORMS["unmasked"]), []
     module.denoiser.register_forward_pre_hook(lambda _, inputs: seen.append((inputs[0], inputs[3])))
     fitted = trainer(tmp_path, max_epochs=1)
@@ -88,7 +89,7 @@ def test_a_network_that_hears_padding_is_trained_on_the_states_that_are_sampled(
     batch = next(iter(fitted.val_dataloaders))
     long = replace(batch, motion=batch.motion.repeat(1, 10, 1)[:, :197])
     with pytest.raises(FeatureSpecError, match=r"a motion of 197 frames: without mask_frames .* at most 196"):
-        module.clean_states(long, draw=True)
+        module.clean_states(long)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample"])
@@ -96,15 +97,16 @@ def test_the_loss_is_over_a_motions_own_frames(text_cache, tiny_data, prediction
     module, data = motion_module(text_cache, prediction=prediction), tiny_data()
     data.setup("fit")
     batch = next(iter(data.val_dataloader()))
-    clean, noise = module.clean_states(batch, draw=True), torch.randn(batch.motion.shape)
+    clean, noise = module.clean_states(batch), torch.randn(batch.motion.shape)
     target = noise if prediction == "epsilon" else clean
-    module.predict = lambda noisy, index, batch, dropped: target + far
+    module.denoiser.forward = lambda noisy, index, text, lengths, dropped: target + far
     far = torch.zeros_like(target)
     far[0, batch.lengths[0] :] = 100.0
     kept, index = torch.zeros(len(batch), dtype=torch.bool), torch.full((len(batch),), 400)
-    assert not module.denoising_loss(clean, index, noise, batch, kept).any()
+    draws = DenoisingDraws(index, noise, kept)
+    assert not module.denoising_loss(clean, draws, batch).any()
     far[0, : batch.lengths[0] // 2] = 2.0
-    loss = module.denoising_loss(clean, index, noise, batch, kept)
+    loss = module.denoising_loss(clean, draws, batch)
     assert loss[0].item() == pytest.approx(4.0 * int(batch.lengths[0] // 2) / int(batch.lengths[0]), rel=1e-5)
     assert not loss[1:].any()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.training.optim import adamw_with_schedule, warmup_cosine
 
 
@@ -21,7 +22,7 @@ def test_warmup_is_linear_and_the_cosine_ends_at_zero():
 
 def test_warmup_takes_at_most_a_tenth_of_the_run():
     parameter = torch.nn.Parameter(torch.zeros(1))
-    configured = adamw_with_schedule([parameter], 1e-3, 1000, 0.0, 50)
+    configured = adamw_with_schedule([parameter], OptimiserConfig(1e-3, 1000, 0.0), 50)
     optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(50):
@@ -35,4 +36,4 @@ def test_warmup_takes_at_most_a_tenth_of_the_run():
 
 def test_a_run_without_end_is_refused():
     with pytest.raises(ConfigError, match="max_steps"):
-        adamw_with_schedule([torch.nn.Parameter(torch.zeros(1))], 1e-3, 10, 0.0, math.inf)
+        adamw_with_schedule([torch.nn.Parameter(torch.zeros(1))], OptimiserConfig(1e-3, 10), math.inf)

@@ -1,4 +1,4 @@
-"""Algorithm 1: timestep law, draws, steps, resuming, figures that depend on nothing else."""
+"""Algorithm 1: timestep law, draws, steps, resuming, metrics that depend on nothing else."""
 
 import copy
 import math
@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_realign.training.noise import RewardDraws, TimestepLaw
 
 from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
 from lightning_realign.models import RewardArchitecture
+from lightning_realign.settings.training import RewardLossConfig
 from lightning_realign.training import RewardTraining
+from lightning_realign.training.noise import RewardDraws, RewardNoise
 from tests.helpers.training_runs import REWARD, SIZES, LossRecord, as_trained, reward_module, trainer, vae_module
 
 
@@ -29,7 +30,7 @@ def terms(module, batch, draws):
 
 def test_omega_mixes_clean_and_noisy_samples():
     size, omega = 40000, 0.3
-    t = TimestepLaw(omega, 5, 24).draw(size, torch.Generator().manual_seed(0))
+    t = RewardNoise(omega=omega, t_min=5, t_max=24).draw(size, torch.Generator().manual_seed(0))
     bound = 4.5 * math.sqrt(size * omega * (1 - omega))
     assert abs((t == 0).sum().item() - size * omega) < bound
     noisy = t[t > 0]
@@ -42,7 +43,7 @@ def test_omega_mixes_clean_and_noisy_samples():
 
 @pytest.mark.parametrize(("omega", "clean"), [(1.0, True), (0.0, False)])
 def test_omega_at_its_ends(omega, clean):
-    t = TimestepLaw(omega, 1, 1000).draw(2000, torch.Generator().manual_seed(0))
+    t = RewardNoise(omega=omega).draw(2000, torch.Generator().manual_seed(0))
     assert bool((t == 0).all()) if clean else int(t.min()) >= 1
 
 
@@ -63,6 +64,7 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache)
     assert torch.equal(bundle.normaliser.mean, data.normaliser.mean)
     content = torch.load(path, weights_only=True)
     assert content["hyper_parameters"]["network"]["width"] == 32
+    assert content["hyper_parameters"]["noise"]["validation_timesteps"] == [0, 300]
     again = RewardTraining.load_from_checkpoint(path, weights_only=True)
     assert again.network.architecture == REWARD
     assert torch.equal(again.network.final_layer.weight, module.network.final_layer.weight)
@@ -70,19 +72,19 @@ def test_fit_writes_a_self_contained_checkpoint(tmp_path, tiny_data, text_cache)
 
 def test_test_logs_both_protocols(tmp_path, tiny_data, text_cache):
     runner = trainer(tmp_path)
-    (figures,) = runner.test(as_trained(reward_module(text_cache)), datamodule=tiny_data(), verbose=False)
-    assert math.isfinite(figures["test/t0/t2m_R@1"])
-    assert math.isnan(figures["test/t0/pool32/t2m_R@1"])  # the split has no 32 motions
+    (found,) = runner.test(as_trained(reward_module(text_cache)), datamodule=tiny_data(), verbose=False)
+    assert math.isfinite(found["test/t0/t2m_R@1"])
+    assert math.isnan(found["test/t0/pool32/t2m_R@1"])  # the split has no 32 motions
 
 
 def test_validation_depends_on_nothing_but_the_samples(tmp_path, tiny_data, text_cache):
-    module = as_trained(reward_module(text_cache, contrastive_weight=0.0))
-    figures = [
+    module = as_trained(reward_module(text_cache, loss=RewardLossConfig(contrastive_weight=0.0)))
+    found = [
         trainer(tmp_path).validate(copy.deepcopy(module), datamodule=tiny_data(size, bucket=bucket), verbose=False)[0]
         for size, bucket in ((8, True), (3, True), (1, False))
     ]
-    for other in figures[1:]:
-        assert other == pytest.approx(figures[0], rel=1e-5)
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-5)
 
 
 def test_resuming_continues_the_run(tmp_path, tiny_data, text_cache):
@@ -111,7 +113,7 @@ def test_the_loss_ignores_padding(tiny_data, text_cache):
 
 def test_noise_reaches_the_noisy_samples_only(tiny_data, text_cache):
     """With omega = 1 the noise has no influence; a noisy target differs from a clean one only for noisy samples."""
-    clean, batch = prepared(reward_module(text_cache, omega=1.0), tiny_data())
+    clean, batch = prepared(reward_module(text_cache, noise={"omega": 1.0}), tiny_data())
     draws = clean.draw(batch, clean.states(batch))
     assert not draws.t.any()
     quiet = replace(draws, noise=torch.zeros_like(draws.noise))
@@ -119,7 +121,9 @@ def test_noise_reaches_the_noisy_samples_only(tiny_data, text_cache):
         terms(clean, batch, draws)["loss"],
         terms(clean, batch, quiet)["loss"],
     )
-    noisy, _ = prepared(reward_module(text_cache, omega=1.0, reconstruct="noisy"), tiny_data())
+    noisy, _ = prepared(
+        reward_module(text_cache, noise={"omega": 1.0}, loss=RewardLossConfig(reconstruct="noisy")), tiny_data()
+    )
     assert torch.equal(
         terms(clean, batch, draws)["loss"],
         terms(noisy, batch, draws)["loss"],
@@ -131,13 +135,19 @@ def test_noise_reaches_the_noisy_samples_only(tiny_data, text_cache):
 
 def test_tmr_and_temos_are_configurations(tiny_data, text_cache):
     network = RewardArchitecture(**SIZES, patch=4, step_aware=False)
-    tmr, batch = prepared(reward_module(text_cache, network=network, omega=1.0, agreement_weight=0.0), tiny_data())
+    tmr, batch = prepared(
+        reward_module(text_cache, network=network, noise={"omega": 1.0}, loss=RewardLossConfig(agreement_weight=0.0)),
+        tiny_data(),
+    )
     assert not any(name.startswith("time_embedding") for name, _ in tmr.network.named_parameters())
     draws = tmr.draw(batch, tmr.states(batch))
     found = terms(tmr, batch, draws)
     expected = 0.1 * found["contrastive"] + found["reconstruction"] + 1e-5 * found["kl"] + 1e-5 * found["latent"]
     torch.testing.assert_close(found["loss"], expected)
-    temos, _ = prepared(reward_module(text_cache, network=network, omega=1.0, contrastive_weight=0.0), tiny_data())
+    temos, _ = prepared(
+        reward_module(text_cache, network=network, noise={"omega": 1.0}, loss=RewardLossConfig(contrastive_weight=0.0)),
+        tiny_data(),
+    )
     assert "contrastive" not in terms(temos, batch, draws)
 
 
@@ -157,14 +167,16 @@ def test_evaluation_draws_per_sample(tiny_data, text_cache):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"omega": 1.5}, "omega is 1.5"),
-        ({"t_min": 0}, "t_min=0"),
-        ({"t_max": 1001}, "t_max=1001"),
-        ({"t_min": 20, "t_max": 10}, "t_min=20"),
-        ({"reconstruct": "half"}, "'half'"),
-        ({"temperature": 0.0}, "temperature"),
-        ({"kl_weight": -1.0}, "kl"),
-        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"noise": {"omega": 1.5}}, "omega is 1.5"),
+        ({"noise": {"t_min": 0}}, "t_min=0"),
+        ({"noise": {"t_max": 1001}}, "t_max=1001"),
+        ({"noise": {"t_min": 20, "t_max": 10}}, "t_min=20"),
+        ({"noise": {"t_max": 60, "schedule": {"steps": 50}}}, "t_max=60; need 1 <= t_min <= t_max <= 50"),
+        ({"loss": {"reconstruct": "half"}}, "'half'"),
+        ({"loss": {"temperature": 0.0}}, "temperature"),
+        ({"loss": {"kl_weight": -1.0}}, "kl"),
+        ({"optimiser": {"learning_rate": 0.0}}, "learning_rate"),
+        ({"optimiser": {"warmup_steps": -1}}, "warmup_steps"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message, text_cache):

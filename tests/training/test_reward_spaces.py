@@ -7,6 +7,7 @@ from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.checkpoints.vae import load_vae
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.models import RewardArchitecture
+from lightning_realign.settings.training import OptimiserConfig
 from tests.helpers.training_runs import SIZES, LossRecord, StopAfter, diffusion_module, reward_module, trainer
 
 PATCHES = {"latent": 1, "decoded": 4}
@@ -60,7 +61,7 @@ def test_the_latents_are_standardised_as_the_generator_s(tmp_path, tiny_data, te
 def test_what_the_network_reads(tiny_data, text_cache, vae_path, space):
     """t = 0 is exactly clean; noise of a latent spreads over the decoded motion, and stays within its length."""
     module = module_of(space, text_cache, vae_path)
-    module._read_vae(vae_path)
+    module.read_vae()
     module.eval()
     batch = batch_of(tiny_data())
     states = module.states(batch)
@@ -109,7 +110,7 @@ def test_cached_latents_are_those_of_the_fixed_crop(tmp_path, tiny_data, text_ca
 def test_principal_start(tmp_path, tiny_data, text_cache, vae_path):
     """The embedding whitens what the network reads: here the 8 channels of the training split's latents."""
     module = module_of("latent", text_cache, vae_path, principal_init=True)
-    module.learning_rate = 1e-12
+    module.optimiser = OptimiserConfig(learning_rate=1e-12)
     trainer(tmp_path, max_epochs=1, limit_train_batches=1, limit_val_batches=0).fit(module, datamodule=tiny_data())
     data = tiny_data()
     data.setup("fit")

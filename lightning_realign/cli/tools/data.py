@@ -167,7 +167,7 @@ def tasks(
         out: The table (.csv) to write.
         split: The motions.
         protocol: The first caption and a fixed crop, or both drawn anew per replication.
-        replications: Independent draws.
+        replications: Independent repetitions.
         captions: Captions that MultiModality is measured on; the field has 100.
         repeats: Motions of each of those captions.
         seed: The data module's seed.

@@ -80,10 +80,10 @@ def _wandb() -> Iterator[str]:
     mode = os.environ.get("WANDB_MODE")
     if mode:
         yield f"mode {mode}, as WANDB_MODE says"
+    elif has_key():
+        yield "an API key is found: runs are online"
     else:
-        yield (
-            "an API key is found: runs are online" if has_key() else "no API key: runs are kept offline (`wandb login`)"
-        )
+        yield "no API key: runs are kept offline (`wandb login`)"
 
 
 def _caches() -> Iterator[str]:

@@ -58,9 +58,9 @@ def difference(
 
     Args:
         record: A samples-*.safetensors, or the folder that holds one.
-        other: The record of another run, if `system` is to be one of that run.
+        other: The record of the other run, from which `system` is then taken.
         system: The system of interest.
-        against: The system to compare with.
+        against: The system to compare it with.
         resamples: Resamples of the bootstrap.
         unit: What is drawn: samples, or captions with all their samples.
     """

@@ -24,7 +24,7 @@ def export(
     Args:
         files: Predictions (.npz), or arrays (.npy) of features or joints.
         out: A folder, or for one motion a file that ends in .bvh or .glb.
-        skeleton: `humanml3d`, `kit` or a YAML file, for .npy files; by default their data set's, or told by shape.
+        skeleton: `humanml3d`, `kit` or a YAML file, for .npy files; by default their data set's or their shape's.
         fps: Frames per second; by default the file's, its data set's or the skeleton's.
         format: `bvh`, or `glb` for binary glTF; by default what `out` ends in, else BVH.
     """
@@ -103,7 +103,7 @@ def generate(
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
     """
-    from lightning_realign.inference.prompt import generate as run
+    from lightning_realign.inference.generate import generate as run
 
     files = run(
         prompt,

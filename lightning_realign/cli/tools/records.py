@@ -1,4 +1,4 @@
-"""What the command line does with records: compute metrics again, and compare two systems."""
+"""What the command line does with records: metrics computed again, and two systems compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn motions with captions into a HumanML3D-format data set."""
+"""Turning motions with captions into a data set in HumanML3D's format."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ JOINT_FOLDER = "new_joints"
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build wrote: motions per split, and the id and reason of every motion left out.
+    """What a build wrote.
 
-    resumed: how many motions had been dealt with by a build that was stopped.
+    out: the folder. splits: motions per split. left_out: id and reason of every motion left out. resumed: how many
+    motions an earlier, stopped build had done.
     """
 
     out: Path
@@ -52,9 +53,9 @@ def build_from_joints(
 ) -> BuildReport:
     """Build a data set in HumanML3D's layout from joint positions, captions and split lists.
 
-    Read: `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`, or plain
-    captions, which get tokens),
-    `train.txt`, `val.txt`, `test.txt`; optionally `metadata.json` and `labels.csv`. Written: see `build_from_source`.
+    Read are `joints/ID.npy` (positions [T, J, 3], y up), `texts/ID.txt` (lines `caption#word/POS ...#start#end`, or
+    captions without tokens, which get some), `train.txt`, `val.txt`, `test.txt`, and optionally `metadata.json` and
+    `labels.csv`. What is written is listed in `build_from_source`.
 
     Args:
         joints_dir: the source folder.
@@ -67,9 +68,9 @@ def build_from_joints(
         The counts, and what was left out.
 
     Raises:
-        DataError: if the source cannot be used, a split would be empty, or `out` holds something.
-        FeatureSpecError: if the source is for another skeleton, unit or up axis.
-        ConfigError: if there is no skeleton of that name.
+        DataError: the source cannot be used, a split would be empty, or `out` holds something.
+        FeatureSpecError: the source is for another skeleton, unit or up axis.
+        ConfigError: there is no skeleton of that name.
     """
     source: MotionSource = JointFolder(Path(joints_dir), skeleton)
     return build_from_source(MirroredSource(source) if mirror else source, Path(out), progress)
@@ -78,19 +79,19 @@ def build_from_joints(
 def build_from_source(source: MotionSource, out: Path, progress: bool = True) -> BuildReport:
     """Build a data set in HumanML3D's layout from any source of motions.
 
-    Written: `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
+    Written are `new_joint_vecs/ID.npy` [T-1, D], `new_joints/ID.npy` [T-1, J, 3] (recovered from the features, as
     published), `texts/`, the split lists and `all.txt`, `Mean.npy`, `Std.npy`, `metadata.json`, `left_out.txt`, and
-    for an own skeleton `skeleton.yaml`.
+    for a user's own skeleton `skeleton.yaml`.
 
     Two points differ from the published sets. Mean and Std are those of the *training* split, not of all motions, so
     that validation and test stay unseen (metadata.json says so under "statistics"). And the source's minimum length
-    counts positions: a motion has one feature row less, so the data set's own minimum is one lower.
+    counts positions. A motion has one feature vector less, so the data set's own minimum is one lower.
 
     Motions that are missing, misshapen, not finite, too short, degenerate or without a valid caption are left out and
     listed in `left_out.txt`, one `ID<tab>reason` per line. The data set appears under `out` only when complete.
 
-    A build that is stopped, even killed, leaves a hidden folder beside `out`, and the next one of the same source goes
-    on in it, to the same bytes. A DataError in the source removes that folder.
+    A build that is stopped, even killed, leaves a hidden folder beside `out`. The next build of the same source
+    continues in it and gives the same bytes. A DataError in the source removes that folder.
 
     Args:
         source: the motions.
@@ -101,7 +102,7 @@ def build_from_source(source: MotionSource, out: Path, progress: bool = True) ->
         The counts, and what was left out.
 
     Raises:
-        DataError: if a split would be empty, `out` holds something, cannot be written, or is being built.
+        DataError: a split would be empty, or `out` holds something, cannot be written, or is being built.
     """
     try:
         with open_partial(out) as partial:

@@ -34,32 +34,32 @@ from lightning_realign.motion.bvh.mapping import (
     upward,
 )
 
-# Files looked at to tell unit and up axis, spread over the folder.
+# How many files, spread over the folder, unit and up axis are detected from.
 _SAMPLE = 40
-# Shares of validation and test where splits are drawn, as HumanML3D's.
+# Shares of validation and test if splits are drawn, as in HumanML3D.
 _SHARES = {"val": 0.05, "test": 0.15}
 
 
 class BvhFolder:
-    """All BVH files below a folder; a file's name without `.bvh` is the motion's id.
+    """All BVH files below a folder. A file's name without `.bvh` is the motion's id.
 
     Args:
         root: the folder.
         captions: a CSV file (name, caption, and maybe split) or a folder of HumanML3D text files; by default
             `captions.csv` or `texts/` in `root`.
-        mapping: a mapping shipped, or a YAML file; by default the one shipped that fits, file by file.
-        unit: name or metres per unit; detected by default.
+        mapping: name of a shipped mapping, or a YAML file; by default, the shipped mapping that fits each file.
+        unit: name of the unit, or metres per unit; detected by default.
         up: the up axis; detected by default.
-        splits: folder with train.txt, val.txt and test.txt; by default `root` if it has them, else the CSV's column,
-            else drawn.
-        seed: of the splits drawn.
-        skeleton: what the mapping is to, see `load_skeleton`; by default the mapping's own. An own skeleton without a
-            mapping takes the joints of its own joints' names.
-        min_length: shortest motion in frames of the skeleton's rate; by default the skeleton's.
+        splits: folder with train.txt, val.txt and test.txt. By default `root`, if it has them, else the CSV's column,
+            else drawn splits.
+        seed: seed of drawn splits.
+        skeleton: the mapping's target, see `load_skeleton`; by default the mapping's own. For a user's own skeleton
+            without a mapping, joints are found by their names.
+        min_length: shortest motion, in frames at the skeleton's rate; by default the skeleton's.
 
     Raises:
-        DataError: no BVH file, no captions, no split, or no mapping, unit or up axis that fits.
-        ConfigError: a setting that is out of range.
+        DataError: there is no BVH file, no caption or no split, or no mapping, unit or up axis fits.
+        ConfigError: a setting is out of range.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class BvhFolder:
 
     @property
     def pos_tagger(self) -> str:
-        """Where the tokens of the captions read so far are from."""
+        """Where the tokens of the captions read so far come from."""
         return self.lines.pos_tagger
 
     def captions(self, motion_id: str) -> bytes:
@@ -118,7 +118,7 @@ class BvhFolder:
         return self._texts.captions(motion_id)
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
-        """The motion, mapped, scaled, turned and resampled; and its file."""
+        """The motion's file, and the motion, mapped, scaled, turned and resampled."""
         if motion_id not in self._files:
             raise DataError(f"{self.where / motion_id}.bvh: the BVH file is missing; check the captions' names")
         path = self._files[motion_id]
@@ -140,7 +140,7 @@ class BvhFolder:
         return surplus
 
     def files(self) -> Iterable[Path]:
-        """Recordings, captions and a mapping of one's own."""
+        """The recordings, the captions, and the mapping if it is a user's own."""
         return (*self._files.values(), *self._texts.files(), *self._own)
 
     def _examine(self, unit: float | None, up: Any) -> tuple[float, UpAxis, str]:
@@ -164,7 +164,7 @@ class BvhFolder:
         return unit, up, ", ".join(sorted({mapping.name for _, mapping in motions}))
 
     def _sample(self) -> tuple[list[tuple[BvhMotion, JointMapping]], list[DataError]]:
-        """Files spread over the folder with their mappings; and the errors of those that cannot be used."""
+        """Files spread over the folder with their mappings, and the errors of files that cannot be used."""
         files = list(self._files.values())
         chosen = np.unique(np.linspace(0, len(files) - 1, min(_SAMPLE, len(files))).round().astype(int))
         motions, failures = [], []
@@ -177,7 +177,7 @@ class BvhFolder:
         return motions, failures
 
     def _split(self, folder: Path | None, seed: int) -> tuple[Mapping[str, Sequence[str]], str]:
-        """Ids per split, and where they are from."""
+        """Ids per split, and where the splits come from."""
         if folder is not None or (self.where / "train.txt").is_file():
             folder = folder or self.where
             return read_splits(folder), "given as lists"
@@ -199,14 +199,14 @@ def _bvh_files(root: Path) -> dict[str, Path]:
 
 
 def _mappings(name: str | Path | None, skeleton: str | None) -> list[JointMapping]:
-    """The mappings to choose from, all to the same skeleton."""
+    """The mappings to choose from; all have the same skeleton."""
     default = load_skeleton("humanml3d")
     wanted = None if skeleton is None else load_skeleton(skeleton)
     if name is None:
         found = [mapping for mapping in map(load_mapping, mapping_names()) if mapping.skeleton == (wanted or default)]
         if not found and wanted is not None and wanted.name in skeleton_names():
             raise ConfigError(f"skeleton is {wanted.name!r}, to which no mapping is shipped; give --mapping FILE.yaml")
-        # The joints of an own skeleton are found by their names.
+        # The joints of a user's own skeleton are found by their names.
         return found or [named_alike(wanted or default)]
     mapping = load_mapping(name, wanted)
     if wanted not in (None, mapping.skeleton):
@@ -224,7 +224,7 @@ def _captions(root: Path, captions: Path | None) -> CaptionSource:
 
 
 def _draw(ids: Sequence[str], seed: int, where: Path) -> dict[str, list[str]]:
-    """Random splits; every one has a motion."""
+    """Random splits, each with at least one motion."""
     if len(ids) < len(SPLITS):
         raise DataError(f"{where}: {len(ids)} motions with captions; drawing splits needs at least {len(SPLITS)}")
     order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids))]

@@ -1,4 +1,4 @@
-"""Lines of caption files, complete with tokens: given ones as they are, plain captions with a tagger's."""
+"""Lines of caption files with tokens: given tokens stay as they are, and a tagger makes those of bare captions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ GIVEN = "given"
 
 
 class CaptionLines:
-    """Completes captions, and remembers where their tokens are from.
+    """Completes captions, and remembers where their tokens come from.
 
-    origins: `given` where captions had tokens, and the names of the taggers that made others.
+    origins: `given` if some captions had tokens, and the names of the taggers that made others.
 
     Args:
-        tagger: of plain captions; by default spaCy where it is installed, else the built-in one, loaded on first use.
+        tagger: what makes the tokens of bare captions. By default spaCy if it is installed, else the built-in tagger; it
+            is loaded on first use.
     """
 
     def __init__(self, tagger: Tagger | None = None) -> None:
@@ -27,20 +28,20 @@ class CaptionLines:
 
     @property
     def pos_tagger(self) -> str:
-        """Where the tokens so far are from: `given`, or the tagger's name, or both."""
+        """Where the tokens so far come from: `given`, or the tagger's name, or both."""
         made = " and ".join(sorted(self.origins - {GIVEN}))
         return f"{GIVEN}, else {made}" if made and GIVEN in self.origins else made or GIVEN
 
     def complete(self, line: str, path: Path, number: int) -> str:
-        """A caption, plain or `caption#tokens` or `caption#tokens#start#end`, as a line of a caption file.
+        """A caption as a line of a caption file.
 
         Args:
-            line: the caption.
-            path: the file it is from, for error messages.
+            line: the caption: bare, `caption#tokens`, or `caption#tokens#start#end`.
+            path: its file, for error messages.
             number: its line number, from 1.
 
         Raises:
-            DataError: if it is malformed, or has no word.
+            DataError: it is malformed, or has no word.
         """
         line = " ".join(line.split())
         if "#" in line:
@@ -55,10 +56,10 @@ class CaptionLines:
         return line
 
     def read(self, path: Path) -> bytes:
-        """A caption file; as it is where every line has tokens, else with those that its plain captions lack.
+        """A caption file: unchanged if every line has tokens, else with tokens for its bare captions.
 
         Raises:
-            DataError: if it is missing, malformed or holds no caption.
+            DataError: it is missing, malformed or holds no caption.
         """
         lines = [(number, line) for number, line in enumerate(read_text(path, "caption file").split("\n"), 1)]
         lines = [(number, line) for number, line in lines if line.strip()]

@@ -17,8 +17,8 @@ from lightning_realign.errors import DataError
 class CaptionSource(Protocol):
     """Captions by motion id.
 
-    names: ids with captions. splits: ids per split, empty if unknown. lines: what completes them, and knows where the
-    tokens of those read so far are from.
+    names: ids with captions. splits: ids per split, empty if unknown. lines: completes the captions, and knows where
+    the tokens of the captions read so far come from.
     """
 
     names: Set[str]
@@ -26,16 +26,20 @@ class CaptionSource(Protocol):
     lines: CaptionLines
 
     def files(self) -> Iterable[Path]:
-        """The files that the captions are from."""
+        """The files that hold the captions."""
         ...
 
     def captions(self, motion_id: str) -> bytes:
-        """The caption file of a motion; DataError where it has none."""
+        """The caption file of a motion.
+
+        Raises:
+            DataError: the motion has no captions, or they are malformed.
+        """
         ...
 
 
 class CaptionFolder:
-    """HumanML3D text files `ID.txt`, or such with a plain caption a line, which get tokens."""
+    """HumanML3D text files `ID.txt`. A line may also be a bare caption, which gets tokens."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -53,16 +57,16 @@ class CaptionFolder:
 
 
 class CaptionTable:
-    """A CSV file with the columns `name`, `caption` and maybe `split`, one caption a row, several rows a motion.
+    """A CSV file with the columns `name`, `caption` and maybe `split`. A motion may have several rows, one per caption.
 
-    A name may end in `.bvh`. A caption is plain text, or text with tokens as in HumanML3D's files. Plain text gets
-    tokens from a tagger.
+    A name may end in `.bvh`. A caption is bare text, which gets tokens from a tagger, or text with tokens as in
+    HumanML3D's files.
 
     Args:
         path: the file.
 
     Raises:
-        DataError: it is missing or no such table, or a row is wrong.
+        DataError: it is missing, is no such table, or has a wrong row.
     """
 
     def __init__(self, path: Path) -> None:

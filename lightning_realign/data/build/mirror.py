@@ -1,4 +1,4 @@
-"""HumanML3D's augmentation: every motion also as its mirror image `M<id>`, left and right swapped in its captions."""
+"""HumanML3D's augmentation: every motion also has its mirror image `M<id>`, with swapped sides in the captions."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _SIDE_WORDS = {"left": "right", "lefts": "rights"}
 for _ending in ("ward", "wards", "hand", "hander", "handed", "handedly", "foot", "footed", "most", "side", "y", "ies"):
     _SIDE_WORDS[f"left{_ending}"] = f"right{_ending}"
 _SWAPPED = {**_SIDE_WORDS, **{right: left for left, right in _SIDE_WORDS.items()}}
-# Frequent misspellings, which come out spelt right.
+# Frequent misspellings; their mirror images are spelt right.
 _SWAPPED.update(dict.fromkeys(("rigth", "rigt", "rihgt"), "left"), **dict.fromkeys(("letf", "lefft", "leftt"), "right"))
 
-# Words stand apart by blanks or hyphens in a caption, and have their part of speech in tokens: "right/ADV away/ADV".
+# What stands between two words: blanks or hyphens in a caption, and in tokens also the part of speech.
 _GAP = r"(?:/[A-Z]+)?[ \t-]+"
 _SIDES = re.compile(
-    # Idioms in which `right` is no side. What looks like one with `left` stays too, so that twice gives the original.
+    # Idioms in which `right` is no side. The same idioms with `left` stay, too, so that mirroring twice changes nothing.
     rf"(?P<idiom>\ball{_GAP}(?:left|right)\b|\b(?:left|right){_GAP}(?:away|angles?|angled|triangles?)\b)"
     rf"|(?P<counter>\b(?:counter|anti)(?:{_GAP})?clock(?:{_GAP})?wise)\b"
     rf"|(?P<clock>\bclock(?:{_GAP})?wise)\b"
@@ -40,8 +40,8 @@ _SIDES = re.compile(
 def mirror_words(text: str) -> str:
     """Swap the words for left and right, and clockwise and counterclockwise, in captions, tokens or whole lines.
 
-    Whole words alone: "upright" and "leftover" stay, and so do "right away", "right angle" and "all right". Case is
-    kept. Twice gives the original, but for other spellings of "counterclockwise" ("anti-clockwise"), which become that.
+    Only whole words are swapped: "upright" and "leftover" stay, and so do "right away", "right angle" and "all right".
+    Case is kept. Mirroring twice gives the original, except that all spellings of "counterclockwise" become this one.
 
     >>> mirror_words("Turns left, counter-clockwise#turn/VERB left/ADV counterclockwise/ADV#0.0#0.0")
     'Turns right, clockwise#turn/VERB right/ADV clockwise/ADV#0.0#0.0'
@@ -61,14 +61,14 @@ def _swap(match: re.Match[str]) -> str:
 
 
 class MirroredSource:
-    """A source with every motion's mirror image beside it, in the same split.
+    """A source of motions and their mirror images, which are in the same split as their originals.
 
     Args:
         source: the motions.
 
     Raises:
-        ConfigError: if the skeleton's joints are not in left and right pairs.
-        DataError: if the source has mirror images already.
+        ConfigError: the skeleton's joints are not in left and right pairs.
+        DataError: the source has mirror images already.
     """
 
     def __init__(self, source: MotionSource) -> None:
@@ -87,7 +87,7 @@ class MirroredSource:
                 f"{source.where}: {twice[0]!r} is there beside {self._original[twice[0]]!r}, so the motions are "
                 "mirrored already; leave --mirror out, or rename it"
             )
-        # Each image after its original: a reader that keeps the last motion need not read it again.
+        # Each image comes after its original, which is then still in memory.
         self.splits: Mapping[str, Sequence[str]] = {
             split: [name for motion_id in ids for name in (motion_id, f"{PREFIX}{motion_id}")]
             for split, ids in source.splits.items()
@@ -107,19 +107,19 @@ class MirroredSource:
         return mirror_words(self._source.captions(original).decode("utf-8-sig")).encode()
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
-        """The motion, or the mirror image of its original; and its file."""
+        """The motion's file, and the motion or the mirror image of its original."""
         original = self._original.get(motion_id, motion_id)
         if self._last is None or self._last[0] != original:
             self._last = (original, *self._source.joints(original))
         _, path, joints = self._last
         shape = (self.skeleton.num_joints, 3)
-        # What has another shape is left to the build to refuse, in the same words as the original.
+        # An array of another shape is returned as it is, so that the build refuses it as it refuses the original.
         if motion_id == original or joints.ndim != 3 or joints.shape[1:] != shape:
             return path, joints
         return path, mirror_joints(torch.from_numpy(joints.astype(np.float64)), self.skeleton).numpy()
 
     def surplus(self) -> Mapping[str, str]:
-        """The source's, but for images, which are made here."""
+        """The source's, without the images that are made here."""
         return {name: why for name, why in self._source.surplus().items() if name not in self._original}
 
     def files(self) -> Iterable[Path]:

@@ -1,10 +1,10 @@
-"""A build that can be stopped anywhere and go on: the folder it grows in, and the record of what is done.
+"""A build that can be stopped at any time and continued: its folder, and the journal of what is done.
 
 Beside the output `NAME` lies `.NAME.partial/` (the lock is POSIX's):
 
-    data/        what becomes the output by one rename
-    source       a hash of what the data set is made from and by
-    done.jsonl   one line per motion dealt with, with sizes and checksums of its files
+    data/        becomes the output by one renaming
+    source       a hash of everything that the data set depends on
+    done.jsonl   one line per finished motion, with sizes and checksums of its files
     lock         held by the process that builds
 """
 
@@ -32,16 +32,16 @@ from lightning_realign.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# Changes when a data set's files come out otherwise than before.
+# Raised whenever the same source would give other files than before.
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Done:
-    """A motion dealt with.
+    """A finished motion.
 
-    files: size and CRC-32 by name within the data set; none where the motion is left out. left_out: why it is. origins:
-    where the tokens of the captions read up to it are from.
+    files: size and CRC-32 by name within the data set; empty if the motion is left out. left_out: why it is left out;
+    None if it is not. origins: where the tokens of the captions read up to this motion come from.
     """
 
     files: Mapping[str, tuple[int, int]]
@@ -50,12 +50,12 @@ class Done:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where a data set grows before it is complete."""
+    """The folder in which a data set is built before it is complete."""
     return out.parent / f".{out.name}.partial"
 
 
 def source_identity(source: MotionSource) -> str:
-    """A hash of all that a data set depends on: settings, lists, name, size and time of every file, libraries."""
+    """A hash of all that a data set depends on: settings, lists, libraries, and name, size and time of every file."""
     digest = hashlib.sha256()
     settings = (_FORMAT, np.__version__, torch.__version__, source.where, source.where.resolve(), source.metadata)
     lists = [(split, list(ids)) for split, ids in source.splits.items()]
@@ -71,7 +71,7 @@ def source_identity(source: MotionSource) -> str:
 
 
 class PartialBuild:
-    """The folder of one build, whose lock is held: see `open_partial`."""
+    """The folder of one build. This process holds its lock, see `open_partial`."""
 
     def __init__(self, out: Path) -> None:
         self.folder = partial_folder(out)
@@ -81,9 +81,9 @@ class PartialBuild:
         self._journal = self.folder / "done.jsonl"
 
     def resume(self, identity: str) -> dict[str, Done]:
-        """The motions done by a build that was stopped, by id; none, in an empty folder, if it was of another source.
+        """The motions that a stopped build has done, by id. If it had another source, there are none, and it starts over.
 
-        Files that no finished motion has are removed: the build may have been stopped while it wrote them.
+        Files that belong to no finished motion are removed: the build may have been stopped while it wrote them.
         """
         known = self._record.read_text() if self._record.is_file() else None
         if known != identity:
@@ -105,18 +105,18 @@ class PartialBuild:
         return done
 
     def add(self, motion_id: str, files: Mapping[str, bytes], left_out: str | None, origins: tuple[str, ...]) -> None:
-        """Write a motion's files, by name within the data set, and that it is done."""
+        """Write a motion's files, by name within the data set, and then a line of the journal."""
         for name, content in files.items():
             path = self.data / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         sums = {name: (len(content), zlib.crc32(content)) for name, content in files.items()}
-        # Last: what is in the record is complete.
+        # The journal comes last, so that all motions in it are complete.
         with self._journal.open("a") as journal:
             journal.write(_line(motion_id, Done(sums, left_out, origins)) + "\n")
 
     def finish(self) -> None:
-        """Make it the output, which is missing or an empty folder."""
+        """Make it the output. There must be none yet, or an empty folder."""
         self.data.replace(self._out)
         self.discard()
 
@@ -125,14 +125,14 @@ class PartialBuild:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _clear(self) -> None:
-        """Empty the folder but for the lock; the record goes first, so that half an old build is never taken up."""
+        """Empty the folder except for the lock. The source's hash goes first, so that no half build is continued."""
         for path in (self._record, self._journal):
             path.unlink(missing_ok=True)
         if self.data.is_dir():
             shutil.rmtree(self.data)
 
     def _read(self, line: str) -> tuple[str, Done] | None:
-        """A line of the record; None where it was cut short, or the files are not those that it tells of."""
+        """A line of the journal; None if it was cut short, or the files are not the ones that it lists."""
         try:
             motion_id, files, left_out, origins = json.loads(line)
         except ValueError:
@@ -151,10 +151,10 @@ def _line(motion_id: str, item: Done) -> str:
 
 @contextmanager
 def open_partial(out: Path) -> Iterator[PartialBuild]:
-    """The folder in which `out` grows, held for this process.
+    """The folder in which `out` is built, locked for this process.
 
     Raises:
-        DataError: if `out` holds something, or another process builds it.
+        DataError: `out` holds something, or another process builds it.
     """
     _check_output(out)
     partial = PartialBuild(out)
@@ -171,13 +171,13 @@ def _check_output(out: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, out: Path) -> Iterator[None]:
-    """Hold the lock in a folder, which is made; the system frees it when the process ends, however it ends."""
+    """Make a folder and hold its lock. The system frees the lock when the process ends, however it ends."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = (folder / "lock").open("a")
         except FileNotFoundError:
-            continue  # a build that finished took the folder away
+            continue  # a build that finished has removed the folder
         with file:
             _take(file, out)
             if _is_in_place(file, folder / "lock"):

@@ -1,4 +1,4 @@
-"""What a data set is built from: motions with captions and splits, and the source that is a folder of arrays."""
+"""The sources that a data set is built from: motions with captions and splits. One source is a folder of arrays."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ UP_AXIS = "y"
 
 
 class MotionSource(Protocol):
-    """Motions by id. Reading one may fail with a DataError, which leaves that motion out of the data set.
+    """Motions by id. A DataError while one is read leaves that motion out of the data set.
 
-    where: what error messages call it. metadata: name, rate, lengths (in positions). skeleton: of the joints.
-    splits: ids per split. labels: a table to be copied along, or None. lines: what completes the captions, and knows
-    where the tokens of those read so far are from.
+    where: what error messages call the source. metadata: name, rate, lengths (in positions). skeleton: of the joints.
+    splits: ids per split. labels: a table that is copied into the data set, or None. lines: completes the captions, and
+    knows where the tokens of the captions read so far come from.
     """
 
     where: Path
@@ -37,7 +37,7 @@ class MotionSource(Protocol):
 
     @property
     def pos_tagger(self) -> str:
-        """Where the tokens of the captions read so far are from."""
+        """Where the tokens of the captions read so far come from."""
         ...
 
     def captions(self, motion_id: str) -> bytes:
@@ -45,15 +45,15 @@ class MotionSource(Protocol):
         ...
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
-        """The motion's positions, meant to be [T, J, 3], y up, in the skeleton's unit, and the file they are from."""
+        """The motion's file and positions, which should be [T, J, 3], y up, in the skeleton's unit."""
         ...
 
     def surplus(self) -> Mapping[str, str]:
-        """The ids of motions in no split, and why they are in none."""
+        """The ids of motions in no split, with the reasons."""
         ...
 
     def files(self) -> Iterable[Path]:
-        """Every file that the data set's content depends on, in a fixed order; some may be missing."""
+        """All files that the data set's content depends on, in a fixed order. Some may be missing."""
         ...
 
 
@@ -65,9 +65,9 @@ class JointFolder:
         skeleton: see `load_skeleton`; by default what metadata.json or skeleton.yaml says, else "humanml3d".
 
     Raises:
-        DataError: if a folder or split list is missing, or a list, metadata or labels cannot be used.
-        FeatureSpecError: if the source is for another skeleton, unit or up axis.
-        ConfigError: if there is no skeleton of that name.
+        DataError: a folder or split list is missing, or a list, metadata or labels cannot be used.
+        FeatureSpecError: the source is for another skeleton, unit or up axis.
+        ConfigError: there is no skeleton of that name.
     """
 
     def __init__(self, root: Path, skeleton: str | None = None) -> None:
@@ -84,12 +84,12 @@ class JointFolder:
 
     @property
     def pos_tagger(self) -> str:
-        """Where the tokens of the captions read so far are from; of given ones, what metadata.json says."""
+        """Where the tokens of the captions read so far come from; for given ones, what metadata.json says."""
         made = self.lines.pos_tagger
         return str(self.metadata.extra.get("pos_tagger", made)) if made == GIVEN else made
 
     def captions(self, motion_id: str) -> bytes:
-        """The motion's caption file, checked; plain captions get tokens."""
+        """The motion's caption file, checked. Bare captions get tokens."""
         return self.lines.read(self.where / TEXT_FOLDER / f"{motion_id}.txt")
 
     def joints(self, motion_id: str) -> tuple[Path, NDArray[Any]]:
@@ -105,7 +105,7 @@ class JointFolder:
         return dict.fromkeys(sorted(found - listed), reason)
 
     def files(self) -> Iterator[Path]:
-        """Arrays, captions and labels; lists and metadata have been read."""
+        """Arrays, captions and labels. Lists and metadata have been read already."""
         for ids in self.splits.values():
             for motion_id in ids:
                 yield self.where / SOURCE_FOLDER / f"{motion_id}.npy"
@@ -118,7 +118,7 @@ def read_splits(root: Path) -> dict[str, list[str]]:
     """The ids of train.txt, val.txt and test.txt.
 
     Raises:
-        DataError: if a list is missing or empty, an id is no plain name, or in two lists.
+        DataError: a list is missing or empty, an id is no mere file name, or an id is in two lists.
     """
     splits = {split: read_split(root / f"{split}.txt") for split in SPLITS}
     seen: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""Checks of motions, statistics and whole data sets."""
+"""Checks of data sets: `doctor` looks a whole one over, by the checks in `motion` and `statistics`."""

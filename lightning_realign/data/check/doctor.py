@@ -1,4 +1,4 @@
-"""Look a data set over before training on it: what is missing, broken or suspicious, and how bad that is."""
+"""Looking a data set over before training on it: what is missing, broken or suspicious, and how bad that is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ SHOWN_IDS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """All findings of one kind: the motions concerned (none: the data set as a whole), and the first one's detail."""
+    """All findings of one kind.
+
+    detail: of the first one. ids: the motions concerned; none if it concerns the data set as a whole.
+    """
 
     severity: Severity
     kind: str
@@ -54,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checkup:
-    """What a data set holds, per split, and what was found."""
+    """What a data set holds in each split, and what was found."""
 
     root: Path
     skeleton: str
@@ -127,10 +130,10 @@ def examine(root: Path, evaluator: Path | None = None) -> Checkup:
 
     Args:
         root: the data set's folder.
-        evaluator: folder of an evaluator's mean.npy and std.npy, to be held against the motions.
+        evaluator: folder of an evaluator's mean.npy and std.npy, which are compared with the motions.
 
     Raises:
-        DataError: if it is not a data set's folder at all, or its skeleton cannot be told.
+        DataError: it is no data set's folder, or its skeleton is not known.
     """
     if not root.is_dir() or not (root / MOTION_FOLDER).is_dir():
         raise DataError(f"{root}: is not a data set's folder, which has {MOTION_FOLDER}/ and {TEXT_FOLDER}/")
@@ -157,10 +160,10 @@ def examine(root: Path, evaluator: Path | None = None) -> Checkup:
 
 
 def quarantine(checkup: Checkup) -> int:
-    """Write the suspects to quarantine.txt, beside those already there; returns how many it lists.
+    """Add the suspects to quarantine.txt, and return how many motions it then lists.
 
     Raises:
-        DataError: if the file there is not text.
+        DataError: the file there is not text.
     """
     listed = {**read_quarantine(checkup.root), **checkup.suspects()}
     if listed:
@@ -184,7 +187,7 @@ def _read_splits(root: Path, quarantine: Container[str], notes: _Notebook) -> di
     if shared:
         first = " and ".join(next(iter(shared.values())))
         notes.add(Problem("error", "ids in two splits", f"in {first}"), [*shared])
-    # Looked at once, in the last split that has it: held-out motions are no training data.
+    # A motion in several splits is checked once, in the last one: held-out motions are no training data.
     return {name: [i for i in ids if places[i][-1] == name] for name, ids in splits.items()}
 
 

@@ -1,7 +1,7 @@
 """What can be wrong with one motion or one caption file: the checks behind `data doctor`.
 
 Lengths and speeds are measured in legs (the two bones that set a skeleton's scale), so that they hold in any unit. The
-limits are far outside what 4,263 checked motions (captured and procedural) show, given in brackets.
+limits are far outside the extremes of 4,263 checked motions (captured and procedural), which stand in brackets.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Severity = Literal["error", "warning", "note"]
 
 # Root speed between two frames, in legs per second (the fastest: 6.5).
 JUMP_SPEED = 12.0
-# How far, in legs, the lowest joint of a clip may stay above or below the floor (the farthest: 0.004).
+# How far, in legs, a clip's lowest point may be above or below the floor (the farthest: 0.004).
 FLOOR_TOLERANCE = 0.1
-# A clip no joint of which gets farther than this many legs from where it began is a still (the stillest: 0.027).
+# A clip is a still if no joint gets farther than this many legs from its start (the stillest: 0.027).
 FROZEN_DISTANCE = 0.005
-# How far, in legs, the toes lie before the ankles on average (the least: -0.016; swapped sides give about -0.14).
+# How far, in legs, the toes must be before the ankles on average (the least: -0.016; swapped sides give about -0.14).
 TOES_BEHIND = -0.05
-# Seconds by which the part that a caption describes may end after its clip.
+# By how many seconds the part that a caption describes may exceed its clip.
 TAG_SLACK = 1.0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding about one motion. kind: what the report groups by. detail: the first one of a kind is shown."""
+    """One finding about one motion. The report groups findings by kind, and shows the first one's detail."""
 
     severity: Severity
     kind: str
@@ -44,7 +44,7 @@ class Problem:
 
 
 def check_file(path: Path, skeleton: Skeleton) -> tuple[NDArray[np.float32] | None, Problem | None]:
-    """A motion's features, None if they cannot be used, and what is wrong with the file."""
+    """A motion's features (None if they cannot be used) and what is wrong with the file."""
     try:
         array = load_array(path, "motion")
     except DataError as error:
@@ -82,10 +82,10 @@ def check_motion(motion: NDArray[np.float32], skeleton: Skeleton, fps: float) ->
 
 
 def _check_sides(motion: NDArray[np.float32], skeleton: Skeleton, leg: float) -> Iterator[Problem]:
-    """Seen from the root, which faces +z, left is +x; and toes lie before the ankles.
+    """Check that left is +x, seen from the root, which faces +z, and that the toes are before the ankles.
 
-    Joints swapped in the features lie on the wrong sides. Joints swapped before the features were extracted turn the
-    facing direction round, so sides look right and the toes point backwards.
+    If sides were swapped in the features, joints are on the wrong sides. If they were swapped before the features were
+    extracted, the facing direction is turned round: the sides look right, but the toes point backwards.
     """
     places = motion[:, dict(skeleton.blocks)["positions"]].reshape(len(motion), -1, 3).mean(axis=0) / leg
     right_hip, left_hip, right_shoulder, left_shoulder = (places[joint - 1] for joint in skeleton.face)
@@ -100,7 +100,7 @@ def _check_sides(motion: NDArray[np.float32], skeleton: Skeleton, leg: float) ->
 
 
 def check_length(frames: int, least: int, limit: int) -> Problem | None:
-    """Whether a motion is outside the lengths that the loaders use."""
+    """The note that a motion is outside the lengths that the loaders use; None if it is not."""
     if frames < least:
         return Problem("note", "too short", f"{frames} frames, the minimum is {least}; loaders leave it out")
     if frames >= limit:
@@ -109,7 +109,7 @@ def check_length(frames: int, least: int, limit: int) -> Problem | None:
 
 
 def check_tags(captions: Sequence[Caption], frames: int, fps: float) -> Problem | None:
-    """Whether a caption's start and end lie outside its clip, as frames written for seconds do."""
+    """The warning that a caption's start or end is outside its clip, as frames would be; None if all are inside."""
     seconds = frames / fps
     for caption in captions:
         if caption.is_whole:
@@ -121,7 +121,7 @@ def check_tags(captions: Sequence[Caption], frames: int, fps: float) -> Problem 
 
 
 def check_captions(path: Path) -> tuple[list[Caption], list[Problem]]:
-    """The captions of a file, without those that cannot be used, and what is wrong with it (each kind once)."""
+    """The usable captions of a file, and what is wrong with the file (each kind once)."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Whether Mean and Std, a data set's own or an evaluator's, are those of the motions: the part of `data doctor`."""
+"""Whether Mean and Std, a data set's own or an evaluator's, fit the motions: a part of `data doctor`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from lightning_realign.motion.normaliser import feature_statistics
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-# Mean/Std of a block may differ from the training split's by this part of its deviation: published sets took theirs
-# over all motions.
+# By what share of the deviation a block's Mean and Std may differ from the training split's. Published data sets
+# computed theirs over all motions.
 MEAN_DRIFT, STD_DRIFT = 0.1, 0.2
-# The published evaluators' statistics are of an earlier release of HumanML3D, off by up to 0.14 deviations; and their
-# deviations of root and contacts are divided by 5, once or twice (`feat_bias`, github.com/EricGuo5513/text-to-motion).
+# The published evaluators' statistics come from an earlier release of HumanML3D and differ by up to 0.14 deviations.
+# Their deviations of root and contacts are divided by 5, once or twice (`feat_bias`,
+# github.com/EricGuo5513/text-to-motion).
 EVALUATOR_SLACK = 2.0
 EVALUATOR_SCALES = (1.0, 1 / 5, 1 / 25)
 
@@ -69,7 +70,7 @@ def _load(folder: Path, names: tuple[str, str], skeleton: Skeleton) -> tuple[Sta
 
 
 def _scales(own: Statistics, found: Statistics, skeleton: Skeleton) -> list[float]:
-    """Per block by which of the evaluators' factors its deviation is divided."""
+    """For each block, the factor among the evaluators' by which its deviation is scaled."""
     scales = []
     for name, block in skeleton.blocks:
         ratio = float(own[1][block].mean() / found[1][block].mean())
@@ -79,7 +80,7 @@ def _scales(own: Statistics, found: Statistics, skeleton: Skeleton) -> list[floa
 
 
 def _drift(own: Statistics, found: Statistics, skeleton: Skeleton, slack: float = 1.0) -> Iterator[str]:
-    """The blocks whose statistics are not those of the data, with how far they are off."""
+    """The blocks whose statistics differ from the data's, and by how much."""
     for name, block in skeleton.blocks:
         deviation = found[1][block].mean()
         shift = float(np.sqrt(np.mean((own[0][block] - found[0][block]) ** 2)) / deviation)

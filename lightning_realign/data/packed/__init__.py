@@ -1,1 +1,1 @@
-"""A data set packed into few files that are mapped into memory."""
+"""A data set packed into few files: `packed` writes and reads them, `mapped` maps them into memory."""

@@ -1,7 +1,7 @@
-"""Clips whose motions and captions lie in mapped files: any process that gets one maps the files, and copies nothing.
+"""Clips whose motions and captions are in mapped files. A process that gets such a clip copies nothing.
 
-Forked workers share the pages of their parent. Started ones (macOS, Windows, Python 3.14) get the data set pickled:
-places in files here, not the content.
+Forked workers share their parent's pages. Spawned ones (macOS, Windows, Python 3.14) get the data set pickled; here,
+the pickle holds places in files, not the content.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightning_realign.errors import DataError
 
 @dataclass(frozen=True)
 class MappedFile:
-    """A file mapped for reading: .npy as its array, any other file as bytes. Raises what `numpy.load` raises."""
+    """A file mapped for reading: a .npy file as its array, any other file as bytes. Raises what `numpy.load` raises."""
 
     path: Path
     content: NDArray[Any] = field(init=False, repr=False, compare=False)
@@ -32,9 +32,9 @@ class MappedFile:
             mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
         elif self.path.stat().st_size:
             mapped = np.memmap(self.path, dtype=np.uint8, mode="r")
-        else:  # which cannot be mapped
+        else:  # an empty file cannot be mapped
             mapped = np.zeros(0, dtype=np.uint8)
-        # A plain array: slices of numpy's memmap are several times slower.
+        # As an ordinary array, since slices of NumPy's memmap are several times slower.
         object.__setattr__(self, "content", np.asarray(mapped))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -43,7 +43,7 @@ class MappedFile:
 
 @dataclass(frozen=True)
 class MappedClip(Clip):
-    """A clip that is `len(motion)` rows of a mapped array, from row `first`."""
+    """A clip whose motion is `len(motion)` rows of a mapped array, from row `first`."""
 
     rows: MappedFile = field(kw_only=True)
     first: int = field(kw_only=True)
@@ -65,12 +65,12 @@ class MappedClip(Clip):
 
 
 class MappedCaptions(Sequence[Caption]):
-    """The captions of one motion, a piece of a mapped file, which is read when a caption is asked for."""
+    """The captions of one motion: a piece of a mapped file, which is read when a caption is needed."""
 
     __slots__ = ("_count", "_end", "_file", "_remedy", "_start")
 
     def __init__(self, file: MappedFile, start: int, end: int, count: int, remedy: str) -> None:
-        """The `count` captions in bytes `start` to `end`; `remedy` is what to do where they are damaged."""
+        """The `count` captions in bytes `start` to `end`; `remedy` is what to do if they are damaged."""
         self._file, self._start, self._end, self._count, self._remedy = file, start, end, count, remedy
 
     def __len__(self) -> int:

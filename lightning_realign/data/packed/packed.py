@@ -1,9 +1,9 @@
 """A split's motions and captions in memory-mapped files, which workers and ranks share, with a header.
 
-`packed/` lies beside the plain files: per split `<split>.npy`, the rows of all motions after one another as float32
-[sum T, D]; `<split>.captions`, a line of JSON per motion, read when a caption is asked for; and `<split>.json`, the
-ids, lengths and places, what could not be packed and why, and what the pack was made from. A pack is only ever a
-faster copy: where the plain files have changed since, it is refused, never used.
+The folder `packed/` lies beside the other files. For each split it holds `<split>.npy`, the frames of all motions one
+after another as float32 [sum T, D]; `<split>.captions`, a line of JSON per motion, read when a caption is needed; and
+`<split>.json`, the header: ids, lengths and places, what could not be packed and why, and what the pack was made from.
+A pack is only a faster copy. If the other files have changed since, it is refused, never used.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LEFT_OUT = 3
 
 @dataclass(frozen=True)
 class PackReport:
-    """What a pack holds: motions per split, and bytes of features and captions."""
+    """What a pack holds: motions per split, and bytes of features and captions together."""
 
     folder: Path
     motions: dict[str, int]
@@ -48,14 +48,14 @@ class PackReport:
 
 
 def pack(root: Path, num_features: int) -> PackReport:
-    """Pack every split that has a list; an older pack is replaced when the new one is complete.
+    """Pack every split that has a list. An older pack is replaced when the new one is complete.
 
     Args:
         root: the data set's folder.
         num_features: D.
 
     Raises:
-        DataError: if there is no split list, or a list or caption file cannot be read.
+        DataError: there is no split list, or a list or caption file cannot be read.
     """
     splits = [name for name in SPLITS if (root / f"{name}.txt").is_file()]
     if not splits:
@@ -75,10 +75,10 @@ def has_packed(root: Path, name: str) -> bool:
 
 
 def read_packed(root: Path, name: str, num_features: int) -> Iterator[Clip | LeftOut]:
-    """The clips of a packed split, as `read_clips` gives them, their motions views of the mapped file.
+    """The clips of a packed split, as `read_clips` gives them. Their motions are views of the mapped file.
 
     Raises:
-        DataError: if the pack is stale, truncated, damaged, or of another feature size.
+        DataError: the pack is stale, truncated or damaged, or has another feature size.
     """
     header = _read_header(root, name)
     if header["source"] != source_digest(root, name):
@@ -104,7 +104,7 @@ def verify_packed(root: Path, name: str, num_features: int) -> None:
     """Read a packed split in full and compare it with its checksums.
 
     Raises:
-        DataError: if it is stale, truncated or damaged.
+        DataError: it is stale, truncated or damaged.
     """
     for _ in read_packed(root, name, num_features):
         pass
@@ -115,13 +115,14 @@ def verify_packed(root: Path, name: str, num_features: int) -> None:
 
 
 def source_digest(root: Path, name: str) -> str:
-    """A hash of what a split is made of: its list, Mean/Std, the quarantine, and size and time of each of its files."""
+    """A hash of what a split consists of: list, Mean, Std, quarantine, and size and time of each of its files."""
     digest = hashlib.sha256()
     for path in (root / "Mean.npy", root / "Std.npy"):
         digest.update(path.read_bytes() if path.is_file() else b"none")
     names = read_split(root / f"{name}.txt")
     digest.update(json.dumps([names, sorted(read_quarantine(root).items())]).encode())
-    # Tens of thousands of files, at every start: paths are strings here, as pathlib takes longer than the disk.
+    # There may be tens of thousands of files, at every start. Paths are strings, since pathlib takes longer than the
+    # disk.
     files = ((f"{root / MOTION_FOLDER}{os.sep}", ".npy"), (f"{root / TEXT_FOLDER}{os.sep}", ".txt"))
     states: list[int] = []
     for motion_id in names:
@@ -137,7 +138,7 @@ def source_digest(root: Path, name: str) -> str:
 
 
 def _pack_split(root: Path, name: str, num_features: int, out: Path) -> dict[str, Any]:
-    # Taken first: a file that changes while it is read makes the pack stale.
+    # The hash is taken first, so that a file that changes while it is read makes the pack stale.
     source = source_digest(root, name)
     listed: list[list[Any]] = []
     paths = {suffix: out / f"{name}.{suffix}" for suffix in (_ROWS, _CAPTIONS)}
@@ -153,7 +154,7 @@ def _pack_split(root: Path, name: str, num_features: int, out: Path) -> dict[str
             whole = all(caption.is_whole for caption in item.captions)
             listed.append([item.id, len(item.motion), size, len(item.captions), int(whole)])
         file.seek(0)
-        # numpy leaves room in the header for any number of rows, so that it can be written last.
+        # NumPy leaves room in the header for any number of rows, so the header can be written again at the end.
         _write_npy_header(file, sum(entry[1] for entry in listed if len(entry) != _LEFT_OUT), num_features)
         if file.tell() != start:
             raise DataError(f"{paths[_ROWS]}: numpy wrote headers of two sizes; pack with numpy 1.26 or newer")

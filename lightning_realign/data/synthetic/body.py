@@ -1,7 +1,7 @@
 """From body-level tracks to joint positions.
 
-Torso and arms by forward kinematics, legs by two-bone inverse kinematics from where the feet stand. Bones have the
-lengths of the uniform skeleton, so that feature extraction leaves the motion as it is.
+Forward kinematics place torso and arms. Two-bone inverse kinematics place the legs from where the feet stand. Bones
+have the lengths of the uniform skeleton, so that feature extraction leaves the motion as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lightning_realign.data.synthetic.tracks import SIDE_SIGN, Array, Tracks
 from lightning_realign.errors import ConfigError
 from lightning_realign.motion import Skeleton, load_skeleton, skeleton_names
 
-# Thigh plus shin of HumanML3D's uniform skeleton: the size in which tracks are written.
+# Thigh plus shin of HumanML3D's uniform skeleton: the body size for which tracks are written.
 REFERENCE_LEG = 0.8260764479
 # A standing leg is nearly straight; no leg is ever stretched further than this share of its length.
 _STANDING, _STRETCHED = 0.985, 0.997
@@ -32,8 +32,8 @@ _TORSO = {
     "shoulder": (1.0, -0.12, -0.05),
     "hip": (0.58, -0.8, 0.0),
 }
-# KIT-ML has no collars, and its hips and shoulders lie almost level with their parents. They are kept clearly off the
-# horizontal: there the feature format's rotations would be half turns about an undetermined axis.
+# KIT-ML has no collars, and its hips and shoulders are almost level with their parents. They are kept clearly off the
+# horizontal, where the feature format's rotations would be half turns about an undetermined axis.
 _TORSO_KIT = _TORSO | {"shoulder": (1.0, -0.3, -0.1), "hip": (0.85, -0.5, 0.0)}
 # Joints of a flat foot, from toe to ankle: directions of the bones (up and back).
 _FOOT = {1: ((0.385, -0.923),), 2: ((0.35, -0.937), (0.8, -0.6))}
@@ -43,8 +43,8 @@ _FOOT = {1: ((0.385, -0.923),), 2: ((0.35, -0.937), (0.8, -0.6))}
 class Body:
     """A skeleton with the geometry that the kinematics need, in the skeleton's unit.
 
-    offsets: [J, 3] bones of the rest pose. foot: per side, rows (up, back is negative) of each foot joint and last the
-    ankle, seen from the toe. height: of the standing root. scale: skeleton units per metre of the tracks.
+    offsets: [J, 3] bones of the rest pose. foot: for each side, the foot's joints and last the ankle relative to the
+    toe, as rows (up, forward). height: height of the standing root. scale: skeleton units per metre of the tracks.
     """
 
     skeleton: Skeleton
@@ -54,7 +54,7 @@ class Body:
     scale: float
 
     def legs(self, side: int) -> tuple[int, int, int, list[int]]:
-        """Hip, knee, ankle and the foot's joints from toe backwards."""
+        """Hip, knee, ankle, and the foot's joints from the toe backwards."""
         name = ("left", "right")[side]
         joints = [f"{name}_toe", f"{name}_foot"] if "left_toe" in self.skeleton.joints else [f"{name}_foot"]
         hip, knee, ankle = (self.skeleton.index(f"{name}_{joint}") for joint in ("hip", "knee", "ankle"))
@@ -118,7 +118,7 @@ def _leg_geometry(tracks: Tracks, body: Body, pelvis: Array) -> tuple[Array, lis
 
 
 def _root(tracks: Tracks, body: Body, hips: Array, feet: list[Array], fps: float) -> Array:
-    """Root positions [T, 3]: as asked, but never so high that a leg would have to stretch to reach its foot."""
+    """Root positions [T, 3]: those of the tracks, but never so high that a leg would have to stretch to its foot."""
     root = body.scale * tracks.root
     allowed = np.full(len(root), np.inf)
     for side in (0, 1):

@@ -1,7 +1,7 @@
 """Captions of synthetic motions in HumanML3D's text format, with lemmas and part-of-speech tags.
 
-Wordings are written as `surface|lemma/POS` per word (`surface/POS` where both are the same); `{side}`, `{times}`,
-`{angle}` and `{pace}` are filled from the action.
+A wording has `surface|lemma/POS` for each word (`surface/POS` if both are the same). `{side}`, `{times}`, `{angle}` and
+`{pace}` are filled in from the action.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _phrase(action: Action, rng: np.random.Generator) -> str:
 
 
 def _line(marked: str) -> str:
-    """Turn marked words into `caption#word/POS ...#start#end`; 0.0#0.0 means the whole motion."""
+    """Marked words as a line `caption#word/POS ...#start#end`; 0.0#0.0 means the whole motion."""
     surface: list[str] = []
     tokens: list[str] = []
     for word in marked.split():

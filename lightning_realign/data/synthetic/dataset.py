@@ -1,4 +1,4 @@
-"""Writes the synthetic data set in HumanML3D's layout, with the true attributes of every motion."""
+"""Writing the synthetic data set in HumanML3D's layout, with the true attributes of every motion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SyntheticMotion:
 
 
 def make_motion(skeleton: Skeleton, seed: int, split: str, index: int) -> SyntheticMotion:
-    """Motion `index` of a split: a function of the arguments alone."""
+    """Motion `index` of a split. It depends on the arguments alone."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index, 7))
     actions = draw_actions(seed, split, index)
     joints = to_joints(perform(actions, skeleton.fps, rng), load_body(skeleton.name), skeleton.fps)
@@ -46,7 +46,7 @@ def make_motion(skeleton: Skeleton, seed: int, split: str, index: int) -> Synthe
 
 
 def features_of(motions: list[SyntheticMotion], skeleton: Skeleton) -> Iterable[tuple[list[int], NDArray[np.float32]]]:
-    """Extract features, one batch per distinct length: yields the motions' indices and their features [B, T-1, D]."""
+    """The features of motions, in one batch for each length: the motions' indices and their features [B, T-1, D]."""
     by_length: dict[int, list[int]] = defaultdict(list)
     for index, motion in enumerate(motions):
         by_length[len(motion.joints)].append(index)
@@ -127,11 +127,11 @@ def make_dataset(
     Args:
         out: the folder to make; it must not exist yet, or be empty.
         skeleton: "humanml3d" (263-d, 20 fps, metres) or "kit" (251-d, 12.5 fps, millimetres).
-        train: number of training motions, val and test likewise.
+        train: number of training motions.
         val: number of validation motions.
         test: number of test motions.
-        seed: of all random choices.
-        progress: show a progress bar.
+        seed: seed of all random choices.
+        progress: whether to show a progress bar.
 
     Raises:
         ConfigError: a split is empty, the seed is negative, or the skeleton is unknown.

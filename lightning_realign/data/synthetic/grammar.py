@@ -18,7 +18,7 @@ Speed = Literal["slow", "normal", "fast"]
 SPLITS = ("train", "val", "test")
 
 # Plateau speed of the root in metres per second, on a body with HumanML3D's leg length. Neighbouring classes are a
-# factor of about 1.6 apart, so that a judge can cut between them at the geometric mean.
+# factor of about 1.6 apart, so that the oracle can cut between them at the geometric mean.
 WALK_SPEEDS: Mapping[str, Mapping[str, float]] = {
     "forward": {"slow": 0.55, "normal": 0.90, "fast": 1.45},
     "backward": {"slow": 0.40, "normal": 0.65, "fast": 1.05},
@@ -27,7 +27,7 @@ WALK_SPEEDS: Mapping[str, Mapping[str, float]] = {
 }
 RUN_SPEEDS: Mapping[str, float] = {"normal": 2.3, "fast": 3.7}
 
-# Each family's share of the draw, in cells of equal weight; walking has the most variants, so it has the most.
+# Each family's share of the motions, in cells of equal weight. Walking has the most variants, so it has the most cells.
 _VARIANTS_PER_FAMILY = 12
 _FAMILY_WEIGHT: Mapping[str, int] = {"walk": 2}
 
@@ -71,24 +71,24 @@ def _variants() -> dict[str, tuple[Action, ...]]:
 
 VARIANTS = _variants()
 
-# One motion in so many is a sequence of two actions.
+# One motion in this many is a sequence of two actions.
 _SEQUENCE_EVERY = 6
 
 
 def _cells(sequence: bool) -> list[Action]:
-    """Equally likely actions. In a sequence nobody merely stands, and counts stop at 2 to keep motions short."""
+    """Equally likely actions. Sequences have no standing, and counts up to 2 only, to keep motions short."""
     cells: list[Action] = []
     for family, variants in VARIANTS.items():
         if sequence and family == "stand":
             continue
         usable = [action for action in variants if not sequence or (action.count or 1) <= 2]
-        for repeat in range(_VARIANTS_PER_FAMILY * _FAMILY_WEIGHT.get(family, 1)):
-            cells.append(usable[repeat % len(usable)])
+        for number in range(_VARIANTS_PER_FAMILY * _FAMILY_WEIGHT.get(family, 1)):
+            cells.append(usable[number % len(usable)])
     return cells
 
 
 def _dealt(seed: int, split: str, deck: int, index: int, cells: list[Action]) -> Action:
-    """The index-th card of endless shuffled decks of `cells`, a function of the arguments alone."""
+    """The index-th card of endless shuffled decks of `cells`. It depends on the arguments alone."""
     round_number, position = divmod(index, len(cells))
     order = np.random.default_rng((seed, SPLITS.index(split), deck, round_number)).permutation(len(cells))
     return cells[int(order[position])]
@@ -115,7 +115,7 @@ def to_attributes(actions: tuple[Action, ...]) -> dict[str, Any]:
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> tuple[Action, ...]:
-    """Read `to_attributes`'s form.
+    """Read the form of `to_attributes`.
 
     Raises:
         DataError: a field is missing or names no known action.

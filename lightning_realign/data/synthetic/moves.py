@@ -1,4 +1,4 @@
-"""One small function per action family: each writes its seconds of motion, from rest to rest."""
+"""One small function for each action family. Each writes some seconds of motion, from rest to rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FLEX, _OUT, _INWARD, _BEND = range(4)
 _WALK_PERIODS: Mapping[str, float] = {"slow": 0.66, "normal": 0.56, "fast": 0.45}
 _SIDES: Mapping[str, tuple[int, ...]] = {"left": (LEFT,), "right": (RIGHT,), "both": (LEFT, RIGHT)}
 _GRAVITY = 9.81
-_SHORTEST = 2.3  # seconds: no motion falls below the formats' shortest clips
+_SHORTEST = 2.3  # seconds, so that no motion is shorter than the formats' shortest clips
 # From hip to ankle of a standing leg, and from ankle to ball of the foot, metres.
 _LEG, _FOOT_UP, _FOOT_FORWARD = 0.81, 0.055, 0.13
 
@@ -39,12 +39,12 @@ def _blank(seconds: float, style: Style, fps: float) -> tuple[Tracks, Array]:
 
 
 def _arm(tracks: Tracks, side: int, weight: Array, pose: tuple[float, float, float, float]) -> None:
-    """Blend one arm from where it is towards a pose (flexion, abduction, inward rotation, bend); weight is [T]."""
+    """Blend one arm, with weights [T], from where it is towards a pose (flexion, abduction, inward rotation, bend)."""
     tracks.arms[:, side] += weight[:, None] * (np.array(pose) - tracks.arms[:, side])
 
 
 def _swing_arms(tracks: Tracks, phase: Array, envelope: Array, swing: float, bend: float) -> None:
-    """Arms swing against the legs: the right hand is foremost when the left foot lands."""
+    """Swing the arms against the legs: the right hand is foremost when the left foot lands."""
     for side, sign in ((LEFT, -1.0), (RIGHT, 1.0)):
         tracks.arms[:, side, _FLEX] += envelope * swing * sign * np.cos(phase)
         tracks.arms[:, side, _BEND] += envelope * (bend + 0.4 * swing * sign * np.cos(phase))

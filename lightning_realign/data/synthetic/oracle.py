@@ -1,8 +1,8 @@
 """The oracle: which actions a motion shows, told from joint positions alone.
 
-It finds events in smoothed curves with hysteresis (an event begins where a curve rises clearly above what other
-actions reach, and lasts while it stays above a lower level), names each with its attributes, and compares the ordered
-list with the one asked for. An action nobody asked for is therefore as wrong as a missing one.
+It finds events in smoothed curves with hysteresis: an event begins where a curve rises clearly above what other actions
+reach, and lasts while the curve stays above a lower level. It names each event with its attributes, and compares the
+ordered list with the wanted one. A surplus action is therefore as wrong as a missing one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COUNTED = ("jump", "squat", "clap")
 
 @dataclass(frozen=True)
 class Event:
-    """An action seen in frames [start, end)."""
+    """An action that a motion shows in frames [start, end)."""
 
     action: Action
     start: int
@@ -117,7 +117,7 @@ def _reversals(curve: Array, size: float) -> int:
 
 
 def _hands_up(signals: Signals) -> list[Event]:
-    """Raised or waving hands; two at once make one event of both hands."""
+    """Raised or waving hands. Two at once are one event of both hands."""
     found: list[list[Event]] = [[], []]
     for index, side in enumerate(_SIDES):
         for start, end in spans(signals.hand_up[:, index], 0.26, 0.08):
@@ -173,7 +173,7 @@ def _kicks(signals: Signals) -> list[Event]:
 
 
 def _claps(signals: Signals) -> list[Event]:
-    """Hands that meet in front of the body, having been well apart."""
+    """Hands that meet in front of the body after they were well apart."""
     ready = (signals.hand_forward.min(axis=1) > 0.3) & (signals.hand_up.min(axis=1) > -0.75)
     ready &= signals.hand_up.max(axis=1) < 0.35
     apart, events = True, []
@@ -201,14 +201,14 @@ _DETECTORS: tuple[Callable[[Signals], list[Event]], ...] = (
 
 
 def recognise(joints: Tensor, skeleton: Skeleton) -> tuple[Action, ...]:
-    """The actions that a motion shows, in order of time; standing where it shows none.
+    """The actions that a motion shows, in the order of time; standing if it shows none.
 
     Args:
         joints: [T, J, 3] positions in the skeleton's unit, y up.
         skeleton: the joints' skeleton.
 
     Raises:
-        DataError: if the joints have another shape or are not finite.
+        DataError: the joints have another shape or are not finite.
     """
     if joints.ndim != 3 or joints.shape[1:] != (skeleton.num_joints, 3) or len(joints) < 2:
         raise DataError(
@@ -241,20 +241,20 @@ def _words(actions: tuple[Action, ...]) -> str:
 
 
 def diagnose(joints: Tensor, skeleton: Skeleton, attributes: Mapping[str, Any]) -> str | None:
-    """Why a motion does not do what its attributes say, or None where it does.
+    """Why a motion does not do what its attributes say; None if it does.
 
     Args:
-        joints: [T, J, 3] positions in the skeleton's unit, y up; nothing else is looked at.
+        joints: [T, J, 3] positions in the skeleton's unit, y up; nothing else is used.
         skeleton: the joints' skeleton.
         attributes: {"actions": [{"family", "side", "count", "angle", "speed"}, ...]}.
 
     Raises:
-        DataError: if joints or attributes are malformed.
+        DataError: joints or attributes are malformed.
     """
     asked, seen = from_attributes(attributes), recognise(joints, skeleton)
     return None if asked == seen else f"asked for {_words(asked)}; saw {_words(seen)}"
 
 
 def is_right(joints: Tensor, skeleton: Skeleton, attributes: Mapping[str, Any]) -> bool:
-    """Whether a motion does all that its attributes say, and nothing else (see `diagnose`)."""
+    """Whether a motion does all that its attributes say, and nothing else; see `diagnose`."""
     return diagnose(joints, skeleton, attributes) is None

@@ -1,4 +1,4 @@
-"""What the oracle measures: smooth curves of a motion that do not depend on the skeleton's size, place or heading."""
+"""What the oracle measures: smooth curves of a motion, independent of the skeleton's size, place and heading."""
 
 from __future__ import annotations
 

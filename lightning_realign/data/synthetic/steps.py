@@ -22,9 +22,9 @@ _FINE = 200.0  # Hz, of the path's table
 class Gait:
     """How feet step.
 
-    period: seconds from one foot's lift-off to the other's. swing: seconds a foot is in the air (longer than the
-    period means flight). lift: height of the ball at mid-swing, metres. heel: heel rise at lift-off, radians.
-    lead: the side that steps first. spread: how much further apart than at rest the feet come down, metres.
+    period: seconds from one foot's lift-off to the other's. swing: seconds that a foot is in the air (longer than the
+    period means flight). lift: height of the ball of the foot at mid-swing, metres. heel: rise of the heel at lift-off,
+    radians. lead: the side that steps first. spread: how much further apart than at rest the feet land, metres.
     """
 
     period: float
@@ -36,7 +36,7 @@ class Gait:
 
     @property
     def stance(self) -> float:
-        """Seconds a foot stands between two swings."""
+        """Seconds that a foot stands between two swings."""
         return 2 * self.period - self.swing
 
 
@@ -64,7 +64,7 @@ class Path:
 
 
 def _place(path: Path, time: float, side: int, style: Style, spread: float = 0.0) -> Array:
-    """Ball x, z and foot yaw of a foot that stands under the root's pose at `time`."""
+    """X and z of the ball, and yaw, of a foot that stands under the root's pose at `time`."""
     x, z, yaw = path.at(time)
     if time >= path.end:
         spread = 0.0
@@ -76,7 +76,7 @@ def _place(path: Path, time: float, side: int, style: Style, spread: float = 0.0
 
 
 def _lift_offs(path: Path, gait: Gait) -> list[tuple[float, int]]:
-    """(time, side) of every lift-off: alternating until both feet have come to stand under the resting root."""
+    """(time, side) of every lift-off. Sides alternate until both feet stand under the resting root."""
     first = path.start - 0.3 * gait.swing
     last = path.end - gait.swing - 0.5 * gait.stance
     count = int(np.ceil((last - first) / gait.period)) + 2
@@ -119,6 +119,6 @@ def walk_feet(tracks: Tracks, time: Array, path: Path, gait: Gait, style: Style)
 
 
 def stride_phase(time: Array, path: Path, gait: Gait) -> Array:
-    """Radians: 0 whenever the left foot lands, pi whenever the right one does."""
+    """The phase in radians: 0 whenever the left foot lands, pi whenever the right one does."""
     landing = path.start - 0.3 * gait.swing + gait.swing + gait.lead * gait.period
     return np.asarray(np.pi * (time - landing) / gait.period)

@@ -1,7 +1,7 @@
 """The body-level description of a motion, independent of any skeleton: where root, spine, arms and feet are.
 
-Distances are metres on a body with HumanML3D's leg length; a skeleton of another size scales them. Angles are radians.
-Axes: y up, the body faces +z at yaw 0, its left is +x, and a positive yaw turns it to the left.
+Distances are metres on a body with HumanML3D's leg length; they scale with the skeleton's size. Angles are radians. y
+is up. At yaw 0 the body faces +z and its left is +x; a positive yaw turns it to the left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REST_FORWARD, REST_TOE_OUT = 0.09, 0.12
 
 @dataclass(frozen=True)
 class Style:
-    """What is particular to one motion's performer; all values are constant during the motion.
+    """The traits of one motion's performer. All values are constant during the motion.
 
     half_width: lateral distance of the feet from the root. arm_out, arm_bend: how the arms hang. lean: of the torso.
     vigour: factor on amplitudes. lead: the foot that starts walking.
@@ -108,7 +108,7 @@ class Tracks:
 
 
 def join(parts: list[Tracks]) -> Tracks:
-    """Perform parts one after the other, each starting where the one before it ended."""
+    """The parts one after the other, each starting where the one before it ended."""
     placed: list[Tracks] = []
     x = z = yaw = 0.0
     for part in parts:

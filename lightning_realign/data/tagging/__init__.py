@@ -1,1 +1,1 @@
-"""Parts of speech of captions, as HumanML3D's text files have them."""
+"""Parts of speech of captions, as in HumanML3D's text files: `tagger`, by `lexicon` and the base `forms` of words."""

@@ -1,4 +1,4 @@
-"""Base forms of inflected English verbs and nouns, as far as descriptions of motions need them."""
+"""Base forms of inflected English verbs and nouns, for descriptions of motions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_S = ("ss", "us", "is")
 
 @functools.lru_cache(maxsize=4096)
 def verb_form(word: str) -> tuple[str, Form]:
-    """The base form of a word read as a verb, and which of its forms it is.
+    """The base form of a word as a verb, and which form of the verb it is.
 
     >>> verb_form("stepping"), verb_form("raises"), verb_form("bent")
     (('step', 'ing'), ('raise', 's'), ('bend', 'past'))
@@ -40,7 +40,7 @@ def verb_form(word: str) -> tuple[str, Form]:
 
 @functools.lru_cache(maxsize=4096)
 def noun_lemma(word: str) -> str:
-    """The singular of a word read as a noun.
+    """The singular of a word as a noun.
 
     >>> noun_lemma("knees"), noun_lemma("feet"), noun_lemma("circle"), noun_lemma("punches")
     ('knee', 'foot', 'circle', 'punch')
@@ -65,7 +65,7 @@ def _without_s(word: str, known: frozenset[str]) -> str:
 
 
 def _without_ending(stem: str) -> str:
-    """The base form of what -ing or -ed leaves: `stepp`, `rais`, `walk`."""
+    """The base form of what remains without -ing or -ed: `stepp`, `rais`, `walk`."""
     doubled = len(stem) > 2 and stem[-1] == stem[-2] and stem[-1] not in _VOWELS
     for base in (stem, f"{stem}e", stem[:-1] if doubled else stem):
         if base in VERBS:

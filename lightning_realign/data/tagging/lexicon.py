@@ -1,7 +1,7 @@
 """Words that are frequent in descriptions of motions, for the built-in tagger. Verbs and nouns are in their base form.
 
-Parts of speech are those that HumanML3D's tokens have, which follow an early spaCy: possessives and relative pronouns
-are determiners, forms of `be`, `have` and `do` auxiliaries.
+Parts of speech are those of HumanML3D's tokens, which follow an early spaCy: possessives and relative pronouns are
+determiners, and forms of `be`, `have` and `do` are auxiliaries.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ NOUNS = _words(
     """
 )
 
-# Words of both kinds that are more often a noun; other words of both kinds are taken for verbs first.
+# Words that may be nouns or verbs and are more often nouns. Other such words are taken for verbs first.
 NOUN_FIRST = _words(
     """
     hand place face head back arm shoulder elbow circle box club ball position pose side line front end motion

@@ -1,8 +1,8 @@
-"""Part-of-speech tokens `word/POS` of captions that have none, as HumanML3D's caption files have them.
+"""Part-of-speech tokens `word/POS` for captions that have none, in the form of HumanML3D's caption files.
 
-HumanML3D's (Guo et al., CVPR 2022, github.com/EricGuo5513/HumanML3D) come from spaCy: hyphens removed, words of letters
-alone, nouns and verbs as lemmas except "left". Where spaCy or its model is not installed, a small tagger for the
-vocabulary of motion descriptions stands in: a lexicon, endings, and rules on the neighbouring words.
+HumanML3D's tokens (Guo et al., CVPR 2022, github.com/EricGuo5513/HumanML3D) come from spaCy: hyphens are removed, only
+words of letters are kept, and nouns and verbs are lemmas, except "left". If spaCy or its model is not installed, a
+small tagger for the vocabulary of motion descriptions is used: a lexicon, endings, and rules on the neighbouring words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SPACY_MODEL = "en_core_web_sm"
 
 _PIECE = re.compile(r"\w+(?:['\u2019]\w+)?|[.,;:!?()]")
 _CLITIC = re.compile(r"(?:n['\u2019]t|['\u2019]\w+)$")
-# Tags after which a word that may be either is a noun.
+# Tags after which a word that may be a noun or a verb is a noun.
 _BEFORE_NOUN = frozenset(("DET", "ADJ", "NUM", "ADP"))
 _ADJECTIVE_ENDINGS = ("ful", "ous", "ive", "able", "ible", "less", "ical", "ish", "handed", "footed", "legged", "sided")
 _NOUN_ENDINGS = ("tion", "sion", "ment", "ness", "ity", "ance", "ence", "ball", "body", "ism")
@@ -44,7 +44,7 @@ def load_tagger() -> Tagger:
 
 
 class SpacyTagger:
-    """HumanML3D's way with a spaCy pipeline, on the caption in lower case as theirs are."""
+    """HumanML3D's procedure with a spaCy pipeline, on the caption in lower case."""
 
     name = f"spacy {SPACY_MODEL}"
 
@@ -86,7 +86,7 @@ def _shown(word: str, tag: str) -> str:
 
 
 def _split(text: str) -> tuple[list[str], set[int]]:
-    """The words of letters alone, and the places before which there is punctuation."""
+    """The words that consist of letters, and the places before which there is punctuation."""
     words: list[str] = []
     breaks = {0}
     for piece in _PIECE.findall(text.replace("-", "").lower()):
@@ -99,7 +99,7 @@ def _split(text: str) -> tuple[list[str], set[int]]:
 
 
 class _Sentence:
-    """The words of a caption and the tags of those before the one looked at."""
+    """The words of a caption, and the tags of the words before the current one."""
 
     def __init__(self, text: str) -> None:
         self.words, self.breaks = _split(text)
@@ -131,7 +131,7 @@ class _Sentence:
         return CLOSED.get(word) or self._open(place)
 
     def _open(self, place: int) -> str:
-        """The tag of a word of the open classes."""
+        """The tag of a word of the open classes (nouns, verbs, adjectives, adverbs)."""
         word, before = self.words[place], self.before(place)
         lemma, form = verb_form(word)
         is_noun = noun_lemma(word) in NOUNS
@@ -150,7 +150,7 @@ class _Sentence:
         return self._unknown(place, form)
 
     def _unknown(self, place: int, form: str) -> str:
-        """The tag of a word that the lexicon lacks."""
+        """The tag of a word that is not in the lexicon."""
         word, before = self.words[place], self.before(place)
         if word.endswith(("ly", "wise", "wards", "ward")) and word not in _NOT_ADVERBS:
             return "ADV"
@@ -167,14 +167,14 @@ class _Sentence:
         return "NOUN"
 
     def _starts_clause(self, place: int) -> bool:
-        """Whether `Xs` is likely a clause's verb: after its subject, or before an object where a new clause begins."""
+        """Whether `Xs` is probably a clause's verb: after its subject, or before an object at a new clause."""
         before = self.before(place)
         if before in ("NOUN", "PRON"):
             return not self._has_verb(place)
         return before in ("CCONJ", "ADV") and self._object_follows(place)
 
     def _noun_or_verb(self, place: int, form: str, noun_first: bool) -> str:
-        """The tag of a word that may be either, such as `kicks`."""
+        """The tag of a word that may be a noun or a verb, such as `kicks`."""
         before, previous = self.before(place), self.word(place - 1)
         if form in ("ing", "past"):
             return "VERB"

@@ -1,1 +1,1 @@
-"""MARDM (arXiv 2411.16575)."""
+"""MARDM (arXiv 2411.16575): `generator`, the `denoising` of its codes, and its published `files`."""

@@ -18,35 +18,41 @@ StepGuide = Callable[[int, Tensor], Tensor | None]
 """(step, predicted clean codes [B, n, C]) -> the reward's gradient there; None where the step is not guided."""
 
 
-class Denoising(Protocol):
-    """A way to denoise codes.
-
-    steps: that a guide is asked at. evaluations: of the network, for each denoising.
-    """
+class CodeDenoising(Protocol):
+    """A way to denoise codes."""
 
     @property
     def steps(self) -> int:
-        """Steps that a guide is asked at."""
+        """At how many steps the guide is called."""
 
     @property
     def evaluations(self) -> int:
-        """Evaluations of the network."""
+        """Evaluations of the network in one denoising."""
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
-        """Clean codes [B, n, C]; `noise` gives fresh standard normal draws of that shape."""
+        """Denoise codes.
+
+        Args:
+            field: the network.
+            noise: draws standard normal noise [B, n, C], fresh at each call.
+            guide: called at every step.
+
+        Returns:
+            Clean codes [B, n, C].
+        """
 
 
 class FlowDenoising:
     """The midpoint rule along x_t = t x_1 + (1 - t) x_0, from noise x_0 at t = 0 to clean codes x_1.
 
-    The network predicts the velocity v = E[x_1 - x_0 | x_t]. A score moved by g moves it by (1 - t) / t g, and the
+    The network predicts the velocity v = E[x_1 - x_0 | x_t]. If the score moves by g, v moves by (1 - t) / t g, and the
     clean prediction x_t + (1 - t) v by (1 - t)^2 / t g. At t = 0, where there is no signal, nothing is guided.
 
-    Published sampling takes the Dormand-Prince rule, whose step sizes follow an error averaged over all codes of all
-    motions in a batch. Here they are fixed, so that a motion does not depend on its batch.
+    Published sampling uses the Dormand-Prince rule, whose step sizes follow an error averaged over all codes of all
+    motions in a batch. Here step sizes are fixed, so that a motion does not depend on its batch.
 
     Args:
-        steps: of the rule, with two evaluations each.
+        steps: steps of the rule, with two evaluations each.
 
     Raises:
         ConfigError: fewer than 1.
@@ -59,11 +65,11 @@ class FlowDenoising:
 
     @property
     def evaluations(self) -> int:
-        """Two a step."""
+        """Evaluations of the network in one denoising: two for each step."""
         return 2 * self.steps
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
-        """See `Denoising.run`."""
+        """See `CodeDenoising.run`."""
 
         def velocity(step: int, t: float, x: Tensor) -> Tensor:
             output = field(x, t)
@@ -82,10 +88,10 @@ class DiffusionDenoising:
     """DDPM over MARDM's cosine schedule of 50 levels; the network predicts the noise.
 
     Args:
-        steps: of the 50.
+        steps: how many of the 50 levels are used.
 
     Raises:
-        ConfigError: fewer than 1, or more than those.
+        ConfigError: fewer than 1, or more than 50.
     """
 
     LEVELS = 50
@@ -96,7 +102,7 @@ class DiffusionDenoising:
         self.steps = self.evaluations = steps
 
     def run(self, field: Field, noise: Callable[[], Tensor], guide: StepGuide) -> Tensor:
-        """See `Denoising.run`."""
+        """See `CodeDenoising.run`."""
         ddpm, x = self._ddpm, noise()
         for index, timestep in enumerate(ddpm.timesteps):
             output = field(x, timestep)

@@ -24,13 +24,13 @@ from lightning_realign.motion import Skeleton, load_skeleton
 from lightning_realign.motion.completion import position_features
 from lightning_realign.motion.normaliser import Normaliser
 
-# Names of the two published kinds, as they are in the names of their folders; whether the network predicts a velocity.
+# The two published kinds by a part of their folders' names, and whether the network predicts a velocity.
 _KINDS = {"sit": True, "ddpm": False}
 _AUTOENCODER = "AE"
-# The autoencoder's published file; KIT-ML's is the second.
+# The autoencoder's published files; the second is KIT-ML's.
 _FILES = ("latest.tar", "net_best_fid.tar")
 _AE_REMEDY = "give MARDM's published AE"
-# A frozen CLIP that a file may carry along; the one used is that of `lightning_realign.text`.
+# A file may hold a frozen CLIP, which is not read: `lightning_realign.text` has its own.
 _IGNORED = ("clip_model.",)
 
 
@@ -51,8 +51,8 @@ def read_parts(folder: Path) -> MARDMParts:
     """The networks of a published folder and of the autoencoder beside it.
 
     Raises:
-        CheckpointError: a folder or file that is missing, unsafe to read or of another model.
-        ConfigError: a folder whose name does not tell which model it holds.
+        CheckpointError: a folder or file is missing, unsafe to read or of another model.
+        ConfigError: the folder's name does not say which model it holds.
     """
     if not (folder / "model").is_dir():
         raise CheckpointError(f"{folder}: has no folder 'model': give MARDM's published MARDM_SiT_XL or MARDM_DDPM_XL")
@@ -73,8 +73,8 @@ def read_parts(folder: Path) -> MARDMParts:
 def read_statistics(folder: Path, features: int, skeleton: str, options: LoadOptions) -> Normaliser:
     """The statistics that the autoencoder was trained with.
 
-    Those of the public repository's utils/eval_mean_std are taken where they lie beside the checkpoint's folder or in
-    the given one; else the beginnings of the data set's own, which the public training makes the same way.
+    The public repository's utils/eval_mean_std is taken if it lies beside the checkpoint's folder or in the given
+    folder. Otherwise the statistics are the beginnings of the data set's own, as in the public training.
 
     Raises:
         ConfigError: there are none.

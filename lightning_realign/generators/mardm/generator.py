@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions
-from lightning_realign.generators.mardm.denoising import Denoising, DiffusionDenoising, FlowDenoising
+from lightning_realign.generators.mardm.denoising import CodeDenoising, DiffusionDenoising, FlowDenoising
 from lightning_realign.generators.mardm.files import read_parts, read_statistics
 from lightning_realign.generators.masked import MaskedBatch, MaskedCodeGenerator
 from lightning_realign.generators.momask.tokens import masked_shares
@@ -40,7 +40,7 @@ class MARDMSettings:
         ConfigError: a setting out of range.
     """
 
-    denoising: Denoising
+    denoising: CodeDenoising
     cfg_scale: float = 4.5
     rounds: int = ROUNDS
 
@@ -174,7 +174,7 @@ def load(checkpoint: Path, options: LoadOptions) -> MARDMGenerator:
             "scheduler out"
         )
     parts = read_parts(checkpoint)
-    denoising: Denoising
+    denoising: CodeDenoising
     if parts.flow:
         denoising = FlowDenoising() if options.sampling.steps is None else FlowDenoising(options.sampling.steps)
     else:

@@ -1,1 +1,1 @@
-"""MDM (arXiv 2209.14916)."""
+"""MDM (arXiv 2209.14916): `generator`, and its published `files`."""

@@ -21,17 +21,17 @@ _STACKS: dict[str, tuple[MotionDenoiserKind, str]] = {
 }
 _DATASETS = {"humanml3d": "humanml", "kit": "kit"}
 _TEXT_ENCODERS = {512: "clip", 768: "bert"}
-# The public networks' positions are indexed by timesteps, too.
+# Timesteps also index the public networks' table of positions.
 _MAX_STEPS = MotionDenoiserArchitecture().max_tokens
 
-# What the published training takes where its args.json, older than the option, does not name it.
+# The published training's values of options that an older args.json does not name.
 _DEFAULTS: dict[str, Any] = {
     "diffusion_steps": 1000,
     "mask_frames": False,
     "emb_trans_dec": False,
     "cond_mask_prob": 0.1,
 }
-# Options of the public training whose other values make something else than a text-to-motion diffusion of this kind.
+# Options of the public training that must have these values; others give no text-to-motion diffusion of this kind.
 _REQUIRED: dict[str, Any] = {
     "noise_schedule": "cosine",
     "sigma_small": True,
@@ -42,7 +42,7 @@ _REQUIRED: dict[str, Any] = {
     "multi_target_cond": False,
     "lambda_target_loc": 0,
 }
-# (arch, text encoder, data set) of the files published in one version only, so that args.json can be done without.
+# (arch, text encoder, data set) of the files that were published in one version only, which need no args.json.
 _PUBLISHED_ONCE: dict[tuple[str, str, str], dict[str, Any]] = {
     ("trans_enc", "clip", "kit"): {},
     ("trans_dec", "bert", "humanml"): {"diffusion_steps": 50, "mask_frames": True},
@@ -54,12 +54,12 @@ class MDMForm:
     """One form of MDM.
 
     Attributes:
-        arch, text_encoder: in the public training's words.
-        skeleton: of its motions.
-        text_size, width, layers, feedforward: sizes, as the weights have them.
+        arch, text_encoder: the public training's names of them.
+        skeleton: skeleton of its motions.
+        text_size, width, layers, feedforward: sizes of the weights.
         steps: length of the cosine noise schedule.
         mask_frames, time_token, text_in_token: see `MotionDenoiser`.
-        knows_no_text: whether it was trained without text, too, which classifier-free guidance needs.
+        knows_no_text: whether it was also trained without text, which classifier-free guidance needs.
     """
 
     arch: str
@@ -76,7 +76,7 @@ class MDMForm:
     knows_no_text: bool
 
     def architecture(self) -> dict[str, Any]:
-        """Arguments of its `MotionDenoiser`; the public code fixes heads and dropout."""
+        """The arguments of its `MotionDenoiser`. The public code fixes heads and dropout."""
         return {
             "kind": _STACKS[self.arch][0],
             "text": "tokens" if self.text_encoder == "bert" else "sentence",
@@ -93,21 +93,21 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
     """The form of a checkpoint with these weights.
 
     Raises:
-        CheckpointError: no weights of MDM's text-to-motion transformers, an args.json of another model, or none where
-            the weights leave open what it says.
-        ConfigError: a training argument that has no equivalent here.
-        DataError: an unreadable args.json.
+        CheckpointError: the weights are not those of MDM's text-to-motion transformers, or args.json belongs to another
+            model, or is missing although the weights do not say what it says.
+        ConfigError: a training argument has no equivalent here.
+        DataError: args.json cannot be read.
     """
     arch, skeleton, sizes = _sizes(checkpoint, weights)
     dataset, text_encoder = _DATASETS[skeleton.name], _TEXT_ENCODERS[sizes["text_size"]]
     path, older = checkpoint.parent / "args.json", False
     if path.exists():
-        told: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
-        told |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
+        known: dict[str, Any] = {"arch": arch, "text_encoder_type": text_encoder, "dataset": dataset}
+        known |= {"latent_dim": sizes["width"], "layers": sizes["layers"]}
         arguments = read_json(path, "training arguments")
-        _check_model(path, checkpoint, arguments, told)
+        _check_model(path, checkpoint, arguments, known)
         given = _training(path, arguments)
-        # The public code has this option since it has DistilBERT; before, the token of a decoder held the text, too.
+        # The public code has this option since it has DistilBERT. Before that, a decoder's token also held the text.
         older = "text_encoder_type" not in arguments
     elif (arch, text_encoder, dataset) in _PUBLISHED_ONCE:
         given = _DEFAULTS | _PUBLISHED_ONCE[arch, text_encoder, dataset]
@@ -130,7 +130,7 @@ def read_form(checkpoint: Path, weights: Mapping[str, Tensor]) -> MDMForm:
 
 
 def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, Skeleton, dict[str, int]]:
-    """The transformer's name in the public training's words, the skeleton, and the sizes of the weights."""
+    """The public training's name of the transformer, the skeleton, and the sizes of the weights."""
     firsts = {arch: f"{stack}.layers.0.linear1" for arch, (_, stack) in _STACKS.items()}
     archs = [arch for arch, first in firsts.items() if channels_read(weights, first) is not None]
     features, text = channels_read(weights, "input_process.poseEmbedding"), channels_read(weights, "embed_text")
@@ -156,9 +156,9 @@ def _sizes(checkpoint: Path, weights: Mapping[str, Tensor]) -> tuple[str, Skelet
     )
 
 
-def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-    """Refuse arguments that disagree with what the weights tell, or of a model that cannot be used."""
-    for name, value in told.items():
+def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse arguments that contradict the weights, or belong to a model that cannot be used."""
+    for name, value in known.items():
         if name in given and given[name] != value:
             raise CheckpointError(
                 f"{path}: {name} is {given[name]!r}, but the weights of {checkpoint.name} are of {value!r}: "
@@ -170,7 +170,7 @@ def _check_model(path: Path, checkpoint: Path, given: Mapping[str, Any], told: M
 
 
 def _training(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that the weights do not tell."""
+    """The arguments that do not follow from the weights."""
     chosen = {name: given.get(name, value) for name, value in _DEFAULTS.items()}
     steps, share = chosen["diffusion_steps"], chosen["cond_mask_prob"]
     if type(steps) is not int or not 1 <= steps <= _MAX_STEPS:

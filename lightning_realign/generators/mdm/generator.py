@@ -24,22 +24,22 @@ from lightning_realign.types import TextFeatures
 MAX_FRAMES = 196
 CFG_SCALE = 2.5
 TEXT_ENCODERS = {"clip": "clip-vit-base-patch32-22", "bert": "distilbert-base-uncased"}
-# The sinusoid table is made anew, and a text encoder that an older file holds is not the one used.
+# The table of sinusoids is computed, and the text encoder that an older file holds is not used.
 _IGNORED = ("clip_model.", "sequence_pos_encoder.pe", "embed_timestep.sequence_pos_encoder.pe")
 
 
 class MDMGenerator(MotionStateGenerator):
     """`Generator` over a `MotionDenoiser`; its state x is the normalised motion.
 
-    A network that does not mask padding hears every frame of its state: then all states have `state_frames`, as in the
-    published training and evaluation, and the motion is their beginning.
+    A network that does not mask padding reads every frame of its state. All states then have `state_frames` frames, as
+    in the published training and evaluation, and the motion is their beginning.
 
     Args:
         spec: what it is.
         denoiser: the network, with its weights.
         normaliser: statistics of its motions.
-        options: of them, the text encoder and the folder of its cached features are read.
-        state_frames: frames of the state of a network that does not mask padding.
+        options: only its text encoder and the folder of cached text features are used.
+        state_frames: frames of every state, for a network that does not mask padding.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class MDMGenerator(MotionStateGenerator):
 
     @property
     def state_frames(self) -> int | None:
-        """Frames of every state where the network hears padding."""
+        """Frames of every state if the network reads padding; else None."""
         return self._state_frames
 
     def condition(self, texts: Sequence[str]) -> TextFeatures:
-        """The features of B captions; the unconditional half of guidance needs no text."""
-        return self._text_encoder()(texts).to(self.device, self.dtype)
+        """The features of B captions. The unconditional half of classifier-free guidance needs no text."""
+        return self.encode_text(texts).to(self.device, self.dtype)
 
     def denoise(self, x: Tensor, t: int, cond: TextFeatures, lengths: Tensor) -> Tensor:
         """The network's output [B, T, D] for x_t at scheduler index t."""
@@ -77,7 +77,7 @@ class MDMGenerator(MotionStateGenerator):
             )
             return output
 
-        return self._with_cfg(evaluate)
+        return self.with_cfg(evaluate)
 
 
 def _doubled(text: TextFeatures) -> TextFeatures:
@@ -87,11 +87,11 @@ def _doubled(text: TextFeatures) -> TextFeatures:
 def load(checkpoint: Path, options: LoadOptions) -> MDMGenerator:
     """A generator from the public files: `model*.pt`, and beside it the `args.json` of its training.
 
-    Where a file holds averaged weights (`model_avg`), those are taken.
+    If a file holds averaged weights (`model_avg`), they are used.
 
     Args:
         checkpoint: the public file, or what `convert` made of it.
-        options: what differs from the published recipe: DDPM over all steps of the schedule, guidance scale 2.5.
+        options: changes to the published recipe, which is DDPM over all steps of the schedule, with cfg_scale 2.5.
 
     Raises:
         CheckpointError: a file that is missing, unsafe to read or no such model, or one whose training is not known.

@@ -1,4 +1,4 @@
-"""What MoMask's published folders hold: sizes, from the weights, and the rest, from the `opt.txt` of each training."""
+"""What MoMask's published folders hold: sizes from the weights, and the rest from each training's `opt.txt`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lightning_realign.models.published.residual_vq import ResidualVQVAE
 
 _Network = TypeVar("_Network", MaskedTransformer, ResidualTransformer)
 
-# A frozen CLIP that a file of the transformers may carry along; the one used is that of `lightning_realign.text`.
+# A file of the transformers may hold a frozen CLIP, which is not read: `lightning_realign.text` has its own.
 _IGNORED = ("clip_model.",)
 
 
@@ -36,8 +36,8 @@ _IGNORED = ("clip_model.",)
 class _Part:
     """One of the three published folders.
 
-    prefix: how its name begins. file: the checkpoint in its folder `model`. entries: where in the file the weights may
-    be. needed: options of its training whose other values make another network than the published.
+    prefix: how its name begins. file: the checkpoint in its folder `model`. entries: the entries of the file that may
+    hold the weights. needed: options of its training that must have these values; others give another network.
     """
 
     prefix: str
@@ -60,7 +60,7 @@ _RESIDUAL = _Part("tres_", "net_best_fid.tar", ("res_transformer",), {"share_wei
 class MoMaskParts:
     """The published networks, loaded.
 
-    skeleton: name of the feature spec of the motions. meta: folder of the statistics that the codec was trained with.
+    skeleton: name of the motions' feature spec. meta: folder of the statistics that the codec was trained with.
     """
 
     codec: ResidualVQVAE
@@ -74,9 +74,9 @@ def read_parts(folder: Path) -> MoMaskParts:
     """The networks of `checkpoints/t2m` or `checkpoints/kit`, the folder of a published archive.
 
     Raises:
-        CheckpointError: a folder or file that is missing, unsafe to read or of another model.
-        ConfigError: a training whose network is not the published one.
-        DataError: an unreadable opt.txt.
+        CheckpointError: a folder or file is missing, unsafe to read or of another model.
+        ConfigError: the training's network is not the published one.
+        DataError: opt.txt cannot be read.
     """
     home = _home(folder, _CODEC)
     codec, skeleton = _codec(home)
@@ -87,7 +87,7 @@ def read_parts(folder: Path) -> MoMaskParts:
 
 
 def _loaded(part: _Part, folder: Path, make: Callable[[TokenTransformerArchitecture], _Network]) -> _Network:
-    """A transformer, made of its sizes, with its weights."""
+    """A transformer with its weights. Its sizes follow from them."""
     home = _home(folder, part)
     options, (path, weights) = _options(home, part), _read(home, part)
     heads = _whole(options, "n_heads", 6, home)
@@ -120,7 +120,7 @@ def _options(home: Path, part: _Part) -> dict[str, str]:
     """The options of a part's training, see `read_options`.
 
     Raises:
-        ConfigError: one makes another network than the published.
+        ConfigError: an option gives another network than the published one.
     """
     path = home / "opt.txt"
     options = read_options(path)

@@ -64,7 +64,7 @@ class MoMaskGenerator(MaskedCodeGenerator):
     @torch.no_grad()
     def condition(self, texts: Sequence[str]) -> Tensor:
         """The text embeddings [B, 512] that the transformers read, float64."""
-        return self._text_encoder()(texts).sentence.to(self.device, torch.float64)
+        return self.encode_text(texts).sentence.to(self.device, torch.float64)
 
     @property
     def denoising_steps(self) -> int:

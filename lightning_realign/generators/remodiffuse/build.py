@@ -1,4 +1,4 @@
-"""Making a retrieval database for ReMoDiffuse of a data set, in the form of the public one."""
+"""Making a retrieval database for ReMoDiffuse from a data set, in the form of the public one."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _TEXTS_AT_ONCE = 256
 
 
 def make_database(checkpoint: Path, data: Path, out: Path | None, options: LoadOptions) -> Path:
-    """Make a retrieval database of a data set's training split, in the form of the public one.
+    """Make a retrieval database from a data set's training split, in the form of the public one.
 
     Args:
-        checkpoint: the model it is for.
+        checkpoint: the model that the database is for.
         data: a folder in HumanML3D's form.
         out: the `.npz` file; None for the public name beside the checkpoint.
-        options: text encoder, folder of its cached features, statistics; see `load`.
+        options: text encoder, folder of its cached features, and statistics are used; see `load`.
 
     Returns:
         The file.
@@ -42,7 +42,8 @@ def make_database(checkpoint: Path, data: Path, out: Path | None, options: LoadO
     Raises:
         CheckpointError: as `load`.
         ConfigError: no statistics.
-        DataError: a data set that cannot be read, or statistics that do not fit.
+        DataError: the data set cannot be read, or the statistics do not fit.
+        FeatureSpecError: the data set has another skeleton than the model.
     """
     denoiser, skeleton = read_denoiser(checkpoint)
     normaliser = read_statistics(checkpoint, skeleton, options)
@@ -62,7 +63,7 @@ def make_database(checkpoint: Path, data: Path, out: Path | None, options: LoadO
 
 @dataclass(frozen=True)
 class DatabaseEntry:
-    """A motion [T, D], normalised, and a caption of it."""
+    """A normalised motion [T, D] and one of its captions."""
 
     motion: NDArray[np.float32]
     caption: str
@@ -75,9 +76,9 @@ def dataset_entries(
 
     Args:
         root: a folder in HumanML3D's form.
-        skeleton: of its motions.
-        frames: what is kept of a motion.
-        statistics: mean and deviation [D] to normalise with.
+        skeleton: the model's skeleton.
+        frames: how many frames of a motion are kept at most.
+        statistics: mean and standard deviation [D] to normalise with.
 
     Raises:
         DataError: the data set cannot be read.
@@ -95,13 +96,13 @@ def dataset_entries(
 def write_database(
     path: Path, entries: Sequence[DatabaseEntry], texts: Iterable[tuple[Tensor, Tensor]], frames: int
 ) -> None:
-    """Write a database, uncompressed, so that it can be read in parts; it is the old or the new file, never half of it.
+    """Write a database atomically. It is uncompressed, so that it can be read in parts.
 
     Args:
         path: the `.npz` file.
         entries: N captioned motions.
-        texts: per entry its caption's feature [E] and hidden states [77, width].
-        frames: what motions are padded to.
+        texts: for each entry, its caption's feature [E] and hidden states [77, width].
+        frames: the number of frames to which motions are padded.
     """
     with atomic_path(path) as partial, tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         features, spooled = [], Path(folder) / "tokens"

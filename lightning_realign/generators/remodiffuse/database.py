@@ -1,4 +1,4 @@
-"""The motions that ReMoDiffuse retrieves from: its public database, or one that `remodiffuse_build` made.
+"""The motions that ReMoDiffuse retrieves from: its public database, or one that `build` made.
 
 A database is an `.npz` file of N captioned motions: `text_features` [N, E], CLIP's projected feature of a caption;
 `clip_seq_features` [N, 77, width], its hidden states; `motions` [N, T, D], normalised and padded; `m_lengths` [N].
@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 from lightning_realign.errors import DataError, FeatureSpecError
 from lightning_realign.files.reading import UNREADABLE_ARRAY
 
-# How much a difference of lengths counts: similarity times exp(-0.1 |l - l'| / max(l, l')), of all published models.
+# How much a difference of lengths counts, in all published models: similarity times exp(-0.1 |l - l'| / max(l, l')).
 LENGTH_WEIGHT = 0.1
 _NAMES = ("text_features", "m_lengths", "motions", "clip_seq_features")
 _LOCAL_HEADER = struct.Struct("<26xHH")
@@ -31,7 +31,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")
 
 @dataclass(frozen=True)
 class DatabaseForm:
-    """Sizes of a model's database: E, tokens' width, frames T, features D."""
+    """Sizes of a model's database: E, the width of tokens, T frames, D features."""
 
     text_size: int
     width: int
@@ -40,15 +40,16 @@ class DatabaseForm:
 
 
 class RetrievalDatabase:
-    """N captioned motions on disk, of which few are read at a time.
+    """N captioned motions on disk. Only a few are read at a time.
 
     Args:
-        path: the `.npz` file; the arrays of an uncompressed one stay on disk, those of another are read into memory.
+        path: the `.npz` file. The arrays of an uncompressed file stay on disk; those of a compressed one are read into
+            memory.
         form: the sizes that the model needs.
 
     Raises:
-        DataError: a file that is missing, damaged, holds Python objects, or lacks or misshapes an array.
-        FeatureSpecError: a database of another model.
+        DataError: the file is missing or damaged, holds Python objects, or an array is missing or misshapen.
+        FeatureSpecError: the database belongs to another model.
     """
 
     def __init__(self, path: Path, form: DatabaseForm) -> None:
@@ -84,16 +85,16 @@ class RetrievalDatabase:
     def search(self, queries: Tensor, lengths: Tensor, count: int) -> Tensor:
         """The rows [B, count] of the motions whose captions and lengths are nearest, best first.
 
-        Scores are the captions' cosine times exp(-LENGTH_WEIGHT |l - l'| / max(l, l')); of equal ones, rounded to
-        float32, the first row wins.
+        Scores are the captions' cosine times exp(-LENGTH_WEIGHT |l - l'| / max(l, l')), rounded to float32. Of equal
+        scores, the first row wins.
 
         Args:
             queries: [B, E] projected features of the captions.
-            lengths: [B] frames asked for.
+            lengths: [B] frames of the motions to be made.
             count: motions per caption.
 
         Raises:
-            DataError: the database has fewer.
+            DataError: the database has fewer motions.
         """
         if count > len(self):
             raise DataError(
@@ -103,7 +104,7 @@ class RetrievalDatabase:
         rows = []
         for query, length in zip(queries, lengths.tolist(), strict=True):
             gap = (own - length).abs() / own.clamp(min=length)
-            # One query at a time: a product of matrices would round in a way that depends on the batch.
+            # One query at a time, since a product of matrices rounds in a way that depends on the batch.
             score = (self._features @ query) * torch.exp(-LENGTH_WEIGHT * gap)
             rows.append(score.float().sort(descending=True, stable=True).indices[:count])
         return torch.stack(rows)
@@ -122,7 +123,7 @@ class RetrievalDatabase:
 
 
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays by name; nothing is unpickled."""
+    """The arrays by name. Nothing is unpickled."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name: _read_array(path, archive, name) for name in _NAMES}

@@ -1,4 +1,4 @@
-"""What the public files of ReMoDiffuse hold, and where they are."""
+"""The public files of ReMoDiffuse: what they hold, and where they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_realign.motion.normaliser import Normaliser
 
 logger = logging.getLogger(__name__)
 
-# By skeleton: the database, and the data set's folder with the statistics.
+# By skeleton: the database, and the folder with the data set's statistics.
 DATABASES = {"humanml3d": "t2m_text_train.npz", "kit": "kit_text_train.npz"}
 DATASETS = {"humanml3d": "human_ml3d", "kit": "kit_ml"}
 
@@ -27,7 +27,7 @@ def read_denoiser(checkpoint: Path) -> tuple[ReMoDiffuseDenoiser, Skeleton]:
     """The network of a checkpoint, and the skeleton of its motions.
 
     Raises:
-        CheckpointError: a file that is missing, unsafe to read, or no ReMoDiffuse model.
+        CheckpointError: the file is missing, unsafe to read, or no ReMoDiffuse model.
     """
     every = read_weights(checkpoint, "state_dict")
     others = [key for key in every if not key.startswith(("model.", "loss_recon."))]
@@ -46,7 +46,7 @@ def read_denoiser(checkpoint: Path) -> tuple[ReMoDiffuseDenoiser, Skeleton]:
 
 
 def _is_unread(key: str) -> bool:
-    """Whether a weight is of the copy of CLIP and not read: captions are encoded with the published one."""
+    """Whether a weight belongs to the copy of CLIP and is not read: the published CLIP encodes captions."""
     return key.startswith("clip.") and key != "clip.text_projection"
 
 
@@ -57,7 +57,7 @@ def read_statistics(checkpoint: Path, skeleton: Skeleton, options: LoadOptions) 
 
 
 def _places(checkpoint: Path, folder: Path, name: str) -> Iterator[Path]:
-    """Where a file is: beside the checkpoint, or in the public tree around it."""
+    """The places where a file is: beside the checkpoint, or in the public tree around it."""
     place = checkpoint.resolve().parent
     candidates = (place / name, *(parent / "data" / folder / name for parent in (place, *place.parents[:3])))
     return (path for path in candidates if path.is_file())

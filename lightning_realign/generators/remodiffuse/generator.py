@@ -1,6 +1,6 @@
 """ReMoDiffuse (Zhang et al., ICCV 2023, arXiv 2304.01116) from its public files, github.com/mingyuan-zhang/ReMoDiffuse.
 
-For a caption and a length, two motions are retrieved from a database of captioned training motions; the network reads
+For a caption and a length, two motions are retrieved from a database of captioned training motions. The network reads
 them beside the caption.
 """
 
@@ -36,14 +36,14 @@ _SECTIONS = (15, 15, 8, 6, 6)
 
 @dataclass(frozen=True)
 class Mixture:
-    """How the network's outputs with and without caption and retrieved motions are mixed; they sum to 1.
+    """How the network's outputs with and without caption and retrieved motions are mixed. The coefficients sum to 1.
 
-    At coarse timesteps the scale is w = 1 + (cfg_scale - 1) t / 1000, and a coin says which of two outputs are mixed:
-    w both + (1 - w) retrieved, or w caption + (1 - w) none. At fine ones the coefficients are constant.
+    At coarse timesteps the scale is w = 1 + (cfg_scale - 1) t / 1000, and a coin chooses between two mixtures:
+    w both + (1 - w) retrieved, or w caption + (1 - w) none. At fine timesteps the coefficients are constant.
 
     Attributes:
         cfg_scale: w at t = 1000.
-        both, text, retrieved: coefficients at fine timesteps; that of the output without either completes them to 1.
+        both, text, retrieved: coefficients at fine timesteps; the output without either has what is missing to 1.
     """
 
     cfg_scale: float
@@ -59,7 +59,7 @@ MIXTURES = {
 
 
 class Branch(NamedTuple):
-    """One evaluation of a batch: the coefficient of its output, and what [B, 2] each sample reads, see the network."""
+    """One evaluation of a batch: the coefficient of its output, and which inputs [B, 2] each sample reads."""
 
     coefficient: float
     reads: Tensor
@@ -67,9 +67,9 @@ class Branch(NamedTuple):
 
 @dataclass(frozen=True)
 class ReMoDiffuseCondition:
-    """B captions: their text, what they are retrieved by, and the motions retrieved for lengths asked for so far.
+    """What the denoiser reads of B captions.
 
-    text: [B, 77, text_width]. query: [B, E].
+    text: [B, 77, text_width]. query: [B, E], for the search. found: the motions retrieved so far, by lengths.
     """
 
     captions: tuple[str, ...]
@@ -81,18 +81,20 @@ class ReMoDiffuseCondition:
 class ReMoDiffuseGenerator(MotionStateGenerator):
     """`Generator` over a `ReMoDiffuseDenoiser`; its state x is the motion in the model's own normalisation.
 
-    Root and contact channels are 25 times as large there as in the data set's normalisation. A reward of the latter is
-    given the right motion at any noise level, but with 1/25 of that level's noise in those channels: it should read x0.
+    Root and contact channels are 25 times as large there as in the data set's normalisation. A reward in the latter
+    reads the right motion at any noise level, but with 1/25 of that level's noise in those channels, so it should read
+    the predicted x_0.
 
-    The coin of `Mixture` is a function of caption and timestep, so that a motion does not depend on its batch; the
-    public code throws one for a whole batch. With cfg_scale 1 nothing is mixed: caption and retrieved motions are read.
+    The coin of `Mixture` depends on caption and timestep alone, so that a motion does not depend on its batch; the
+    public code throws one coin for a whole batch. With cfg_scale 1 nothing is mixed: caption and retrieved motions are
+    read.
 
     Args:
         spec: what it is.
         denoiser: the network, with its weights.
-        database: what is retrieved from.
+        database: the database that motions are retrieved from.
         normaliser: statistics of its motions.
-        options: of them, the text encoder and the folder of its cached features are read.
+        options: only its text encoder and the folder of cached text features are used.
     """
 
     def __init__(
@@ -113,7 +115,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
         return 1 if self.cfg_scale == 1 else 4
 
     def evaluations_at(self, t: int) -> int:
-        """Those of a call at scheduler index t: as many as `branches`."""
+        """Evaluations of a call at scheduler index t: one for each of its `branches`."""
         return len(self.branches(t, ("",)))
 
     @property
@@ -128,7 +130,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
         Raises:
             ConfigError: features of an encoder other than `clip-vit-base-patch32`.
         """
-        features, size = self._text_encoder()(texts), self.denoiser.architecture.text_size
+        features, size = self.encode_text(texts), self.denoiser.architecture.text_size
         if features.tokens.shape[2] != size or features.sentence.shape[1] != size:
             raise ConfigError(
                 f"text features {tuple(features.tokens.shape)}: ReMoDiffuse reads those of {TEXT_ENCODER!r}"
@@ -139,7 +141,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
 
     @torch.no_grad()
     def retrieved(self, cond: ReMoDiffuseCondition, lengths: Tensor) -> RetrievedMotions:
-        """The motions for captions and lengths [B], searched and encoded once."""
+        """The motions retrieved for captions and lengths [B]. They are searched and encoded only once."""
         key = tuple(lengths.tolist())
         if key not in cond.found:
             rows = self.database.search(cond.query, lengths, self.denoiser.architecture.retrieved)
@@ -166,7 +168,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
         return torch.stack(parts).sum(dim=0)
 
     def branches(self, t: int, captions: Sequence[str]) -> tuple[Branch, ...]:
-        """What is evaluated at a timestep for B captions."""
+        """The evaluations at a timestep for B captions."""
 
         def all_read(text: bool, retrieved: bool) -> Tensor:
             return torch.tensor([[text, retrieved]]).expand(len(captions), -1)
@@ -175,7 +177,7 @@ class ReMoDiffuseGenerator(MotionStateGenerator):
             return (Branch(1.0, all_read(True, True)),)
         if t > LAST_FINE:
             scale = 1 + (self.cfg_scale - 1) * t / _TRAIN_STEPS
-            # The retrieved motions are read in both outputs or in none, the caption in the first alone.
+            # Both outputs read the retrieved motions, or none does; only the first reads the caption.
             coins = torch.tensor([[coin(caption, t)] for caption in captions])
             texts = torch.ones_like(coins), torch.zeros_like(coins)
             return (
@@ -205,7 +207,7 @@ def published_timesteps() -> tuple[int, ...]:
     """
     size, rising = _TRAIN_STEPS // len(_SECTIONS), []
     for section, count in enumerate(_SECTIONS):
-        # Strides are summed up as in the public code: its rounding errors decide where a place lies halfway.
+        # Strides are summed as in the public code, whose rounding errors decide about places that are halfway.
         strides = repeat((size - 1) / (count - 1), count - 1)
         rising += [section * size + round(place) for place in accumulate(strides, initial=0.0)]
     return tuple(reversed(rising))
@@ -214,12 +216,13 @@ def published_timesteps() -> tuple[int, ...]:
 def load(checkpoint: Path, options: LoadOptions) -> ReMoDiffuseGenerator:
     """A generator from the public files: the checkpoint, the retrieval database, and mean.npy and std.npy.
 
-    They are looked for beside the checkpoint and in the folders above it, where the public tree has them: `database`
-    and `datasets/<name>` in `data`. Without the latter, statistics are made of the data set's in `options.statistics`.
+    They are searched beside the checkpoint and in the folders above it, where the public tree has them: `database` and
+    `datasets/<name>` in `data`. Without statistics there, they are computed from the data set's in
+    `options.statistics`.
 
     Args:
         checkpoint: the public file, or what `convert` made of it.
-        options: what differs from the published recipe: DDIM over 50 timesteps, and the published mixture.
+        options: changes to the published recipe, which is DDIM over 50 timesteps and the published mixture.
 
     Raises:
         CheckpointError: a file that is missing, unsafe to read, or no ReMoDiffuse model.

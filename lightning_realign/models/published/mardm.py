@@ -1,6 +1,6 @@
 """MARDM's networks (Meng et al., "Rethinking Diffusion for Text-Driven Human Motion Generation", arXiv 2411.16575).
 
-Names of modules and parameters are those of github.com/neu-vi/MARDM: an autoencoder of motions, and a transformer over
+Modules and parameters have the names of github.com/neu-vi/MARDM: an autoencoder of motions, and a transformer over
 its codes, some of them masked, whose outputs condition a denoising network of single codes.
 """
 
@@ -89,13 +89,13 @@ class _Attention(nn.Module):
         self.key, self.query, self.value = (nn.Linear(width, width) for _ in range(3))
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, heard: Tensor) -> Tensor:
-        """Attend in x [B, n, width] to the places that are `heard` [B, n]."""
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Attend in x [B, n, width] to the places that are `valid` [B, n]."""
         key, query, value = (
             layer(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.query, self.value)
         )
         logits = query @ key.mT / key.shape[-1] ** 0.5
-        weights = logits.masked_fill(~heard[:, None, None, :], -torch.inf).softmax(dim=-1)
+        weights = logits.masked_fill(~valid[:, None, None, :], -torch.inf).softmax(dim=-1)
         result: Tensor = self.proj((weights @ value).transpose(1, 2).flatten(2))
         return result
 
@@ -121,10 +121,10 @@ class _Block(nn.Module):
         self.mlp = _FeedForward(width, inner)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, x: Tensor, text: Tensor, heard: Tensor) -> Tensor:
+    def forward(self, x: Tensor, text: Tensor, valid: Tensor) -> Tensor:
         """Transform x [B, n, width], given text [B, width]."""
         shift, scale, gate, shift_2, scale_2, gate_2 = self.adaLN_modulation(text)[:, None].chunk(6, dim=2)
-        x = x + gate * self.attn(_normed(x) * (1 + scale) + shift, heard)
+        x = x + gate * self.attn(_normed(x) * (1 + scale) + shift, valid)
         result: Tensor = x + gate_2 * self.mlp(_normed(x) * (1 + scale_2) + shift_2)
         return result
 
@@ -177,8 +177,8 @@ class MaskedCodeTransformer(nn.Module):
             counts: [B] how many of the codes are a motion's own.
         """
         x = self.position_enc(self.input_process(codes.transpose(0, 1))).transpose(0, 1)
-        text, heard = self.cond_emb(text), valid_mask(counts, x.shape[1])
+        text, valid = self.cond_emb(text), valid_mask(counts, x.shape[1])
         for block in self.MARTransformer:
-            x = block(x, text, heard)
+            x = block(x, text, valid)
         result: Tensor = x
         return result

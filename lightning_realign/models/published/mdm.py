@@ -21,7 +21,7 @@ TextKind = Literal["sentence", "tokens"]
 class MotionDenoiserArchitecture:
     """Constructor arguments of `MotionDenoiser` apart from the motion's and text's sizes.
 
-    The defaults are those of the paper's model.
+    The defaults are the paper's.
     """
 
     kind: MotionDenoiserKind = "encoder"
@@ -54,7 +54,7 @@ class MotionDenoiser(nn.Module):
     Without `mask_frames` the network reads all T frames, padding included: its result depends on T, and on what lies
     beyond a length. "Unconditional" is a text of zeros before `embed_text`, so that its bias remains.
 
-    Parameter names are those of the public checkpoints. Their `sequence_pos_encoder.pe` and
+    Parameters have the names of the public checkpoints. Their `sequence_pos_encoder.pe` and
     `embed_timestep.sequence_pos_encoder.pe`, whose size varies, hold the sinusoid table, which is made here and is no
     part of the state dict.
 
@@ -74,7 +74,7 @@ class MotionDenoiser(nn.Module):
         norm_first: normalise each layer's input rather than its output, and the last output without weights: bears
             learning rates several times higher, for short trainings. No weights are added; False is the published form.
         text_scale: factor on the text embedding. One of unit length has tiny channels, which a short training hardly
-            hears; sqrt(text_size) gives them unit variance. 1 is the published form.
+            uses; sqrt(text_size) gives them unit variance. 1 is the published form.
         patch: frames per transformer token; 1 is the published form. Larger ones need `mask_frames`.
         text_in_token: add the text to the time token.
 

@@ -110,7 +110,10 @@ class _TokenTransformer(nn.Module):
         self.output_process = _Output(sizes.width, channels)
 
     def _attend(self, codes: Tensor, front: list[Tensor], lengths: Tensor) -> Tensor:
-        """Outputs [B, n, channels] of codes [B, n, C], of which `lengths` [B] are heard, after tokens [B, width]."""
+        """Outputs [B, n, channels] of codes [B, n, C] after tokens [B, width].
+
+        Only the first `lengths` [B] codes are attended to.
+        """
         x = self.position_enc(self.input_process(codes.transpose(0, 1)))
         padding = ~valid_mask(lengths + len(front), len(front) + len(x))
         x = self.seqTransEncoder(torch.cat((torch.stack(front), x)), src_key_padding_mask=padding)
@@ -141,7 +144,7 @@ class MaskedTransformer(_TokenTransformer):
 
 
 class ResidualTransformer(_TokenTransformer):
-    """Predicts the tokens of one codebook from those of the codebooks before it.
+    """Predicts the tokens of one codebook from the tokens of the codebooks before it.
 
     The embedding of a codebook's tokens is also what the logits of that codebook are read off with; the first codebook
     is never predicted here, and the last never read.

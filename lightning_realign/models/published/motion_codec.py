@@ -1,6 +1,6 @@
 """The convolutional motion autoencoder that MoMask and MARDM share: T frames to T / 4 codes and back.
 
-Networks and parameter names are those of github.com/EricGuo5513/momask-codes (Guo et al., arXiv 2312.00063), taken over
+Networks and parameters have the names of github.com/EricGuo5513/momask-codes (Guo et al., arXiv 2312.00063), taken over
 by github.com/neu-vi/MARDM (Meng et al., arXiv 2411.16575).
 """
 

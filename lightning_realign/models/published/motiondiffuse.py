@@ -89,7 +89,7 @@ class MotionDiffuseDenoiser(nn.Module):
         self.num_features, self.architecture = num_features, sizes
         self.sequence_embedding = nn.Parameter(torch.randn(sizes.max_frames, width))
         self.text_pre_proj = nn.Linear(sizes.text_size, sizes.text_width)
-        # Sequence-first, as published: batch-first layers would take fused kernels where no gradient is asked for.
+        # Sequence-first, as published: batch-first layers would take fused kernels where no gradient is needed.
         layer = nn.TransformerEncoderLayer(
             sizes.text_width, sizes.text_heads, sizes.text_feedforward, dropout=0.0, activation="gelu"
         )
@@ -172,7 +172,7 @@ class _Block(nn.Module):
 
 
 class Stylisation(nn.Module):
-    """Normalise, scale and shift by what the condition says, and project; the public code's stylisation block."""
+    """Normalise, scale and shift by a projection of the condition, and project; the public code's stylisation block."""
 
     def __init__(self, sizes: MotionDiffuseArchitecture) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class RetrievedMotions:
     valid: Tensor
 
     def rows(self, places: Tensor) -> RetrievedMotions:
-        """Those of some samples."""
+        """The retrieved motions of some samples."""
         return RetrievedMotions(self.features[places], self.valid[places])
 
 
@@ -184,7 +184,7 @@ class RetrievalEncoder(nn.Module):
 
 
 def _text_transformer(width: int, heads: int, feedforward: int, layers: int) -> nn.TransformerEncoder:
-    # Sequence-first, as published: batch-first layers would take fused kernels where no gradient is asked for.
+    # Sequence-first, as published: batch-first layers would take fused kernels where no gradient is needed.
     layer = nn.TransformerEncoderLayer(width, heads, feedforward, dropout=0.0, activation="gelu")
     return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 

@@ -83,7 +83,7 @@ def load_clips(files: Sequence[Path], titles: Sequence[str] | None = None) -> li
         DataError: a file cannot be used.
     """
     if not files:
-        raise ConfigError("files: none given to draw; name at least one .npz file")
+        raise ConfigError("files: none given; name at least one .npz file")
     if titles is not None and len(titles) != len(files):
         raise ConfigError(f"titles: {len(titles)} given for {len(files)} files; give one title per file, or none")
     names = default_titles(files) if titles is None else titles

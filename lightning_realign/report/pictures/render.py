@@ -92,7 +92,7 @@ def _frames(clips: Sequence[ShownMotion], size: int, fps: float, follow: bool | 
         image = page.copy()
         pen = ImageDraw.Draw(image)
         for column, panel in enumerate(panels):
-            image.paste(panel.draw(panel.clip.index(number / fps)), (column * size, top))
+            image.paste(panel.render(panel.clip.index(number / fps)), (column * size, top))
             if column:
                 pen.line((column * size, top, column * size, top + size), fill=_RULE, width=1)
         pen.text((6, top + size + 2), f"{number / fps:.1f} s", fill=_FAINT, font=small)
@@ -161,7 +161,7 @@ def render(
     size: int | None = None,
     follow: bool | None = None,
 ) -> Path:
-    """Draw motions side by side: an animation if `out` ends in .gif or .mp4, a film strip if it ends in .png.
+    """Show motions side by side: an animation if `out` ends in .gif or .mp4, a film strip if it ends in .png.
 
     All motions share the camera's distance and the time base; each file says its frame rate, caption and skeleton.
 
@@ -176,7 +176,7 @@ def render(
         `out`.
 
     Raises:
-        ConfigError: nothing to draw, an unknown suffix, or an .mp4 without ffmpeg.
+        ConfigError: nothing to show, an unknown suffix, or an .mp4 without ffmpeg.
         DataError: a file cannot be used.
     """
     suffix = out.suffix.lower()
@@ -201,7 +201,7 @@ def render_strip(
     size: int = 200,
     follow: bool | None = None,
 ) -> Path:
-    """Draw a few moments of each motion as a film strip: one row per file, the same moments in every row.
+    """Show a few moments of each motion as a film strip: one line per file, the same moments in every line.
 
     Args:
         files: prediction files.
@@ -215,7 +215,7 @@ def render_strip(
         `out`.
 
     Raises:
-        ConfigError: nothing to draw, or no frame asked for.
+        ConfigError: nothing to show, or fewer than one frame.
         DataError: a file cannot be used.
     """
     if frames < 1:
@@ -234,7 +234,7 @@ def render_strip(
         name = panel.clip.title if shared else f"{panel.clip.title}: {panel.clip.text}"
         pen.text((6, top + 4), _wrap(name, small, image.width - 110, 1)[0], fill=_INK, font=small)
         for column, time in enumerate(times):
-            image.paste(panel.draw(panel.clip.index(float(time))), (column * size, top + 24))
+            image.paste(panel.render(panel.clip.index(float(time))), (column * size, top + 24))
             if column:
                 pen.line((column * size, top + 24, column * size, top + 24 + size), fill=_RULE, width=1)
             pen.text((column * size + 6, top + 28), f"{time:.1f} s", fill=_FAINT, font=small)

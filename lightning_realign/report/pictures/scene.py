@@ -1,6 +1,7 @@
 """A small perspective renderer of stick figures: a camera, a ground plane, and limbs coloured by side.
 
-It draws with Pillow at twice the size and halves the result: some ten times as fast as a 3-D plot, and no global state.
+It paints with Pillow at twice the size and halves the result. That is about ten times as fast as a 3-D plot, and has no
+global state.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def plan_views(clips: Sequence[ShownMotion], follow: bool | None = None) -> list
 
 @dataclass
 class Panel:
-    """Draws the frames of one clip on a square of `size` pixels."""
+    """Renders the frames of one motion on a square of `size` pixels."""
 
     clip: ShownMotion
     view: View
@@ -146,14 +147,14 @@ class Panel:
         self._stature = float(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=-1).sum()) / _BONES
         self._still = bool((self.view.targets == self.view.targets[0]).all())
 
-    def draw(self, index: int) -> Image.Image:
+    def render(self, index: int) -> Image.Image:
         """The picture of one frame."""
         target = self.view.targets[index]
         image = self._ground(target).copy()
         pen = ImageDraw.Draw(image)
-        self._draw_path(pen, index, target)
-        self._draw_body(pen, self.clip.joints[index] * np.array([1.0, 0.0, 1.0]), target, shadow=True)
-        self._draw_body(pen, self.clip.joints[index], target, shadow=False)
+        self._add_path(pen, index, target)
+        self._add_body(pen, self.clip.joints[index] * np.array([1.0, 0.0, 1.0]), target, shadow=True)
+        self._add_body(pen, self.clip.joints[index], target, shadow=False)
         return image.reduce(_SUPERSAMPLING)
 
     @property
@@ -164,7 +165,7 @@ class Panel:
         return self.view.camera.project(points, target, self._pixels)
 
     def _ground(self, target: Array) -> Image.Image:
-        """White with the ground's grid; drawn once where the camera stands still."""
+        """White with the ground's grid; painted only once if the camera stands still."""
         if self._backdrop is not None:
             return self._backdrop
         image = Image.new("RGB", (self._pixels, self._pixels), "white")
@@ -183,13 +184,13 @@ class Panel:
         return image
 
     def _ground_patch(self, target: Array) -> tuple[Array, Array]:
-        """Opposite corners (x, z) of the drawn ground: round the path, and safely in front of the camera."""
+        """Opposite corners (x, z) of the visible ground: round the path, and safely in front of the camera."""
         reach = 0.65 * self.view.camera.distance
         low = np.maximum(self.view.floor[0], target[[0, 2]] - reach)
         high = np.minimum(self.view.floor[1], target[[0, 2]] + reach)
         return np.floor(low / _GRID_STEP) * _GRID_STEP, np.ceil(high / _GRID_STEP) * _GRID_STEP
 
-    def _draw_path(self, pen: ImageDraw.ImageDraw, index: int, target: Array) -> None:
+    def _add_path(self, pen: ImageDraw.ImageDraw, index: int, target: Array) -> None:
         """The root's path on the ground: the part behind in a strong colour, the part ahead in a faint one."""
         path = self.clip.joints[:, 0] * np.array([1.0, 0.0, 1.0])
         pixels, depth = self._project(path, target)
@@ -199,7 +200,7 @@ class Panel:
             if len(part) > 1:
                 pen.line(part, fill=colour, width=2 * _SUPERSAMPLING, joint="curve")
 
-    def _draw_body(self, pen: ImageDraw.ImageDraw, joints: Array, target: Array, shadow: bool) -> None:
+    def _add_body(self, pen: ImageDraw.ImageDraw, joints: Array, target: Array, shadow: bool) -> None:
         """Bones from far to near, with round joints."""
         pixels, depth = self._project(joints, target)
         per_metre = self._pixels / 2 / self.view.camera.slope / np.maximum(depth, 1e-3)

@@ -1,4 +1,4 @@
-"""The study's own figures: distances, floors, matches of the training split, subsets."""
+"""The study's own metrics: distances, floors, matches of the training split, subsets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from experiments.mocap.ablation_sheets import Ablation, against_main
-from experiments.mocap.analysis import (
+from experiments.mocap.report.ablation_sheets import Ablation, against_main
+from experiments.mocap.report.analysis import (
     Training,
     bounded,
     first_replications,
     match,
-    matched_row,
+    matched_metrics,
     pooled_distance,
     read_training,
-    subset_figures,
+    subset_metrics,
 )
-from experiments.mocap.finished import Receipt
+from experiments.mocap.report.finished import Receipt
 from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.data.labels import read_labels
 from lightning_realign.errors import ConfigError, DataError
@@ -112,7 +112,7 @@ def test_a_sample_without_any_match_is_named():
 
 def test_the_matched_floor_is_the_distance_of_a_sampler_of_training_motions():
     record, training = a_record(draws=20), a_training()
-    floor = matched_row(record, match(record, training, seed=1))
+    floor = matched_metrics(record, match(record, training, seed=1))
     judge = record.judges["guo"]
     copies = judge.train[match(record, training, draws=20, seed=2).indices]
     copying = replace(judge, motion={"real": judge.motion["real"], "copies": copies})
@@ -128,7 +128,7 @@ def test_matched_motions_need_an_embedded_training_split():
     found = match(record, a_training(), draws=2)
     bare = replace(record, judges={"guo": replace(record.judges["guo"], train=None)})
     with pytest.raises(DataError, match="judge 'guo' has not embedded"):
-        matched_row(bare, found)
+        matched_metrics(bare, found)
 
 
 def test_training_texts_are_in_the_order_of_the_embeddings(tmp_path):
@@ -174,16 +174,16 @@ def test_a_subset_keeps_the_pools_of_the_whole():
     ids = record.ids[3:40:2]
     places = list(range(3, 40, 2))
     values = per_sample(side)
-    found = subset_figures(side, [*ids, "of another split"])
+    found = subset_metrics(side, [*ids, "of another split"])
     for name, value in found.items():
         assert value.mean == pytest.approx(values[name][places].nanmean().item())
         assert value.low <= value.mean <= value.high
     assert found["semantic_accuracy"].count == len([place for place in places if place % 9])
-    whole, paired = subset_figures(side, record.ids, base), differences(base, side, fid=False)
+    whole, paired = subset_metrics(side, record.ids, base), differences(base, side, fid=False)
     for name in ("guo/R@1", "guo/MM-Dist", "foot_skating"):
         assert whole[name].mean == pytest.approx(paired[name].change)
     with pytest.raises(DataError, match="none of the 1 samples"):
-        subset_figures(side, ["of another split"])
+        subset_metrics(side, ["of another split"])
 
 
 def test_bootstrap_intervals_are_those_of_the_mean():

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.mocap.content import RULES, read_action
-from experiments.mocap.probes import ContentRules
+from experiments.mocap.measure.content import RULES, read_action
+from experiments.mocap.measure.probes import ContentRules
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.probes import Task
 from tests.helpers.built_figures import SKELETON, gesturing, mirrored, rotated, stepping

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.mocap.copying import STRIDE, Gallery, pose_vectors
-from experiments.mocap.probes import CopyDistance
+from experiments.mocap.measure.copying import STRIDE, Gallery, pose_vectors
+from experiments.mocap.measure.probes import CopyDistance
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.probes import Task
@@ -122,7 +122,7 @@ def test_what_does_not_apply_is_left_out(training):
 def test_neighbouring_captions_of_a_large_split_keep_their_order(training, monkeypatch):
     probe, data, _ = training
     whole = {caption: gallery.poses for caption, gallery in probe._references.items()}
-    monkeypatch.setattr("experiments.mocap.probes.ENCODED", 3)
+    monkeypatch.setattr("experiments.mocap.measure.probes.ENCODED", 3)
     probe.prepare(data, "test")
     assert all(np.array_equal(whole[caption], gallery.poses) for caption, gallery in probe._references.items())
     assert list(whole) == list(probe._references)

@@ -7,15 +7,17 @@ import pytest
 import yaml
 
 from experiments.mocap.__main__ import main
-from experiments.mocap.chosen import read_chosen
-from experiments.mocap.measurements import plan, variants
-from experiments.mocap.plan import CONFIGS, DEFAULT_OUT, Study
-from experiments.mocap.units import in_order
+from experiments.mocap.plan.chosen import read_chosen
+from experiments.mocap.plan.measurements import plan, variants
+from experiments.mocap.plan.study import CONFIGS, DEFAULT_OUT, Study
+from experiments.mocap.plan.study import SWEEPS as STUDY_SWEEPS
+from experiments.mocap.workflow.engine import in_order
 from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.errors import ConfigError
 from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
 from tests.helpers.cli_bench import ROOT, TINY_RUN, realign
+from tests.helpers.study_commands import module_of
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,11 @@ def test_every_file_that_a_command_reads_is_made_by_a_unit_that_it_needs(planned
     for unit in in_order(list(planned.values())):
         text = " ".join(unit.command)
         for word in unit.command[1:]:
-            if word.startswith((f"{CONFIGS}/", "sweeps/")):
+            if word.startswith((f"{CONFIGS}/", f"{STUDY_SWEEPS}/")):
                 text += (ROOT / word).read_text()
         read = set(re.findall(rf"{DEFAULT_OUT}/units/([\w.]+)/", text))
         read |= set(re.findall(rf"{DEFAULT_OUT}/(data|pairs_data)\b", text)) - {unit.name}
-        if "headline.nearest" not in text:
+        if "measure.nearest" not in text:
             assert read == set(unit.needs) or unit.name.startswith("val_"), unit.name
         assert read <= set(unit.needs), unit.name
 
@@ -54,7 +56,7 @@ def test_another_folder_has_configurations_of_its_own(tmp_path, planned, monkeyp
     for unit in plan(Path("raw"), out):
         assert str(DEFAULT_OUT) not in unit.line(out)
         for word in unit.command:
-            if word.startswith(str(out / "configs")):
+            if word.startswith((str(out / "configs"), str(out / "sweeps"))):
                 assert str(DEFAULT_OUT) not in Path(word).read_text() and str(out) in Path(word).read_text() + word
     assert len(plan(Path("raw"), out)) == len(planned)
 
@@ -74,21 +76,28 @@ def test_the_first_list_shows_every_command(capsys, monkeypatch, tmp_path):
 def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     content = yaml.safe_load((CONFIGS / "chosen.yaml").read_text())
-    content["mld"].update(mu=7.5, eta=2.5, cfg_scale=3.0, checkpoint="epoch149.ckpt", start=0.5, physical={"jerk": 0.1})
-    content["rows"]["latent"] = {"mu": 12.5}
+    chosen = {"guidance.mu": 7.5, "guidance.eta": 2.5, "sampling.cfg_scale": 3.0}
+    content["mld"] |= {
+        **chosen,
+        "checkpoint": "epoch149.ckpt",
+        "guidance.start": 0.5,
+        "guidance.physical": {"jerk": 0.1},
+    }
+    content["ablations"]["latent"] = {"guidance.mu": 12.5}
     path = tmp_path / "chosen.yaml"
     path.write_text(yaml.safe_dump(content))
     found = {unit.name: unit.command for unit in plan(Path("raw"), DEFAULT_OUT, path)}
-    expected = {"mu": 7.5, "eta": 2.5, "cfg_scale": 3.0, "replications": 20}
+    expected = {**chosen, "measuring.replications": 20}
     assert {f"--model.init_args.{name}={value}" for name, value in expected.items()} <= set(found["test_mld"])
-    assert "--model.init_args.generator.path=runs/headline/units/mld/epoch149.ckpt" in found["test_mld"]
-    assert {"--model.init_args.guidance.mu=0.0", "--model.init_args.guidance.eta=20.0"} <= set(found["test_mld_motion"])
-    assert {"--model.init_args.guidance.mu=20.0", "--model.init_args.guidance.eta=0.0"} <= set(found["test_mld_plain"])
+    assert "--model.init_args.generator.path=runs/mocap/units/mld/epoch149.ckpt" in found["test_mld"]
+    for name, mu, eta in (("motion", 0.0, 20.0), ("text_alone", 20.0, 0.0)):
+        options = {f"--model.init_args.guidance.mu={mu}", f"--model.init_args.guidance.eta={eta}"}
+        assert options <= set(found[f"test_mld_{name}"])
     assert "--model.init_args.guidance.mu=12.5" in found["test_mld_latent"]
     late, physical = "--model.init_args.guidance.start=0.5", '--model.init_args.guidance.physical={"jerk": 0.1}'
     for row in ("test_mld", "val_mld", "test_mld_cfg1"):
         assert {late, physical} <= set(found[row])
-    for row in ("plain", "exact", "best", "latent"):
+    for row in ("text_alone", "exact", "best", "latent"):
         # Whatever was chosen: every step, by the learned reward alone.
         assert {"--model.init_args.guidance.start=1.0", "--model.init_args.guidance.physical={}"} <= set(
             found[f"test_mld_{row}"]
@@ -98,31 +107,28 @@ def test_choices_reach_the_test_runs(tmp_path, monkeypatch):
     for change, message in (
         ({"mdm": {}}, "mdm is {}"),
         ({"other": 1}, "and no others"),
-        ({"mld": {**content["mld"], "physical": 3.0}}, "mld.physical is 3.0; give a dict"),
-        ({"rows": {"nothing": {}}}, "rows has 'nothing'"),
-        ({"mld": {**content["mld"], "mu": "strong"}}, "mld.mu is 'strong'"),
+        ({"mld": {**content["mld"], "guidance.physical": 3.0}}, "mld.guidance.physical is 3.0; give a dict"),
+        ({"ablations": {"nothing": {}}}, "ablations has 'nothing'"),
+        ({"mld": {**content["mld"], "guidance.mu": "strong"}}, "mld.guidance.mu is 'strong'"),
     ):
         path.write_text(yaml.safe_dump({**content, **change}))
         with pytest.raises(ConfigError, match=re.escape(message)):
             plan(Path("raw"), DEFAULT_OUT, path)
 
 
-def test_every_row_is_a_setting_that_the_product_knows(cli_bench, tmp_path, monkeypatch):
-    """The parser takes every command, and the module every combination of settings."""
-    from lightning_realign.inference import GuidedGeneration
-
-    mld = read_chosen(ROOT / CONFIGS / "chosen.yaml").generators["mld"]
-    for row, variant in variants(mld).items():
-        settings = {**mld, **variant.settings}
-        settings.pop("checkpoint")
-        module = GuidedGeneration("generator.ckpt", rows=list(variant.rows), **settings)
-        assert module.rows == variant.rows, row
+def test_every_ablation_is_a_setting_that_the_product_knows(planned):
+    for name, variant in variants(read_chosen(ROOT / CONFIGS / "chosen.yaml").generators["mld"]).items():
+        module = module_of(planned[f"test_mld_{name}"])
+        assert module.systems == variant.systems and module.measuring.replications == 5, name
+    module = module_of(planned["test_mld_steer"])
+    assert (module.search.particles.count, module.search.particles.temperature) == (3, 0.03)
+    assert module.sampling.ddim_eta == 1.0 and not module.guidance.active
 
 
 @pytest.mark.parametrize("name", ["test_mld", "test_mld_nearest", "val_mld", "test_pairs", "mld"])
 def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     """Of several configurations laid over each other, as the parser understands them."""
-    pytest.importorskip("experiments.mocap.probes")
+    pytest.importorskip("experiments.mocap.measure.probes")
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("sys.argv", ["train.py"])
     with pytest.raises(SystemExit) as ended:
@@ -132,19 +138,19 @@ def test_commands_say_what_they_mean(name, planned, monkeypatch, capsys):
     settings = config["model"]["init_args"]
     assert config["trainer"]["default_root_dir"] == "there"
     if name == "mld":
-        kept = [entry["init_args"]["filename"] for entry in config["trainer"]["callbacks"]]
-        assert kept == ["best", "last", "epoch{epoch:03d}"]
-        assert {entry["init_args"]["dirpath"] for entry in config["trainer"]["callbacks"]} == {"there"}
+        (kept,) = (entry["init_args"] for entry in config["trainer"]["callbacks"])
+        assert (kept["filename"], kept["dirpath"]) == ("epoch{epoch:03d}", "there")
+        assert {config[f"{name}_checkpoint"]["dirpath"] for name in ("best", "last")} == {"there"}
         return
     judges = {judge: entry["path"] for judge, entry in settings["judges"].items()}
     names = {"test_pairs": {"guo": "pairs_guo"}, "val_mld": {"guo": "select_guo", "tmr": "select_tmr"}}
     expected = names.get(name, {"guo": "judge_guo", "tmr": "judge_tmr"})
-    assert judges == {judge: f"runs/headline/units/{unit}/last.ckpt" for judge, unit in expected.items()}
-    assert settings["replications"] == (20 if name == "test_mld" else 5)
+    assert judges == {judge: f"runs/mocap/units/{unit}/last.ckpt" for judge, unit in expected.items()}
+    assert settings["measuring"]["replications"] == (20 if name == "test_mld" else 5)
     assert len(settings["probes"] or ()) == (0 if name == "val_mld" else 2)
 
 
-SWEEPS = sorted((ROOT / "sweeps").glob("mocap_*.yaml"))
+SWEEPS = sorted((ROOT / STUDY_SWEEPS).glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.mocap.nearest import stretched, write_nearest
-from experiments.mocap.splits import build, build_pairs, held_out_pairs, pair_splits, read_pairs, unseen_ids
+from experiments.mocap.measure.nearest import stretched, write_nearest
+from experiments.mocap.measure.splits import build, build_pairs, held_out_pairs, pair_splits, read_pairs, unseen_ids
 from lightning_realign.data import OwnDataModule
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import ConfigError, DataError

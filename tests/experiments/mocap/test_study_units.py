@@ -1,7 +1,8 @@
-"""Units: what runs, in which order, and what a stop or a change makes run again."""
+"""The study through doit: what runs, in which order, and what a stop or a change makes run again."""
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.mocap.__main__ import told
-from experiments.mocap.runner import run_units
-from experiments.mocap.units import FOLDER, PlannedUnit, in_order, missing
+from experiments.mocap.__main__ import listing
+from experiments.mocap.plan.units import FOLDER, PlannedUnit
+from experiments.mocap.workflow.engine import accept, in_order, run_units, why_run
 from lightning_realign.errors import ConfigError
 from tests.helpers.cli_bench import ROOT
 
@@ -67,30 +68,53 @@ def test_a_changed_command_runs_again_with_what_follows_from_it(units, tmp_path)
     out = tmp_path / "out"
     others = [make("second", needs=("first",)), make("third")]
     run([make("first", "old"), *others], out)
-    time.sleep(1.1)  # marks know seconds
     changed = [make("first", "new"), *others]
-    assert missing(in_order(changed), out) == {"first": "its command has changed", "second": "first runs before"}
+    assert why_run(in_order(changed), out) == {"first": "its command has changed", "second": "first runs before"}
     run(changed, out)
     assert [ran(name) for name in ("first", "second", "third")] == [2, 2, 1]
     assert (out / "units/first/result.txt").read_text() == "new"
 
 
-def test_a_changed_file_runs_again_and_brought_results_do_not(units, tmp_path):
+def test_a_changed_file_runs_again_and_one_that_was_only_written_again_does_not(units, tmp_path):
     make, ran = units
     out, file = tmp_path / "out", tmp_path / "settings.yaml"
     file.write_text("a: 1")
-    planned = [make("only", files=(file,))]
+    planned = [make("only", files=(file,)), make("after", needs=("only",))]
     run(planned, out)
+    time.sleep(0.05)
+    file.write_text("a: 1")
+    assert why_run(planned, out) == {}
     file.write_text("a: 2")
-    assert missing(planned, out) == {"only": f"{file} has changed"}
+    assert why_run(planned, out) == {"only": f"{file} has changed", "after": "only runs before"}
     run(planned, out)
-    assert ran("only") == 2
-    path = out / "units/only/unit.json"
-    mark = json.loads(path.read_text())
-    del mark["inputs"]
-    path.write_text(json.dumps(mark))
-    file.write_text("a: 3")
-    assert missing(planned, out) == {}
+    assert (ran("only"), ran("after")) == (2, 2)
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"settings\.yaml: is not there"):
+        why_run(planned, out)
+
+
+def test_results_that_were_brought_are_taken_as_they_are(units, tmp_path):
+    make, ran = units
+    first, second, third = make("first"), make("second", needs=("first",)), make("third", needs=("second",))
+    run([first, second], tmp_path / "here")
+    there = tmp_path / "there"
+    shutil.copytree(tmp_path / "here/units", there / "units")
+    assert list(why_run([first, second, third], there)) == ["first", "second", "third"]
+    assert accept([first, second, third], there) == ["first", "second"]
+    assert why_run([first, second, third], there) == {"third": "not done"}
+    run([first, second, third], there)
+    assert [ran(name) for name in ("first", "second", "third")] == [1, 1, 1]
+
+
+def test_what_is_done_is_known_even_if_the_study_is_killed(tmp_path):
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1], 'result.txt').write_text('x')"
+    kill = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    first = PlannedUnit("first", ("python", "-c", code, FOLDER))
+    last = PlannedUnit("last", ("python", "-c", kill), ("first",))
+    plan = f"PlannedUnit('first', {first.command!r}), PlannedUnit('last', {last.command!r}, ('first',))"
+    done = subprocess.run([sys.executable, "-c", DRIVER.format(units=plan), str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert why_run([first, last], tmp_path) == {"last": "not done"}
 
 
 def test_a_failure_is_one_line_and_spares_the_others(units, tmp_path):
@@ -125,20 +149,23 @@ if not given:
 DRIVER = """
 import sys
 from pathlib import Path
-from experiments.mocap.runner import run_units
-from experiments.mocap.units import PlannedUnit
-run_units([PlannedUnit("long", ("python", "-c", sys.argv[2], "{folder}"), resume="checkpoint")], Path(sys.argv[1]))
+from experiments.mocap.plan.units import PlannedUnit
+from experiments.mocap.workflow.engine import run_units
+run_units([{units}], Path(sys.argv[1]))
 """
 
 
 def test_a_training_that_was_stopped_goes_on_from_its_checkpoint(tmp_path):
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), TRAINING], cwd=ROOT)
+    plan = "PlannedUnit('long', ('python', '-c', sys.argv[2], '{folder}'), resume='checkpoint')"
+    code = DRIVER.replace("{units}", plan)
+    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), TRAINING], cwd=ROOT)
     part = tmp_path / "units/.long.part"
     unit = PlannedUnit("long", ("python", "-c", TRAINING, FOLDER), resume="checkpoint")
     deadline = time.monotonic() + 60
     while not (part / "last.ckpt").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert "another process" in run([unit], tmp_path)[0][0].reason
+    with pytest.raises(ConfigError, match="another process is at work"):
+        run([unit], tmp_path)
     driver.send_signal(signal.SIGTERM)
     assert driver.wait(30) != 0
     spent = json.loads((part / "spent.json").read_text())["seconds"]
@@ -174,9 +201,9 @@ def test_wrong_plans_are_refused(units):
     make, _ = units
     with pytest.raises(ConfigError, match="no unit is called 'b'"):
         in_order([make("a", needs=("b",))])
-    with pytest.raises(ConfigError, match="need each other"):
+    with pytest.raises(ConfigError, match="a -> b -> a"):
         in_order([make("a", needs=("b",)), make("b", needs=("a",))])
-    with pytest.raises(ConfigError, match="two units are called 'a'"):
+    with pytest.raises(ConfigError, match=r"must be unique\. a"):
         in_order([make("a"), make("a")])
     names = [unit.name for unit in in_order([make("a"), make("b", needs=("a",)), make("c")], ["b"])]
     assert names == ["a", "b"]
@@ -186,9 +213,9 @@ def test_a_dry_run_shows_what_would_run(units, tmp_path):
     make, _ = units
     first, second = make("first"), make("second", needs=("first",))
     run([first], tmp_path)
-    assert told([first, second], tmp_path, commands=True, finished=False) == [
+    assert listing([first, second], tmp_path, commands=True, finished=False) == [
         "second: not done",
         f"    {second.line(tmp_path)}",
-        "1 of 2 units to run",
+        "1 of 2 to run",
     ]
-    assert told([first], tmp_path, commands=False, finished=True)[0] == "first: done"
+    assert listing([first], tmp_path, commands=False, finished=True)[0] == "first: done"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.mocap.analysis import first_replications, pooled_distance
-from experiments.mocap.finished import Receipt, Unit, finished_units, latest
-from experiments.mocap.retrieval_levels import Place, read_levels, retrieval_sheets
-from experiments.mocap.sheets import Sheet
-from experiments.mocap.slim_receipts import slim_receipt
-from experiments.mocap.sweep_points import is_chosen, lines, points_of, slices
-from experiments.mocap.tables import main, write_tables
+from experiments.mocap.report.analysis import first_replications, pooled_distance
+from experiments.mocap.report.finished import Receipt, Unit, finished_units, latest
+from experiments.mocap.report.retrieval_levels import Place, read_levels, retrieval_sheets
+from experiments.mocap.report.sheets import Sheet
+from experiments.mocap.report.slim_receipts import slim_receipt
+from experiments.mocap.report.sweep_points import is_chosen, lines, points_of, slices
+from experiments.mocap.report.tables import main, write_tables
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.paired import Difference
 from lightning_realign.evaluation.scoring import floor_distances, score
@@ -25,18 +25,37 @@ from lightning_realign.evaluation.table import Interval, interval
 from tests.helpers.small_runs import a_record, write_mark, write_run, write_unit
 
 
-def receipt(value, rows=("guided",), **settings) -> Receipt:
-    figures = {"guo/R@1_caption": interval([value]), "reward": interval([value / 2])}
-    shared = {"scale": "score", "location": "x0", "steps": 20, "cfg_scale": 2.5, "replications": 1}
-    files = {"generator": "out/units/mld/best.ckpt", "reward": "out/units/reward/last.ckpt"}
-    return Receipt(dict.fromkeys(rows, figures), {**shared, **files, **settings})
+def receipt(value, systems=("guided",), **settings) -> Receipt:
+    metrics = {"guo/R@1_caption": interval([value]), "reward": interval([value / 2])}
+    own = {
+        "guidance.scale": "score",
+        "guidance.location": "x0",
+        "sampling.steps": 20,
+        "sampling.cfg_scale": 2.5,
+        "measuring.replications": 1,
+        "generator.path": "out/units/mld/best.ckpt",
+        "reward.path": "out/units/reward/last.ckpt",
+        **settings,
+    }
+    nested: dict[str, dict[str, object]] = {}
+    for name, setting in own.items():
+        section, _, key = name.partition(".")
+        nested.setdefault(section, {})[key] = setting
+    return Receipt(dict.fromkeys(systems, metrics), nested)
+
+
+def at(mu, eta):
+    return {"guidance.mu": mu, "guidance.eta": eta}
 
 
 def test_sweep_points_fill_planes_and_lines():
-    runs = [receipt(mu + eta, mu=mu, eta=eta) for mu in (1.0, 3.0, 10.0) for eta in (0.0, 2.0)]
+    runs = [receipt(mu + eta, **at(mu, eta)) for mu in (1.0, 3.0, 10.0) for eta in (0.0, 2.0)]
     omega = "out/units/reward_omega_0.25/last.ckpt"
-    runs += [receipt(7.0, mu=mu, eta=0.0, reward=omega) for mu in (1.0, 3.0)]
-    runs += [receipt(9.0, mu=1.0, eta=0.0, scale="constant"), receipt(0.1, rows=("unguided",), mu=0.0, eta=0.0)]
+    runs += [receipt(7.0, **at(mu, 0.0), **{"reward.path": omega}) for mu in (1.0, 3.0)]
+    runs += [
+        receipt(9.0, **{**at(1.0, 0.0), "guidance.scale": "constant"}),
+        receipt(0.1, systems=("unguided",), **at(0.0, 0.0)),
+    ]
     points = [point for run in runs for point in points_of("mld", run)]
     (plane,) = slices(points, ("mu", "eta"))
     assert {(point.mu, point.eta) for point in plane.points} == {(m, e) for m in (1, 3, 10) for e in (0, 2)}
@@ -44,13 +63,13 @@ def test_sweep_points_fill_planes_and_lines():
     (across,) = slices(points, ("mu", "omega"))
     assert {(point.mu, point.omega) for point in across.points} == {(1, 0.5), (3, 0.5), (10, 0.5), (1, 0.25), (3, 0.25)}
     line = next(line for line in lines(points) if line.fixed == ("omega", 0.5))
-    assert [(point.mu, point.figures["guo/R@1_caption"]) for point in line.points] == [
+    assert [(point.mu, point.metrics["guo/R@1_caption"]) for point in line.points] == [
         (0, 0.1),
         (1, 1),
         (3, 3),
         (10, 10),
     ]
-    (chosen,) = points_of("mld", receipt(0.0, mu=3.0, eta=2.0, seed=5, replications=20))
+    (chosen,) = points_of("mld", receipt(0.0, **{**at(3.0, 2.0), "sampling.seed": 5, "measuring.replications": 20}))
     assert [(point.mu, point.eta) for point in points if is_chosen(point, chosen)] == [(3.0, 2.0)]
     assert not any(is_chosen(point, None) for point in points)
 
@@ -111,7 +130,7 @@ def test_cells_are_shown_to_readers_and_kept_whole_for_programs():
 def study(tmp_path_factory) -> Path:
     """A small study with a data set, a main run, an ablation, a weaker base, a sweep, retrieval, and a run at work."""
     out = tmp_path_factory.mktemp("study")
-    main_run = a_record(mu=3.0, eta=0.0, scale="score")
+    main_run = a_record(guidance={"mu": 3.0, "eta": 0.0, "scale": "score"})
     write_run(out, "test_mld", main_run)
     write_run(out, "test_mld_text", first_replications(a_record(gain=0.2, rows=("real", "guided")), 2))
     write_run(out, "test_mld_cfg1", first_replications(a_record(gain=0.1, seed=9), 2))
@@ -120,7 +139,7 @@ def study(tmp_path_factory) -> Path:
     table = json.loads((out / "units/test_mld/logs/version_0/table-test.json").read_text())
     for mu in (1.0, 3.0, 10.0):
         for eta in (0.0, 1.0):
-            content = {"rows": table["rows"], "settings": {"mu": mu, "eta": eta, "scale": "score"}}
+            content = {"rows": table["rows"], "settings": {"guidance": {"mu": mu, "eta": eta, "scale": "score"}}}
             run = out / "units" / "val_mld_mu_eta" / f"mu={mu},eta={eta}"
             run.mkdir(parents=True)
             (run / "table-val.json").write_text(json.dumps(content))
@@ -142,12 +161,12 @@ def written(study, tmp_path_factory) -> Path:
 
 def test_all_tables_and_pictures_of_a_study(written):
     text = (written / "tables.md").read_text()
-    assert "Units not finished, and so left out: test_mdm." in text
+    assert "Not measured, and so left out: test_mdm." in text
     assert "matched floor of mld: its data set" in text
     assert "mld_other against guided: the two runs differ in seed" in text
     assert "3 of 80 test motions" in text
     with (written / "mld_guo.csv").open() as file:
-        rows = {line["row"]: line for line in csv.DictReader(file)}
+        rows = {line["system"]: line for line in csv.DictReader(file)}
     expected = score(a_record())
     judge = a_record().judges["guo"]
     floor = np.mean(floor_distances(judge.train, judge.motion["real"][0]))
@@ -162,7 +181,7 @@ def test_all_tables_and_pictures_of_a_study(written):
     assert float(rows["guided"]["FID - floor"]) == pytest.approx(expected["guided"]["guo/FID"].mean - floor)
     assert float(rows["guided"]["pooled FID"]) == pytest.approx(pooled_distance(judge, "guided"))
     with (written / "mld_motion.csv").open() as file:
-        motion = {line["row"]: line for line in csv.DictReader(file)}
+        motion = {line["system"]: line for line in csv.DictReader(file)}
     errors = {row: 1 - expected[row]["semantic_accuracy"].mean for row in ("unguided", "guided")}
     assert float(motion["guided"]["error / unguided's"]) == pytest.approx(errors["guided"] / errors["unguided"])
     assert [motion[row]["replications"] for row in ("Real", "guided")] == ["1", "4"]
@@ -183,10 +202,10 @@ def test_receipts_are_slim_and_tell_no_place(study, written):
     content = json.loads(path.read_text())
     assert content["unit"]["command"].endswith("OUT/units/test_mld") and str(study) not in path.read_text()
     assert set(content["sha256"]) == {"logs/version_0/table-test.json", "logs/version_0/samples-test.safetensors"}
-    values = content["rows"]["guided"]["guo/R@1"]["values"]
+    values = content["systems"]["guided"]["guo/R@1"]["values"]
     assert values == pytest.approx(score(a_record())["guided"]["guo/R@1"].values)
     pooled = pooled_distance(a_record().judges["guo"], "guided")
-    assert content["rows"]["guided"]["guo/FID_pooled"]["mean"] == pytest.approx(pooled, rel=1e-5)
+    assert content["systems"]["guided"]["guo/FID_pooled"]["mean"] == pytest.approx(pooled, rel=1e-5)
     assert path.stat().st_size < 30_000
 
 

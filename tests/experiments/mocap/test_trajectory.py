@@ -1,4 +1,4 @@
-"""The trajectory is the sampler's own, and its figures are those of its predicted motions."""
+"""The trajectory is the sampler's own, and its metrics are those of its predicted motions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import json
 import pytest
 import torch
 
-from experiments.mocap import trajectory
-from experiments.mocap.trajectory_report import Place, Trajectories, write_report
+from experiments.mocap.measure import steps, trajectory
+from experiments.mocap.report.trajectory_report import Place, Trajectories, write_report
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.paired import Side, differences
 from lightning_realign.evaluation.record import Embeddings, Record
@@ -22,6 +22,7 @@ from lightning_realign.rewards.compatibility import state_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
+from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import zero_padding
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, tiny_reward, toy_encoder
 from tests.helpers.support import write_tiny_dataset
@@ -34,37 +35,42 @@ def towards_one():
     return FunctionReward(lambda motion, level: -(motion - 1).square().sum(dim=(1, 2)))
 
 
-def latent_sampler(config, scheduler, steps):
+def latent_sampler(config, scheduler, count, travel):
     generator = LatentDiffusionGenerator(
-        tiny_diffusion(), Recipe(scheduler, steps, 2.5), LoadOptions(encode=toy_encoder)
+        tiny_diffusion(), Recipe(scheduler, count, 2.5), LoadOptions(encode=toy_encoder)
     )
     return RewardGuidedSampler(
         generator,
-        SamplingConfig(steps=steps, scheduler=scheduler),
+        SamplingConfig(steps=count, scheduler=scheduler),
         guidance=config,
         reward=DualAlignmentReward(tiny_reward(), toy_encoder),
+        travel=travel,
     )
 
 
-def motion_sampler(config, scheduler, steps):
+def motion_sampler(config, scheduler, count, travel):
     return RewardGuidedSampler(
-        GaussianGenerator(), SamplingConfig(steps=steps, scheduler=scheduler), guidance=config, reward=towards_one()
+        GaussianGenerator(),
+        SamplingConfig(steps=count, scheduler=scheduler),
+        guidance=config,
+        reward=towards_one(),
+        travel=travel,
     )
 
 
 @pytest.mark.parametrize("make", [latent_sampler, motion_sampler])
 @pytest.mark.parametrize("scheduler", ["ddim", "ddpm"])
 @pytest.mark.parametrize(
-    "config",
+    ("config", "travel"),
     [
-        GuidanceConfig(),
-        GuidanceConfig(0.3, scale="constant", location="x0"),
-        GuidanceConfig(0.3, location="x0_through", travel=1, start=0.7),
+        (GuidanceConfig(), None),
+        (GuidanceConfig(0.3, scale="constant", location="x0"), None),
+        (GuidanceConfig(0.3, location="x0_through", start=0.7), TravelConfig(times=1)),
     ],
 )
-def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config):
-    sampler, seen = make(config, scheduler, 6), []
-    states = trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 2, lambda *see: seen.append(see))
+def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config, travel):
+    sampler, seen = make(config, scheduler, 6, travel), []
+    states = steps.follow(sampler, TEXTS, LENGTHS, IDS, 2, lambda *see: seen.append(see))
     sampled = sampler.sample(TEXTS, LENGTHS, IDS, 2)
     assert torch.equal(sampler.generator.features(states, LENGTHS), sampled.features)
     assert [index for index, *_ in seen] == list(range(7))
@@ -75,9 +81,9 @@ def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config):
 
 
 def test_what_is_predicted_is_the_posterior_mean():
-    sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8), []
-    trajectory.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
-    places = trajectory.places_of(sampler)
+    sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8, None), []
+    steps.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
+    places = steps.places_of(sampler)
     assert [place.timestep for place in places] == [*sampler.steps.timesteps, None]
     for (_, x, predicted), place in zip(seen[:-1], places, strict=False):
         torch.testing.assert_close(
@@ -116,28 +122,28 @@ def command(files, monkeypatch, tmp_path):
 
 def test_the_command_writes_what_it_measured(command, tmp_path, capsys):
     trajectory.main(command())
-    told = json.loads((tmp_path / "out" / "trajectory.json").read_text())
+    written = json.loads((tmp_path / "out" / "trajectory.json").read_text())
     with (tmp_path / "out" / "trajectory.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert (tmp_path / "out" / "trajectory.png").read_bytes().startswith(b"\x89PNG")
-    assert told["settings"]["samples"] == 34 and told["settings"]["mu"] == 3.0
-    assert set(told["settings"]["provenance"]["files"]) == {"generator", "reward", "tmr"}
-    assert [step["timestep"] for step in told["steps"]][-1] is None and len(told["steps"]) == 4
+    assert written["settings"]["samples"] == 34 and written["settings"]["mu"] == 3.0
+    assert set(written["settings"]["provenance"]["files"]) == {"generator", "reward", "tmr"}
+    assert [step["timestep"] for step in written["steps"]][-1] is None and len(written["steps"]) == 4
     for line in lines:
-        found = told["steps"][int(line["step"])]["rows"][line["row"]][line["figure"]]
+        found = written["steps"][int(line["step"])]["systems"][line["system"]][line["metric"]]
         assert [float(line[name]) for name in ("mean", "low", "high")] == [found["mean"], found["low"], found["high"]]
-    first = told["steps"][0]["rows"]
+    first = written["steps"][0]["systems"]
     assert first["guided - unguided"]["reward"]["mean"] == 0  # from the same noise, before any guidance
     assert {"tmr/R@1", "tmr/R@1_caption", "tmr/MM-Dist"} <= first["guided"].keys()
-    real = [step["rows"]["real"] for step in told["steps"]]
+    real = [step["systems"]["real"] for step in written["steps"]]
     assert len({figures["reward"]["mean"] for figures in real}) == 1
     assert len({figures["reward_at_level"]["mean"] for figures in real}) == 4
     assert "guided - unguided" in capsys.readouterr().out
 
 
-def test_every_figure_is_that_of_the_predicted_motions(command, monkeypatch):
+def test_every_metric_is_of_the_predicted_motions(command, monkeypatch):
     """Recomputed from the states themselves, in one batch; as random networks' feet do not skate, by their height."""
-    monkeypatch.setattr(trajectory, "foot_skating_ratio", foot_height)
+    monkeypatch.setattr(steps, "foot_skating_ratio", foot_height)
     found = trajectory.run(trajectory.parse(command(batch="17")))
     options = trajectory.parse(command())
     data = trajectory.OwnDataModule(options.data, batch_size=34)
@@ -148,7 +154,7 @@ def test_every_figure_is_that_of_the_predicted_motions(command, monkeypatch):
     config = GuidanceConfig(3.0, scale="constant", location="x0")
     sampler = RewardGuidedSampler(generator, guidance=config, reward=reward)
     seen, skeleton = [], load_skeleton("humanml3d")
-    trajectory.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
+    steps.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
     order = [batch.ids.index(sample) for sample in found.record.ids]
     at_level = state_reward(generator, reward, reward.prepare(batch.captions, mu=1.0, eta=0.0), batch.lengths)
     real = generator.latents.states(
@@ -195,7 +201,7 @@ def along_the_way(gains, count=64):
     return Trajectories(record, (Place(0, 900, 0.01), Place(1, 400, 0.4), Place(2, None, 1.0)), {})
 
 
-def test_the_differences_are_those_of_rows_of_a_record():
+def test_the_differences_are_those_of_a_records_systems():
     found = along_the_way({"unguided": (0.1, 0.5, 0.3), "guided": (0.1, 0.6, 0.8)})
     middle = found.along[1]
     for kind, (before, after) in {
@@ -204,14 +210,14 @@ def test_the_differences_are_those_of_rows_of_a_record():
         "guided: end - here": ("guided_1", "guided_2"),
     }.items():
         expected = differences(Side(found.record, before), Side(found.record, after), fid=False)
-        for name in found.figures:
+        for name in found.metrics:
             assert middle[kind][name] == expected[name]
     assert middle["real"]["guo/R@1"].change == 1.0
     expected = middle["guided"]["reward"].change - 1.0
     assert middle["guided - real"]["reward"].change == pytest.approx(expected)
 
 
-def test_what_is_lost_on_the_way_is_told_from_what_is_won():
+def test_what_is_lost_on_the_way_differs_from_what_is_won():
     found = along_the_way({"unguided": (0.1, 0.5, 0.3), "guided": (0.1, 0.6, 0.8)})
     lost, won = (found.along[1][f"{kind}: end - here"]["reward"] for kind in ("unguided", "guided"))
     assert lost.high < 0 < won.low

@@ -1,0 +1,1 @@
+"""What the study measures beyond the product: its data splits, rules of meaning, copying, and the trajectory."""

@@ -1,0 +1,1 @@
+"""What the study runs: its trainings, sweeps and test runs, each as one command."""

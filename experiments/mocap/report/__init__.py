@@ -1,0 +1,1 @@
+"""What the study reports: its tables, figures and receipts."""

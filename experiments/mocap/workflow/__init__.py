@@ -1,0 +1,1 @@
+"""How the study runs: one command after another through doit, each in a folder of its own."""
