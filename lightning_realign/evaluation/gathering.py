@@ -99,7 +99,8 @@ class MetricBoard(nn.Module):
         """
         # All stores gather before any is left out: every rank makes the same calls.
         rows = {
-            system: {metric: self._store(system, metric).gathered() for metric in self._metrics} for system in self._systems
+            system: {metric: self._store(system, metric).gathered() for metric in self._metrics}
+            for system in self._systems
         }
         return {
             system: {name: values[..., 0] for name, one in found.items() if (values := placed(one, ids)) is not None}

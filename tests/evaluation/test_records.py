@@ -77,7 +77,6 @@ def test_a_record_of_the_first_format_is_read(tmp_path):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     assert described["format"] == 2
     first = described | {"format": 1, "rows": described.pop("systems")}
-    del first["systems"]
     older = {name.replace("metric/", "figure/"): values for name, values in tensors.items()}
     save_file(older, tmp_path / "samples-test.safetensors", {"record": json.dumps(first)})
     read = read_record(tmp_path)

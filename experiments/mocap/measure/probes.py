@@ -1,4 +1,4 @@
-"""Figures of the study for single motions: whether they do what their content label says, and whether they copy.
+"""Metrics of the study for single motions: whether they do what their content label says, and whether they copy.
 
 In a configuration: `probes: [{class_path: experiments.mocap.measure.probes.ContentRules}, {class_path:
 experiments.mocap.measure.probes.CopyDistance, init_args: {reward: reward.ckpt}}]`.
@@ -35,13 +35,13 @@ class ContentRules(Probe):
     - `semantic_wave`: those hands go to and fro if they are to wave, and don't if they are to be raised;
     - `semantic_accuracy`: all that applies to the content.
 
-    A figure that does not apply to the content is left out; so are all for contents without a rule. A motion that is
+    A metric that does not apply to the content is left out; so are all for contents without a rule. A motion that is
     not finite does nothing that was asked for.
     """
 
-    figures = ("semantic_accuracy", "semantic_turn", "semantic_gait", "semantic_hand", "semantic_wave")
+    metrics = ("semantic_accuracy", "semantic_turn", "semantic_gait", "semantic_hand", "semantic_wave")
 
-    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    def measure(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
         """The verdicts on a motion [T, J, 3].
 
         Raises:
@@ -62,7 +62,7 @@ class CopyDistance(Probe):
     - `distance_to_reference`: to x^c, the training motion that the reward ranks highest for the caption;
     - `distance_to_training`: to the nearest training motion of the same label.
 
-    What real motions have is the yardstick: lower values than theirs are copying. The figures are left out for a motion
+    What real motions have is the yardstick: lower values than theirs are copying. The metrics are left out for a motion
     that is not finite, the second one where there is no label, or no training motion of it.
 
     Args:
@@ -71,7 +71,7 @@ class CopyDistance(Probe):
         index_cache: folder of cached retrieval indexes; null for the usual one.
     """
 
-    figures = ("distance_to_reference", "distance_to_training")
+    metrics = ("distance_to_reference", "distance_to_training")
 
     def __init__(self, reward: str, text_cache: str | None = None, index_cache: str | None = None) -> None:
         self.reward, self.text_cache, self.index_cache = reward, text_cache, index_cache
@@ -105,7 +105,7 @@ class CopyDistance(Probe):
                 members[label].append(sample)
         self._labelled = {label: Gallery.of(_poses(data, samples)) for label, samples in members.items() if samples}
 
-    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    def measure(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
         """The distances of a motion [T, J, 3].
 
         Raises:
