@@ -134,7 +134,7 @@ def test_nothing_is_loose_at_the_root():
 @pytest.mark.parametrize(
     "top",
     [
-        pytest.param("lightning_realign", marks=pytest.mark.xfail(reason="evaluation has 16", strict=True)),
+        "lightning_realign",
         "experiments",
         "benchmarks",
     ],

@@ -159,7 +159,7 @@ def test_a_run_that_is_physical_only_is_guided(bench, tmp_path):
     model = generation(bench.generator, location="x0", physical={"jerk": 1e-3}, **few)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     table = json.loads((tmp_path / "table-test.json").read_text())
-    rows, settings = table["rows"], table["settings"]
+    rows, settings = table["systems"], table["settings"]
     assert rows["guided"]["jerk"]["mean"] < rows["unguided"]["jerk"]["mean"]
     assert "reward" not in rows["guided"] and settings["guided"]
     assert settings["guidance"]["physical"] == {"jerk": 1e-3} and settings["shared_with_reward"] == {}
