@@ -14,21 +14,13 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.cost import Meter
 from lightning_realign.evaluation.probes import Probe, Task, look_at
 from lightning_realign.evaluation.stores import FigureBoard
-from lightning_realign.metrics.functional.physical import foot_height, foot_skating_ratio, ground_penetration, jerk
+from lightning_realign.metrics.functional.physical import PHYSICAL, SHORTEST
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.settings.measuring import Protocol, SystemName
 from lightning_realign.types import MotionTextBatch
 
 # Rows that are no method's own motions: the same in every replication of the same captions and crops.
 GIVEN = ("real", "reconstruction")
-PHYSICAL = {
-    "foot_skating": foot_skating_ratio,
-    "foot_height": foot_height,
-    "jerk": jerk,
-    "penetration": ground_penetration,
-}
-# Jerk is a third difference.
-SHORTEST = 4
 MEBIBYTE = 2**20
 # What a cosine cannot fall below: the reward of a motion that strong guidance has blown up.
 WORST_REWARD = -1.0

@@ -15,7 +15,7 @@ from lightning_realign.evaluation.measuring import MeasuringModule, plain_settin
 from lightning_realign.evaluation.probes import Probe
 from lightning_realign.files.reading import load_array
 from lightning_realign.motion import Skeleton, extract_features, skeleton_label, skeleton_reference
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.measuring import MeasuringConfig, SystemName
 from lightning_realign.settings.sources import CacheConfig, JudgeSource, RewardSource
@@ -78,7 +78,7 @@ class SampleScoring(MeasuringModule):
         data, device = self.data, self.trainer.strategy.root_device
         self._require_files(data.ids(split_of(stage)))
         if self.reward_source.path is not None and self._reward is None:
-            bundle = load_reward(self.reward_source.path, self.reward_source.family, self.reward_source.statistics).to(
+            bundle = read_reward(self.reward_source.path, self.reward_source.family, self.reward_source.statistics).to(
                 device
             )
             self._reward = DualAlignmentReward(bundle, cache_dir=self.caches.text)

@@ -83,7 +83,7 @@ def load_rewards(
         FeatureSpecError: a reward of another skeleton than the generator's, or rewards that cannot be added up.
     """
     members = tuple(
-        DualAlignmentReward(load_reward(path, source.family, source.statistics).to(device), cache_dir=text_cache)
+        load_reward(path, source.family, source.statistics, device=device, text_cache=text_cache)
         for path in source.paths
     )
     for path, member in zip(source.paths, members, strict=True):

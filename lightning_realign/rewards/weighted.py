@@ -75,7 +75,7 @@ class WeightedRewards:
         """The sum for a batch; the arguments are those of `Reward.prepare`.
 
         Raises:
-            ConfigError: when it is asked of noisy motions that members read in scales too different for that.
+            ConfigError: raised by the result, for noisy motions that members read in scales too different for that.
         """
         members = [
             (weight, self._member(place, captions, references, mu, eta)) for place, weight in enumerate(self.weights)

@@ -116,7 +116,7 @@ def test_wrong_configuration(content, fragments, refused, checkout):
         ("--model.init_args.omga=1", "RewardTraining: Option 'omga' is not accepted"),
         ("--omga=1", "unrecognized arguments: --omga=1"),
         ("--trainer.max_epoch=1", "unrecognized arguments: --trainer.max_epoch=1"),
-        ("--model.init_args.reconstruct=dirty", "reconstruct: expected Literal['clean', 'noisy'], not dirty"),
+        ("--model.init_args.loss.reconstruct=dirty", "reconstruct: expected Literal['clean', 'noisy'], not dirty"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
     ],
 )

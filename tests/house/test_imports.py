@@ -146,7 +146,6 @@ def test_no_folder_is_crowded(top):
     assert not crowded
 
 
-@pytest.mark.xfail(reason="the trainings of reward and diffusion model", strict=True)
 def test_signatures_are_short():
     """Architectures of networks (models/) have as many as they need."""
     long = []

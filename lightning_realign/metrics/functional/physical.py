@@ -6,6 +6,8 @@ millimetre); results are in metres and seconds. Joints lie inside the body: a st
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -126,3 +128,15 @@ def ground_penetration(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """
     lowest = in_metres(joints, skeleton)[..., 1].amin(dim=-1)
     return (-lowest).clamp_min(0).mean(dim=-1)
+
+
+PHYSICAL: Mapping[str, Callable[[Tensor, Skeleton], Tensor]] = {
+    "foot_skating": foot_skating_ratio,
+    "foot_height": foot_height,
+    "jerk": jerk,
+    "penetration": ground_penetration,
+}
+"""The metrics that `test` measures of every motion, by their names in its table. A new one needs one line here."""
+
+# The fewest frames for which all of them are defined: jerk is a third difference.
+SHORTEST = 4
