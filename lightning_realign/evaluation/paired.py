@@ -1,4 +1,4 @@
-"""The paired difference of two rows, of one run or of two: what changes on the same captions from the same noise."""
+"""Paired differences of two systems, of one run or of two: what changes on the same captions from the same noise."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.record import Record, at_draw
-from lightning_realign.evaluation.scoring import POOL, REAL, groups_of
-from lightning_realign.metrics.functional.generation import embedding_distance, pool_ranks, pools_of
+from lightning_realign.evaluation.cost import COSTS
+from lightning_realign.evaluation.judge_metrics import JUDGE_METRICS, REAL, Judged
+from lightning_realign.evaluation.record import Record, at_replication
+from lightning_realign.metrics.functional.generation import embedding_distance
 from lightning_realign.report.context import stated
 
-# FID takes milliseconds where the other figures take microseconds.
+# FID takes milliseconds where the other metrics take microseconds.
 FID_HALVES = 100
 _TAIL = 0.025
 Unit = Literal["sample", "caption"]
-"""What is drawn with replacement: every sample by itself, or all samples of a caption together."""
+"""What the bootstrap draws with replacement: single samples, or captions with all their samples."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two rows and their difference `after` - `before`, with the 95% interval [low, high] of it."""
+    """A metric of two systems, and the 95% interval [low, high] of the difference `after` - `before`."""
 
     before: float
     after: float
@@ -34,7 +35,7 @@ class Difference:
 
     @property
     def change(self) -> float:
-        """The difference of the two figures as measured."""
+        """The difference as measured."""
         return self.after - self.before
 
     @property
@@ -46,38 +47,43 @@ class Difference:
 
 @dataclass(frozen=True)
 class Side:
-    """A row of a record."""
+    """A system of a record."""
 
     record: Record
-    row: str
+    system: str
+
+    def judged(self, judge: str) -> Judged:
+        """What a judge made of it."""
+        return Judged(self.record, self.record.judges[judge], self.system)
 
 
 def differences(
     before: Side, after: Side, resamples: int = 2000, seed: int = 0, fid: bool = True, unit: Unit = "sample"
 ) -> dict[str, Difference]:
-    """All figures that both rows have, with paired bootstrap intervals over the samples, or over their captions.
+    """All metrics that both systems have, with paired bootstrap intervals over the samples, or over their captions.
 
-    Per sample, a figure is averaged over the replications; R-Precision's per-sample value is whether the caption finds
-    its motion in its pool of 32, pools being the same on both sides. The samples are then drawn with replacement, the
-    same for both sides (percentile intervals: Efron and Tibshirani, 1993). Drawing with replacement would distort FID:
-    its interval is that of the delete-half jackknife (Shao and Wu, 1989), 1.96 deviations of the difference over random
-    halves of the samples, of one replication each in turn, so that it is rather too wide than too narrow.
+    The value of a sample is averaged over the replications; R-Precision's is whether the caption finds its motion in
+    its pool of 32, and both sides have the same pools. The samples are then drawn with replacement, the same for both
+    sides (percentile intervals: Efron and Tibshirani, 1993). Drawing with replacement would distort FID. Its interval
+    comes from the delete-half jackknife (Shao and Wu, 1989): 1.96 deviations of the difference over random halves of
+    the samples, of one replication each in turn, so that it is rather too wide than too narrow.
 
-    Samples of one caption are alike: where captions recur, intervals over samples are of these very captions, and those
-    over captions, which are drawn with all their samples (the cluster bootstrap), of captions like them.
+    Samples of one caption are alike. Where captions recur, intervals over samples hold for these very captions.
+    Intervals over captions, which are drawn with all their samples (the cluster bootstrap), hold for captions like
+    them.
 
     Args:
-        before: the row to compare with.
-        after: the row of interest.
-        resamples: of the samples.
-        seed: of their choice.
+        before: the system to compare with.
+        after: the system of interest.
+        resamples: how often samples are drawn.
+        seed: of the draws.
         fid: whether to compute the FID's difference, the slowest.
         unit: what is drawn.
 
     Raises:
         ConfigError: fewer than 100 resamples, or another unit.
-        DataError: a row that its record lacks, or records of other samples, captions, seeds or judges, or captions that
-            vary by replication and so cannot be drawn.
+        DataError: a system that its record lacks, or records of other samples, captions, seeds or judges, or captions
+            that vary by replication and so cannot be drawn.
     """
     if resamples < 100:
         raise ConfigError(f"resamples is {resamples}; set it to 100 or more")
@@ -85,10 +91,10 @@ def differences(
     first, second = per_sample(before), per_sample(after)
     random = torch.Generator().manual_seed(seed)
     groups = _groups(before.record, unit)
-    drawn = resample_weights(groups, resamples, random)
+    weights = resample_weights(groups, resamples, random)
     result: dict[str, Difference] = {}
     for name in (name for name in first if name in second):
-        found = paired_difference(first[name], second[name], drawn)
+        found = paired_difference(first[name], second[name], weights)
         if not math.isnan(found.change):
             result[name] = found
     if fid:
@@ -126,17 +132,19 @@ def resample_weights(groups: Tensor, resamples: int, random: torch.Generator) ->
     return often.scatter_add_(1, drawn, torch.ones_like(often))[:, groups]
 
 
-def paired_difference(before: Tensor, after: Tensor, drawn: Tensor) -> Difference:
-    """Of per-sample values [N], left out where either side has none (NaN); all NaN where no sample has both.
+def paired_difference(before: Tensor, after: Tensor, weights: Tensor) -> Difference:
+    """The difference of per-sample values [N]; a sample with no value (NaN) on either side is left out.
+
+    All numbers are NaN if no sample has a value on both sides.
 
     Args:
         before: values to compare with.
         after: values of interest.
-        drawn: [resamples, N] how often each sample is in each resample, see `resample_weights`.
+        weights: [resamples, N] how often each sample is in each resample, see `resample_weights`.
     """
     both = ~(before.isnan() | after.isnan())
-    changes = torch.where(both, after - before, 0.0).to(drawn.dtype)
-    means = (drawn @ changes) / (drawn @ both.to(drawn.dtype))
+    changes = torch.where(both, after - before, 0.0).to(weights.dtype)
+    means = (weights @ changes) / (weights @ both.to(weights.dtype))
     low, high = _interval(means)
     return Difference(before[both].mean().item(), after[both].mean().item(), low, high)
 
@@ -150,71 +158,48 @@ def _interval(values: Tensor) -> tuple[float, float]:
 
 
 def per_sample(side: Side) -> dict[str, Tensor]:
-    """Values [N] of every figure that is a mean over samples, averaged over the replications."""
-    record, row = side.record, side.row
-    found = {name: values.nanmean(dim=0) for name, values in record.figures[row].items() if not _is_cost(name)}
-    for name in record.judges:
-        distances = [
-            torch.linalg.vector_norm(text.double() - motion.double(), dim=-1)
-            for text, motion in (_pair(side, name, draw) for draw in range(record.replications))
-        ]
-        found[f"{name}/MM-Dist"] = torch.stack(distances).mean(dim=0)
-        if len(record.ids) >= POOL:
-            hits = [_hits(side, name, draw) for draw in range(record.replications)]
-            for figure in hits[0]:
-                found[f"{name}/{figure}"] = torch.stack([values[figure] for values in hits]).nanmean(dim=0)
-    return found
+    """Values [N] of every metric that is a mean over samples, averaged over the replications.
 
-
-def _is_cost(figure: str) -> bool:
-    """Costs are a batch's, not a sample's."""
-    return figure in ("seconds", "denoiser_calls", "peak_memory")
-
-
-def _pair(side: Side, judge: str, replication: int) -> tuple[Tensor, Tensor]:
-    embeddings = side.record.judges[judge]
-    return at_draw(embeddings.text, replication), at_draw(embeddings.motion[side.row], replication)
-
-
-def _hits(side: Side, judge: str, replication: int) -> dict[str, Tensor]:
-    """Per sample whether its caption finds its motion among the k nearest [N]; NaN where it is in no pool."""
-    text, motion = _pair(side, judge, replication)
-    pools = pools_of(len(text), POOL, seed=replication)
-    found: dict[str, Tensor] = {}
-    for kind, groups in groups_of(side.record, replication).items():
-        values = torch.full((3, len(text)), math.nan, dtype=torch.float64)
-        ranks = pool_ranks(text, motion, pools, groups)
-        for place in range(3):
-            values[place, pools] = (ranks < place + 1).double()
-        found |= {f"R@{place + 1}{kind}": values[place] for place in range(3)}
+    Costs are left out: they belong to a batch, not to a sample.
+    """
+    found = {
+        name: values.nanmean(dim=0) for name, values in side.record.metrics[side.system].items() if name not in COSTS
+    }
+    for name in side.record.judges:
+        for metric in JUDGE_METRICS:
+            values = metric.per_sample(side.judged(name))
+            found |= {f"{name}/{part}": value for part, value in values.items()}
     return found
 
 
 def _fid_difference(before: Side, after: Side, judge: str, groups: Tensor, random: torch.Generator) -> Difference:
-    def distance(side: Side, replication: int, rows: Tensor) -> float:
-        real = at_draw(before.record.judges[judge].motion[REAL], replication)
-        _, motion = _pair(side, judge, replication)
-        return embedding_distance(motion[rows], real[rows]).item()
+    def distance(side: Side, replication: int, chosen: Tensor) -> float:
+        real = at_replication(before.record.judges[judge].motion[REAL], replication)
+        motion = side.judged(judge).motion(replication)
+        return embedding_distance(motion[chosen], real[chosen]).item()
 
-    count, draws = int(groups.max()) + 1, before.record.replications
+    count, replications = int(groups.max()) + 1, before.record.replications
     everyone = torch.arange(len(groups))
-    figures = [math.fsum(distance(side, draw, everyone) for draw in range(draws)) / draws for side in (before, after)]
+    first, second = (
+        math.fsum(distance(side, place, everyone) for place in range(replications)) / replications
+        for side in (before, after)
+    )
     kept = [torch.randperm(count, generator=random)[: count // 2] for _ in range(FID_HALVES)]
     halves = [torch.isin(groups, chosen).nonzero()[:, 0] for chosen in kept]
     changes = [
-        distance(after, number % draws, half) - distance(before, number % draws, half)
+        distance(after, number % replications, half) - distance(before, number % replications, half)
         for number, half in enumerate(halves)
     ]
     width = 1.96 * torch.tensor(changes, dtype=torch.float64).std().item()
-    change = figures[1] - figures[0]
-    return Difference(figures[0], figures[1], change - width, change + width)
+    change = second - first
+    return Difference(first, second, change - width, change + width)
 
 
 def _require_alike(before: Side, after: Side) -> None:
     """Refuse to pair what was not measured on the same samples, captions and noise, by the same judges."""
     for side in (before, after):
-        if side.row not in side.record.figures:
-            raise DataError(f"no row {side.row!r} in the record; choose one of {', '.join(side.record.figures)}")
+        if side.system not in side.record.metrics:
+            raise DataError(f"no system {side.system!r} in the record; choose one of {', '.join(side.record.metrics)}")
     one, other = before.record, after.record
     same: Mapping[str, Callable[[Record], object]] = {
         "samples": lambda record: record.ids,

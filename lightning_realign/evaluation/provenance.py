@@ -1,4 +1,4 @@
-"""Where the figures of a run come from: versions and checksums."""
+"""Where the values of a run come from: versions and checksums."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "lightning", "torchmetrics", "diffusers", "transformers", "
 def provenance(
     data: MotionTextDataModule, split: Literal["val", "test"], files: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """What a receipt says of how its figures came about.
+    """What a receipt says of how its values came about.
 
     Args:
         data: the data set that was measured on.

@@ -1,34 +1,39 @@
-"""The record of a test run: what was measured of every sample, and every embedding, so that figures can be recomputed.
+"""The record of a test run: every value of every sample and every embedding, so that metrics can be recomputed.
 
-Symbols: N samples, W channels of an embedding, R replications, K draws of a row: R, or 1 for motions that are the same
-in every replication. A draw's index is the replication's, or 0.
+Symbols: N samples, W channels of an embedding, R replications, K replications of a system: R, or 1 for motions that are
+the same in every replication. The place of a replication among the K is its number, or 0.
+
+The file is safetensors. Its header has the key `record`: a JSON object with ids, captions, labels, replications,
+settings, `systems` (system -> names of its metrics) and `judges` (names). Its tensors are `lengths`,
+`metric/SYSTEM/METRIC`, `text/JUDGE`, `motion/JUDGE/SYSTEM`, `repeats/JUDGE/SYSTEM` and `train/JUDGE`. Format 1 calls
+the systems `rows`, and a metric's tensor `figure/SYSTEM/METRIC`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lightning_realign.errors import DataError
+from lightning_realign.files.weights import write_safetensors
 
-_FORMAT = 1
+FORMAT = 2
+# The field of the systems and the beginning of a metric's tensor, by format.
+_NAMES = {1: ("rows", "figure"), 2: ("systems", "metric")}
 
 
 @dataclass(frozen=True)
 class Embeddings:
     """What one judge made of a run's captions and motions, float32.
 
-    text: [K, N, W] of the captions. motion: per row [K, N, W]. repeats: per row [C, S, W], S motions for each of C
-    captions, for MultiModality. train: [M, W] of the training split, for the floor of FID, or None.
+    text: [K, N, W] of the captions. motion: per system [K, N, W]. repeats: per system [C, S, W], S motions for each of
+    C captions, for MultiModality. train: [M, W] of the training split, for the floor of FID, or None.
     """
 
     text: Tensor
@@ -42,8 +47,8 @@ class Record:
     """All that a test run measured.
 
     ids: N sample ids. captions: K tuples of N captions. lengths: [K, N] frames. labels: N labels, None where there is
-    none. replications: R. figures: per row and figure [K, N], NaN for samples that have no value.
-    judges: by name. settings: of the run, as in its receipt.
+    none. replications: R. metrics: per system and metric [K, N], NaN for samples that have no value. judges: by name.
+    settings: of the run, as in its receipt.
     """
 
     ids: tuple[str, ...]
@@ -51,51 +56,43 @@ class Record:
     lengths: Tensor
     labels: tuple[str | None, ...]
     replications: int
-    figures: Mapping[str, Mapping[str, Tensor]]
+    metrics: Mapping[str, Mapping[str, Tensor]]
     judges: Mapping[str, Embeddings]
     settings: Mapping[str, Any]
 
 
-def at_draw(draws: Sequence[Any] | Tensor, replication: int) -> Any:
-    """The draw of a replication, of K of them."""
-    return draws[replication if len(draws) > 1 else 0]
+def at_replication(values: Sequence[Any] | Tensor, replication: int) -> Any:
+    """The entry of a replication among K."""
+    return values[replication if len(values) > 1 else 0]
 
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as safetensors, atomically; `read_record` gives it back exactly."""
     tensors = {"lengths": record.lengths}
-    for row, figures in record.figures.items():
-        tensors |= {f"figure/{row}/{name}": values for name, values in figures.items()}
+    for system, metrics in record.metrics.items():
+        tensors |= {f"metric/{system}/{name}": values for name, values in metrics.items()}
     for judge, embeddings in record.judges.items():
         tensors[f"text/{judge}"] = embeddings.text
-        tensors |= {f"motion/{judge}/{row}": values for row, values in embeddings.motion.items()}
-        tensors |= {f"repeats/{judge}/{row}": values for row, values in embeddings.repeats.items()}
+        tensors |= {f"motion/{judge}/{system}": values for system, values in embeddings.motion.items()}
+        tensors |= {f"repeats/{judge}/{system}": values for system, values in embeddings.repeats.items()}
         if embeddings.train is not None:
             tensors[f"train/{judge}"] = embeddings.train
     described = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "ids": record.ids,
         "captions": record.captions,
         "labels": record.labels,
         "replications": record.replications,
-        "rows": {row: list(figures) for row, figures in record.figures.items()},
+        "systems": {system: list(metrics) for system, metrics in record.metrics.items()},
         "judges": list(record.judges),
         "settings": dict(record.settings),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        held = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
-        save_file(held, partial, {"record": json.dumps(described)})
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    held = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
+    write_safetensors(path, held, {"record": json.dumps(described)})
 
 
 def read_record(path: Path) -> Record:
-    """Read what `write_record` wrote; a folder stands for the one record in it.
+    """Read what `write_record` wrote, in format 1 or 2; a folder stands for the one record in it.
 
     Raises:
         DataError: the file is missing, damaged or no record, or a folder holds none or several.
@@ -109,8 +106,9 @@ def read_record(path: Path) -> Record:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
     except (SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"{path}: damaged or no record ({error}); run the test again") from None
-    if described.get("format") != _FORMAT:
-        raise DataError(f"{path}: no record of a test run in format {_FORMAT}; run the test again")
+    if described.get("format") not in _NAMES:
+        raise DataError(f"{path}: no record of a test run in format 1 or 2; run the test again")
+    systems, metric = _NAMES[described["format"]]
     return Record(
         tuple(described["ids"]),
         tuple(tuple(captions) for captions in described["captions"]),
@@ -118,8 +116,8 @@ def read_record(path: Path) -> Record:
         tuple(described["labels"]),
         described["replications"],
         {
-            row: {name: tensors[f"figure/{row}/{name}"] for name in figures}
-            for row, figures in described["rows"].items()
+            system: {name: tensors[f"{metric}/{system}/{name}"] for name in names}
+            for system, names in described[systems].items()
         },
         {
             name: Embeddings(

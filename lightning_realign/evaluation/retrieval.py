@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.formats import read_split
 from lightning_realign.errors import CheckpointError, ConfigError, DataError
-from lightning_realign.evaluation.embeddings import EmbeddingSource, Kind, load_source
+from lightning_realign.evaluation.judges.embeddings import EmbeddingSource, Kind, load_source
 from lightning_realign.evaluation.provenance import provenance
-from lightning_realign.evaluation.table import interval, write_table
+from lightning_realign.files.ranks import fill_first
 from lightning_realign.files.run_folder import run_folder
 from lightning_realign.metrics.functional.retrieval import RECALLS
 from lightning_realign.metrics.protocols import (
@@ -26,13 +26,15 @@ from lightning_realign.metrics.protocols import (
     Similarity,
     needs_sentences,
 )
+from lightning_realign.report.intervals import interval
+from lightning_realign.report.receipts import Receipt
 from lightning_realign.report.table import format_table
 from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.types import MotionTextBatch
 
 DIRECTIONS = {"t2m": "text to motion", "m2t": "motion to text"}
-FIGURES = (*(f"R@{k}" for k in RECALLS), "MedR")
+METRICS = (*(f"R@{k}" for k in RECALLS), "MedR")
 Name = Literal["val", "test"]
 # Lightning itself refuses the other stages of a module that has steps for these alone.
 _SPLITS: dict[str, Name] = {"validate": "val", "test": "test"}
@@ -120,12 +122,7 @@ class RetrievalSystem(L.LightningModule):
         data, split = data_of(self), _SPLITS[stage]
         device = self.trainer.strategy.root_device
         self._source = load_source(self.judge, self.path, self.metric, data.skeleton, self.text_cache, device)
-        # The first process of a machine fills the caches, the others read them.
-        if self.trainer.local_rank == 0:
-            self._prepare(data, split)
-        self.trainer.strategy.barrier("captions of retrieval")
-        if self.trainer.local_rank != 0:
-            self._prepare(data, split)
+        fill_first(self.trainer, lambda: self._prepare(data, split), "captions of retrieval")
         self.metrics = self._metrics(data, split)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -230,18 +227,18 @@ class RetrievalSystem(L.LightningModule):
         return [metric for metric in self.metrics if isinstance(metric, RetrievalProtocols)]
 
     def _report(self, split: Name) -> None:
-        figures: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
         for metric in self._protocol_metrics():
-            figures.update(metric.compute())
+            found.update(metric.compute())
             metric.reset()
-        # Already the same on every rank: the metrics gather their own states.
-        self.log_dict({f"{split}/{name}": value.float() for name, value in figures.items()})
+        # Every rank has the same values: the metrics gather their own states.
+        self.log_dict({f"{split}/{name}": value.float() for name, value in found.items()})
         path = run_folder(self.trainer) / f"retrieval-{split}.json"  # a collective call
         if self.trainer.is_global_zero:
-            row = {name: value.item() for name, value in figures.items()}
-            table = {self.system: {name: interval([value]) for name, value in row.items()}}
-            write_table(path, table, self._settings(split))
-            rank_zero_info("%s: %s\n%s", path, self.system, _text(row))
+            values = {name: value.item() for name, value in found.items()}
+            systems = {self.system: {name: interval([value]) for name, value in values.items()}}
+            Receipt(systems, self._settings(split)).write(path)
+            rank_zero_info("%s: %s\n%s", path, self.system, _text(values))
 
     def _settings(self, split: Name) -> Mapping[str, Any]:
         data = data_of(self)
@@ -263,7 +260,7 @@ class RetrievalSystem(L.LightningModule):
 
 def _check_settings(system: str, kind: Kind, protocols: Sequence[Protocol], nsim: int | str, threshold: float) -> None:
     if not system.strip():
-        raise ConfigError("RetrievalSystem.system is empty; give the name that the row has in tables")
+        raise ConfigError("RetrievalSystem.system is empty; give the name that the system has in tables")
     if kind not in get_args(Kind):
         raise ConfigError(f"RetrievalSystem.kind is {kind!r}; choose one of {', '.join(get_args(Kind))}")
     if not protocols or not set(protocols) <= set(PROTOCOLS):
@@ -274,12 +271,12 @@ def _check_settings(system: str, kind: Kind, protocols: Sequence[Protocol], nsim
         raise ConfigError(f"RetrievalSystem.threshold is {threshold}; set it between 0 and 1")
 
 
-def _text(row: Mapping[str, float]) -> str:
-    """The figures as aligned text, one line per protocol and direction."""
-    protocols = list(dict.fromkeys(name.split("/")[0] for name in row))
+def _text(values: Mapping[str, float]) -> str:
+    """The metrics as aligned text, one line per protocol and direction."""
+    protocols = list(dict.fromkeys(name.split("/")[0] for name in values))
     lines = [
-        [protocol, words, *(f"{row[f'{protocol}/{direction}_{figure}']:.2f}" for figure in FIGURES)]
+        [protocol, words, *(f"{values[f'{protocol}/{direction}_{metric}']:.2f}" for metric in METRICS)]
         for protocol in protocols
         for direction, words in DIRECTIONS.items()
     ]
-    return format_table(["protocol", "direction", *FIGURES], lines)
+    return format_table(["protocol", "direction", *METRICS], lines)

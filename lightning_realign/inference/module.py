@@ -5,21 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
 
-from lightning_realign.checkpoints.reward import RewardBundle
-from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.evaluation.measurement import chosen_systems
-from lightning_realign.evaluation.measuring import MeasuringModule, plain_settings, split_of
+from lightning_realign.errors import ConfigError
+from lightning_realign.evaluation.measuring import MeasuringModule, plain_settings
+from lightning_realign.evaluation.method import chosen_systems
 from lightning_realign.evaluation.probes import Probe
+from lightning_realign.inference.method import PipelineMethod
 from lightning_realign.inference.pipeline import Pipeline
 from lightning_realign.inference.rewards import require_reward
-from lightning_realign.motion import Skeleton
+from lightning_realign.motion import require_same_skeleton
 from lightning_realign.motion.predictions import Prediction
-from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.settings.guidance import GuidanceConfig
-from lightning_realign.settings.measuring import MeasuringConfig, SystemName
+from lightning_realign.settings.measuring import MeasuringConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import SearchConfig
 from lightning_realign.settings.sources import CacheConfig, GeneratorSource, JudgeSource, RewardSource
@@ -67,12 +64,12 @@ class GuidedGeneration(MeasuringModule):
         probes: list[Probe] | None = None,
     ) -> None:
         systems = chosen_systems(measuring.systems, guidance.active or search.active)
-        super().__init__(systems, measuring, judges or {}, probes or ())
+        super().__init__(systems, measuring, caches, judges or {}, probes or ())
         require_reward(guidance, search, reward)
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
         self.generator, self.reward_source, self.guidance = generator, reward, guidance
-        self.sampling, self.search, self.caches = sampling, search, caches
+        self.sampling, self.search = sampling, search
         self.predict_replications = predict_replications
         settings = {
             "generator": generator,
@@ -98,11 +95,12 @@ class GuidedGeneration(MeasuringModule):
             raise ConfigError("GuidedGeneration has no networks yet; run it with a Trainer (validate, test or predict)")
         return self._pipeline
 
-    def setup(self, stage: str) -> None:
-        """Load the networks, encode the stage's captions, and make or read the index of x^c where eta is not 0.
+    def load_method(self, stage: str) -> PipelineMethod:
+        """The pipeline, whose networks are loaded when the first run begins.
 
         Raises:
             ConfigError: the trainer forbids gradients, or fits, or has no data module of this project.
+            CheckpointError: a checkpoint that cannot be used.
             FeatureSpecError: the data set has another skeleton than the generator.
         """
         if stage == TrainerFn.FITTING:
@@ -110,41 +108,14 @@ class GuidedGeneration(MeasuringModule):
         self._require_gradients(stage)
         data = self.data
         if self._pipeline is None:
-            self._pipeline = self._load()
-        if data.skeleton != self.pipeline.skeleton:
-            raise FeatureSpecError(
-                f"{self.generator.path}: generator of skeleton {self.pipeline.skeleton.name!r}, but the data set "
-                f"{data.root} has {data.skeleton.name!r}; use the data module and checkpoint of one skeleton"
+            device = self.trainer.strategy.root_device
+            self._pipeline = Pipeline(
+                self.generator, self.reward_source, self.guidance, self.sampling, self.search, self.caches, device
             )
-        if stage != TrainerFn.PREDICTING:
-            self.judges.load(data.skeleton, self.caches.text, self.trainer.strategy.root_device)
-        # The first process of a machine fills the caches, the others read them.
-        if self.trainer.local_rank == 0:
-            self._fill_caches(data, stage)
-        self.trainer.strategy.barrier("caches of guided generation")
-        if self.trainer.local_rank != 0:
-            self._fill_caches(data, stage)
-
-    def _load(self) -> Pipeline:
-        return Pipeline(
-            self.generator,
-            self.reward_source,
-            self.guidance,
-            self.sampling,
-            self.search,
-            self.caches,
-            self.trainer.strategy.root_device,
-        )
-
-    def _fill_caches(self, data: MotionTextDataModule, stage: str) -> None:
-        published = self.measuring.protocol == "published" and stage != TrainerFn.PREDICTING
-        captions = list(data.caption_tokens(split_of(stage))) if published else data.captions(TrainerFn(stage).value)
-        self.pipeline.prepare_text(captions)
-        if stage != TrainerFn.PREDICTING:
-            self.prepare_judges(stage)
-        if self.pipeline.needs_index and self.pipeline.reward is not None:
-            device, folder = self.trainer.strategy.root_device, self.caches.index
-            self.pipeline.index = load_or_build_index(self.pipeline.reward.bundle, data, folder, device)
+        skeleton, remedy = self._pipeline.skeleton, "use the data module and checkpoint of one skeleton"
+        whose = f"the data set {data.root}"
+        require_same_skeleton(f"{self.generator.path}: generator", skeleton, whose, data.skeleton, remedy)
+        return PipelineMethod(self._pipeline, self.generator)
 
     def _require_gradients(self, stage: str) -> None:
         trainer = self.trainer
@@ -167,37 +138,3 @@ class GuidedGeneration(MeasuringModule):
             self.pipeline.predict(batch.captions, batch.lengths, batch.ids, replication, total)
             for replication in range(total)
         ]
-
-    def make(self, row: SystemName, batch: MotionTextBatch, draw: int, repeat: bool) -> tuple[Tensor, int | None]:
-        """Motions of a row, and the evaluations of the denoiser; a repeat is what the replication of its number is."""
-        if row == "real":
-            return batch.motion, None
-        if row == "reconstruction":
-            return self.pipeline.reconstruct(batch.motion, batch.lengths), 0
-        calls = self.pipeline.generator.calls
-        made = self.pipeline.sample(batch.captions, batch.lengths, batch.ids, draw, row == "guided")
-        return made.features, self.pipeline.generator.calls - calls
-
-    def reward(self, features: Tensor, batch: MotionTextBatch) -> Tensor | None:
-        """Clean rewards [B]; None without a reward model."""
-        if self.pipeline.reward is None:
-            return None
-        return self.pipeline.clean_reward(features, batch.lengths, batch.captions)
-
-    def motion_skeleton(self) -> Skeleton:
-        """The generator's."""
-        return self.pipeline.skeleton
-
-    def files(self) -> dict[str, str | None]:
-        """The checkpoints of generator and rewards."""
-        further = {f"ensemble.{place}": path for place, path in enumerate(self.reward_source.ensemble)}
-        return {"generator": self.generator.path, "reward": self.reward_source.path, **further}
-
-    def guides(self) -> dict[str, RewardBundle]:
-        """The learned rewards."""
-        bundles = (member.bundle for member in self.pipeline.rewards.members)
-        return dict(zip(self.reward_source.paths, bundles, strict=True))
-
-    def guided(self) -> bool:
-        """Whether a row is guided."""
-        return "guided" in self.systems

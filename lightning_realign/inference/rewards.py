@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.scales import parts_of
-from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
+from lightning_realign.motion import Skeleton
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.decoded import DecodedReward
 from lightning_realign.rewards.physical import physical_reward
@@ -87,11 +88,7 @@ def load_rewards(
         for path in source.paths
     )
     for path, member in zip(source.paths, members, strict=True):
-        if member.skeleton != skeleton_reference(skeleton):
-            raise FeatureSpecError(
-                f"{path}: reward model of skeleton {skeleton_label(member.skeleton)!r} beside a generator of skeleton "
-                f"{skeleton_label(skeleton_reference(skeleton))!r}; use checkpoints of one skeleton"
-            )
+        require_same_skeleton(f"{path}: reward model", member.skeleton, "the generator", skeleton)
     rewards = RunRewards(source, members, skeleton, device)
     _ = rewards.learned  # rewards that cannot be added up are refused here
     return rewards

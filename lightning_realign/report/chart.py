@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_realign.report.receipts import Estimate, Receipt, metric_names
+from lightning_realign.report.intervals import Interval
+from lightning_realign.report.receipts import Receipt, metric_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ _MINOR = re.compile(r".*/(R@2|R@\d+_(caption|label)|(t2m|m2t)_R@(2|3|5))")
 class _Line:
     label: str
     colour: str
-    metrics: Mapping[str, Estimate]
+    metrics: Mapping[str, Interval]
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
-
-from lightning_realign.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -158,20 +156,8 @@ def _is_rewarded(settings: Mapping[str, Any]) -> bool:
     return (reward.get("path") if isinstance(reward, dict) else reward) is not None
 
 
-def read_context(path: Path, settings: Any) -> Context:
-    """The context that the field `settings` of a receipt states.
-
-    Args:
-        path: the receipt, for the message.
-        settings: the field's content; None where there is none.
-
-    Raises:
-        DataError: it is no JSON object.
-    """
-    if settings is None:
-        return Context()
-    if not isinstance(settings, dict):
-        raise DataError(f"{path}: field 'settings' is a {type(settings).__name__}, not an object; run the test again")
+def context_of(settings: Mapping[str, Any]) -> Context:
+    """The context that the settings of a receipt state; a setting that an older receipt leaves out is None."""
     data = _mapping(_mapping(settings.get("provenance")).get("data"))
     root, name, guided = _text(data.get("root")), _text(data.get("name")), settings.get("guided")
     return Context(

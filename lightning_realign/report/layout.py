@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lightning_realign.report.intervals import Interval
 from lightning_realign.report.notes import sources_of
 from lightning_realign.report.paper import PaperTable
 from lightning_realign.report.published import PublishedValue
-from lightning_realign.report.receipts import Estimate, Receipt, metric_names
+from lightning_realign.report.receipts import Receipt, metric_names
 from lightning_realign.report.table import Style, format_table, latex_text, value_with_interval
 
 _DECIMALS = {"generation": 3, "retrieval": 2}
@@ -16,7 +17,7 @@ _SMALL = 0.1
 _SMALL_DECIMALS = 5
 
 
-def _value(metric: Estimate | None, decimals: int) -> str | None:
+def _value(metric: Interval | None, decimals: int) -> str | None:
     return None if metric is None else value_with_interval(metric.mean, metric.half_width, decimals)
 
 
@@ -59,7 +60,7 @@ def paper_text(table: PaperTable, style: Style = "text") -> str:
     return _framed(table.title, _body(table, style), table.notes, style)
 
 
-def _exact(metrics: Mapping[str, Estimate] | Mapping[str, PublishedValue], columns: Sequence[str]) -> list[object]:
+def _exact(metrics: Mapping[str, Interval] | Mapping[str, PublishedValue], columns: Sequence[str]) -> list[object]:
     found = [metrics.get(column) for column in columns]
     return [cell for metric in found for cell in ((None, None) if metric is None else (metric.mean, metric.half_width))]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lightning_realign.report.context import Context, JudgeRecord
+from lightning_realign.report.intervals import Interval
 from lightning_realign.report.notes import (
     floor_note,
     generation_hurdles,
@@ -23,7 +24,7 @@ from lightning_realign.report.notes import (
     source_notes,
 )
 from lightning_realign.report.published import PublishedRow, published_on
-from lightning_realign.report.receipts import Estimate, Receipt
+from lightning_realign.report.receipts import Receipt
 
 GENERATION = ("R@1", "R@2", "R@3", "FID", "MM-Dist", "Diversity", "MultiModality")
 RETRIEVAL = tuple(
@@ -50,7 +51,7 @@ class PaperRow:
     """A measured row of a table. name: its label. metrics: by column. real: whether it is of real motions."""
 
     name: str
-    metrics: Mapping[str, Estimate]
+    metrics: Mapping[str, Interval]
     real: bool = False
 
 
@@ -99,7 +100,7 @@ def _protocols_in(receipt: Receipt) -> list[str]:
     return list(dict.fromkeys(protocol for protocol in found if protocol is not None))
 
 
-def _own_rows(receipt: Receipt, prefix: str, columns: Sequence[str]) -> dict[str, dict[str, Estimate]]:
+def _own_rows(receipt: Receipt, prefix: str, columns: Sequence[str]) -> dict[str, dict[str, Interval]]:
     rows = {
         name: {column: row[f"{prefix}/{column}"] for column in columns if f"{prefix}/{column}" in row}
         for name, row in receipt.systems.items()

@@ -127,7 +127,7 @@ def test_wrong_option(option, fragment, refused):
 def test_networks_and_data_of_two_skeletons(refused, cli_bench):
     kit = [f"--model.init_args.{kind}={getattr(cli_bench, kind)['kit']}" for kind in ("generator", "reward")]
     assert "reward model of skeleton 'kit'" in refused("predict", GUIDED, kit[1])
-    assert "generator of skeleton 'kit'" in refused("predict", GUIDED, *kit)
+    assert "generator is for skeleton 'kit'" in refused("predict", GUIDED, *kit)
     root = f"--data.init_args.root={cli_bench.data['kit']}"
     assert "metadata.json says skeleton 'kit'" in refused("fit", REWARD, root)
     message = refused("fit", REWARD, "--data=lightning_realign.data.KITMLDataModule", root)

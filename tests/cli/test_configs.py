@@ -124,17 +124,17 @@ def test_weights_and_biases_is_added_by_a_second_configuration(cli_bench, checko
         wandb.finish()
     (log,) = Path("runs/guided/synthetic/wandb").glob("offline-run-*/run-*.wandb")
     (record,) = Path("runs/guided/synthetic").rglob("table-test.json")
-    rows = json.loads(record.read_text())["rows"]
-    history = finished_history(log, "test/figures/path")
-    for row, figures in rows.items():
-        for figure, value in figures.items():
-            assert history[f"test/{row}/{figure}"] == pytest.approx(value["mean"], rel=1e-5), figure
-    table = json.loads((log.parent / "files" / history["test/figures/path"]).read_text())
+    systems = json.loads(record.read_text())["systems"]
+    history = finished_history(log, "test/metrics/path")
+    for system, metrics in systems.items():
+        for metric, value in metrics.items():
+            assert history[f"test/{system}/{metric}"] == pytest.approx(value["mean"], rel=1e-5), metric
+    table = json.loads((log.parent / "files" / history["test/metrics/path"]).read_text())
     for line in table["data"]:
         cells = dict(zip(table["columns"], line, strict=True))
-        for figure, value in rows[cells["row"]].items():
-            assert cells[figure] == pytest.approx(value["mean"]) and cells[f"{figure}_ci95"] == value["ci95"]
-    assert [line[0] for line in table["data"]] == list(rows)
+        for metric, value in systems[cells["system"]].items():
+            assert cells[metric] == pytest.approx(value["mean"]) and cells[f"{metric}_ci95"] == value["ci95"]
+    assert [line[0] for line in table["data"]] == list(systems)
     assert list(Path("runs/guided/synthetic/logs").glob("version_0/metrics.csv"))
 
 

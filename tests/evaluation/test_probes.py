@@ -1,4 +1,4 @@
-"""Figures of one's own beside ours: in records and receipts, from Python and from a command line."""
+"""A user's own metrics beside ours: in records and receipts, from Python and from a command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.paired import Side, differences
-from lightning_realign.evaluation.probes import Probe, Task, look_at, probe_figures
+from lightning_realign.evaluation.probes import Probe, Task, measured_by, probe_metrics
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.motion import Skeleton, load_skeleton, recover_joints
 from tests.helpers.cli_bench import realign
@@ -22,7 +22,7 @@ from tests.inference.test_generation import SETTINGS, make_trainer
 class Travelled(Probe):
     """Metres that the root travels, for captions of even length only; remembers what it was asked."""
 
-    figures = ("travelled", "never")
+    metrics = ("travelled", "never")
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor, self.split, self.tasks = factor, "", list[Task]()
@@ -30,7 +30,7 @@ class Travelled(Probe):
     def prepare(self, data, split) -> None:
         self.split = split
 
-    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    def measure(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
         self.tasks.append(task)
         if int(task.id) % 2:
             return {}
@@ -48,32 +48,32 @@ def test_its_values_stand_in_record_and_receipt(bench, tmp_path):
     assert {task.id for task in probe.tasks} == set(record.ids)
     assert {task.caption for task in probe.tasks} == set(record.captions[0])
     assert receipt["settings"]["probes"] == [f"{__name__}.Travelled(factor=1.0)"]
-    for row in ("real", "unguided", "guided"):
-        values = record.figures[row]["travelled"]
+    for system in ("real", "unguided", "guided"):
+        values = record.metrics[system]["travelled"]
         assert values.isfinite().any(dim=0).tolist() == [int(sample) % 2 == 0 for sample in record.ids]
-        assert receipt["rows"][row]["travelled"]["mean"] == pytest.approx(values.nanmean().item())
-        assert "never" not in receipt["rows"][row]
+        assert receipt["systems"][system]["travelled"]["mean"] == pytest.approx(values.nanmean().item())
+        assert "never" not in receipt["systems"][system]
     motion = next(iter(data.samples("test", [record.ids[0]])))
     joints = recover_joints(torch.as_tensor(motion.motion), data.skeleton)
     expected = (joints[-1, 0] - joints[0, 0]).norm().item()
-    assert record.figures["real"]["travelled"][0, 0].item() == pytest.approx(expected, abs=1e-5)
+    assert record.metrics["real"]["travelled"][0, 0].item() == pytest.approx(expected, abs=1e-5)
     assert "travelled" in differences(Side(record, "unguided"), Side(record, "guided"), fid=False)
 
 
 @pytest.mark.parametrize("names", [("reward",), ("Skating",), ("twice", "twice"), ("a/b",)])
 def test_a_name_that_cannot_stand_in_a_table_is_refused(names):
     probe = Travelled()
-    probe.figures = names
-    with pytest.raises(ConfigError, match="probes: Travelled has the figure"):
-        probe_figures([probe], ("reward",))
+    probe.metrics = names
+    with pytest.raises(ConfigError, match="probes: Travelled has the metric"):
+        probe_metrics([probe], ("reward",))
 
 
 @pytest.mark.parametrize(("name", "factor"), [("other", 1.0), ("travelled", float("nan"))])
-def test_a_figure_that_it_does_not_name_or_that_is_no_number_is_refused(name, factor):
+def test_a_metric_that_it_does_not_name_or_that_is_no_number_is_refused(name, factor):
     probe = Travelled(factor)
-    probe.figures = (name,)
+    probe.metrics = (name,)
     with pytest.raises(ConfigError, match=r"probes: Travelled gives travelled=.* for 2; give finite values of its"):
-        look_at(probe, torch.ones(3, 22, 3), load_skeleton("humanml3d"), Task("2", "walks", None))
+        measured_by(probe, torch.ones(3, 22, 3), load_skeleton("humanml3d"), Task("2", "walks", None))
 
 
 def test_a_command_line_names_them_by_class(bench, checkout):
@@ -93,4 +93,4 @@ def test_a_command_line_names_them_by_class(bench, checkout):
     (receipt,) = (checkout / "run").glob("**/table-test.json")
     found = json.loads(receipt.read_text())
     assert found["settings"]["probes"] == ["tests.evaluation.test_probes.Travelled(factor=2.0)"]
-    assert found["rows"]["guided"]["travelled"]["mean"] > 0
+    assert found["systems"]["guided"]["travelled"]["mean"] > 0

@@ -1,4 +1,4 @@
-"""How a test run draws: captions and crops, repeats for MultiModality, and motions that were made elsewhere."""
+"""What a test run draws and repeats: captions, crops, motions for MultiModality; and motions made elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.motion import load_skeleton, recover_joints
 from lightning_realign.settings.sources import JudgeSource
-from tests.inference.test_generation import assert_same_rows, make_trainer, run_test
+from tests.inference.test_generation import assert_same_systems, make_trainer, run_test
 
 
 def data_of(bench, batch_size=3) -> HumanML3DDataModule:
@@ -50,14 +50,14 @@ def test_the_published_protocol_measures_its_own_captions_and_crops(bench, tmp_p
     judges = {"second": JudgeSource("tmr", bench.reward)}
     settings = {"protocol": "published", "judges": judges, "multimodality_repeats": 10, "multimodality_captions": 2}
     table = run_test(bench, tmp_path / "a", batch_size=7, **settings)
-    assert_same_rows(table, run_test(bench, tmp_path / "b", batch_size=2, **settings))
+    assert_same_systems(table, run_test(bench, tmp_path / "b", batch_size=2, **settings))
     record, data = read_record(tmp_path / "a"), data_of(bench)
     assert len(record.captions) == 2 and record.captions[0] != record.captions[1]
     for draw, captions in enumerate(record.captions):
         assert captions == data.drawn("test", record.ids, draw).captions
     real = record.judges["second"].motion["real"]
     assert real.shape[0] == 2 and not torch.equal(real[0], real[1])
-    assert len(table["rows"]["real"]["reward"]["values"]) == 2
+    assert len(table["systems"]["real"]["reward"]["values"]) == 2
     assert record.judges["second"].repeats["guided"].shape[:2] == (2, 10)
 
 
@@ -76,17 +76,17 @@ def test_repeats_are_the_replications_motions_and_more(bench, tmp_path):
     # All motions of a caption differ.
     assert all(len({tuple(row) for row in motions.tolist()}) == 10 for motions in repeats)
     again = score(record)["guided"]["second/MultiModality"]
-    assert table["rows"]["guided"]["second/MultiModality"]["mean"] == again.mean > 0
+    assert table["systems"]["guided"]["second/MultiModality"]["mean"] == again.mean > 0
     run_test(bench, tmp_path / "more", replications=10, judges=judges, systems=["real", "guided"], **sizes)
     more = read_record(tmp_path / "more").judges["second"].repeats["guided"]
     torch.testing.assert_close(more, repeats, atol=1e-4, rtol=1e-4)
 
 
-def test_figures_of_a_record_are_those_of_the_run(bench, tmp_path):
+def test_values_of_a_record_are_those_of_the_run(bench, tmp_path):
     table = run_test(bench, tmp_path, judges={"second": JudgeSource("tmr", bench.reward)})
-    for row, figures in score(read_record(tmp_path)).items():
-        assert {name: value.mean for name, value in figures.items()} == {
-            name: value["mean"] for name, value in table["rows"][row].items()
+    for system, metrics in score(read_record(tmp_path)).items():
+        assert {name: value.mean for name, value in metrics.items()} == {
+            name: value["mean"] for name, value in table["systems"][system].items()
         }
 
 
@@ -104,13 +104,13 @@ def test_real_motions_as_samples_score_as_real(bench, tmp_path, protocol):
         assert (line["caption"], int(line["frames"])) == (sample.caption, len(sample.motion))
         np.save(folder / line["file"], sample.motion)
     sizes = {"replications": 2, "multimodality_captions": 3, "multimodality_repeats": 10}
-    rows = score_samples(bench, folder, tmp_path / "out", **sizes, protocol=protocol)["rows"]
+    systems = score_samples(bench, folder, tmp_path / "out", **sizes, protocol=protocol)["systems"]
     # All repeats are the same real motion.
-    assert rows["samples"]["second/MultiModality"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert not {"seconds", "denoiser_calls"} & rows["samples"].keys()
-    assert rows["samples"]["second/FID"]["mean"] == pytest.approx(0, abs=1e-6)
-    for figure in ("reward", "oracle_accuracy", "jerk", "second/MM-Dist"):
-        assert rows["samples"][figure]["mean"] == pytest.approx(rows["real"][figure]["mean"], rel=1e-6), figure
+    assert systems["samples"]["second/MultiModality"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert not {"seconds", "denoiser_calls"} & systems["samples"].keys()
+    assert systems["samples"]["second/FID"]["mean"] == pytest.approx(0, abs=1e-6)
+    for metric in ("reward", "oracle_accuracy", "jerk", "second/MM-Dist"):
+        assert systems["samples"][metric]["mean"] == pytest.approx(systems["real"][metric]["mean"], rel=1e-6), metric
 
 
 def test_joints_are_turned_into_features(bench, tmp_path):
@@ -119,8 +119,8 @@ def test_joints_are_turned_into_features(bench, tmp_path):
         joints = recover_joints(torch.from_numpy(sample.motion.copy()), skeleton).numpy()
         # Features of T frames need T + 1 positions; the last one is put where the motion stood.
         np.save(tmp_path / f"{sample.id}.npy", np.concatenate((joints, joints[-1:])))
-    rows = score_samples(bench, tmp_path, tmp_path / "out", replications=1)["rows"]
-    assert rows["samples"]["foot_height"]["mean"] == pytest.approx(rows["real"]["foot_height"]["mean"], abs=0.02)
+    systems = score_samples(bench, tmp_path, tmp_path / "out", replications=1)["systems"]
+    assert systems["samples"]["foot_height"]["mean"] == pytest.approx(systems["real"]["foot_height"]["mean"], abs=0.02)
 
 
 @pytest.mark.parametrize(

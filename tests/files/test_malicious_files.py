@@ -19,8 +19,8 @@ from lightning_realign.checkpoints.hub import export_model
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.data.packed.packed import PACKED_FOLDER, pack, read_packed
 from lightning_realign.errors import CheckpointError, RealignError
-from lightning_realign.evaluation.embeddings import ExportedEmbeddings
 from lightning_realign.evaluation.judges import EVALUATORS, load_evaluator
+from lightning_realign.evaluation.judges.embeddings import ExportedEmbeddings
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.generators.base import LoadOptions, read_normaliser
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase

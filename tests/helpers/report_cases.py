@@ -1,6 +1,6 @@
 """Settings and figures of receipts, as runs write them."""
 
-from lightning_realign.evaluation.table import interval
+from lightning_realign.report.intervals import interval
 from lightning_realign.report.paper import GENERATION, RETRIEVAL
 
 PUBLISHED = {"kind": "guo_published", "path": "finest.tar"}

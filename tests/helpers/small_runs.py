@@ -11,7 +11,7 @@ import torch
 from experiments.mocap.report.analysis import Training
 from lightning_realign.evaluation.record import Embeddings, Record, write_record
 from lightning_realign.evaluation.scoring import score
-from lightning_realign.evaluation.table import write_table
+from lightning_realign.report.receipts import Receipt
 
 SAMPLES, DRAWS, WIDTH, TRAIN = 80, 4, 5, 400
 GROUPS = 8
@@ -81,4 +81,4 @@ def write_mark(unit: Path, seconds=60.0):
 def write_run(folder: Path, name: str, record: Record):
     run = write_unit(folder, name, {})
     write_record(run / "samples-test.safetensors", record)
-    write_table(run / "table-test.json", score(record), record.settings)
+    Receipt(score(record), record.settings).write(run / "table-test.json")

@@ -35,7 +35,7 @@ def table_of(bench, folder, generator, **settings) -> dict:
 
 
 def test_a_drawn_row_is_improved_and_its_draws_are_counted(bench, momask, tmp_path):
-    rows = table_of(bench, tmp_path, momask, candidates=4, **DRAW)["rows"]
+    rows = table_of(bench, tmp_path, momask, candidates=4, **DRAW)["systems"]
     assert rows.keys() == {"real", "reconstruction", "unguided", "guided"}
     assert rows["unguided"]["denoiser_calls"]["values"] == [EVALUATIONS] * 2
     assert rows["guided"]["denoiser_calls"]["values"] == [4 * EVALUATIONS] * 2
@@ -45,7 +45,7 @@ def test_a_drawn_row_is_improved_and_its_draws_are_counted(bench, momask, tmp_pa
 
 
 def test_one_candidate_has_no_guided_row(bench, momask, tmp_path):
-    assert table_of(bench, tmp_path, momask, **DRAW)["rows"].keys() == {"real", "reconstruction", "unguided"}
+    assert table_of(bench, tmp_path, momask, **DRAW)["systems"].keys() == {"real", "reconstruction", "unguided"}
 
 
 @pytest.mark.parametrize("mu", [0.0, 3.0])

@@ -17,7 +17,7 @@ import torch
 from lightning_realign.checkpoints.reward import load_reward
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.evaluation.measurement import FIGURES
+from lightning_realign.evaluation.motion_metrics import METRICS
 from lightning_realign.generators import load_generator
 from lightning_realign.inference.writer import PredictionWriter
 from lightning_realign.models import StepAwareRewardModel
@@ -92,12 +92,14 @@ def run_test(bench, folder: Path, batch_size: int = 3, **settings) -> dict:
     return {**json.loads((folder / "table-test.json").read_text()), "logged": logged[0]}
 
 
-def assert_same_rows(first: dict, second: dict) -> None:
-    assert first["rows"].keys() == second["rows"].keys()
-    for row, figures in first["rows"].items():
-        assert figures.keys() == second["rows"][row].keys()
-        for figure in figures.keys() - {"seconds", "peak_memory"}:
-            np.testing.assert_allclose(figures[figure]["values"], second["rows"][row][figure]["values"], atol=1e-5)
+def assert_same_systems(first: dict, second: dict) -> None:
+    assert first["systems"].keys() == second["systems"].keys()
+    for system, metrics in first["systems"].items():
+        assert metrics.keys() == second["systems"][system].keys()
+        for metric in metrics.keys() - {"seconds", "peak_memory"}:
+            np.testing.assert_allclose(
+                metrics[metric]["values"], second["systems"][system][metric]["values"], atol=1e-5
+            )
 
 
 def test_prediction_files_are_complete(bench, tmp_path):
@@ -151,10 +153,10 @@ def test_without_mu_and_eta_it_is_the_generator_bit_for_bit(bench, tmp_path):
         assert np.abs(guided[sample]["features"] - plain).max() > 1e-3
 
 
-def test_table_has_rows_intervals_and_cost(bench, tmp_path):
+def test_table_has_systems_intervals_and_cost(bench, tmp_path):
     table = run_test(bench, tmp_path)
-    assert table["rows"].keys() == {"real", "reconstruction", "unguided", "guided"}
-    guided, real = table["rows"]["guided"], table["rows"]["real"]
+    assert table["systems"].keys() == {"real", "reconstruction", "unguided", "guided"}
+    guided, real = table["systems"]["guided"], table["systems"]["real"]
     values = np.array(guided["reward"]["values"])
     assert values.shape == (2,)
     assert guided["reward"]["mean"] == pytest.approx(values.mean())
@@ -163,33 +165,33 @@ def test_table_has_rows_intervals_and_cost(bench, tmp_path):
     # Each of four steps evaluates the network with and without the text.
     assert guided["denoiser_calls"]["values"] == [8, 8]
     assert not {"denoiser_calls", "seconds"} & real.keys()
-    assert table["rows"]["reconstruction"]["denoiser_calls"]["mean"] == 0
+    assert table["systems"]["reconstruction"]["denoiser_calls"]["mean"] == 0
     assert guided["blown_up"]["mean"] == 0
     assert len(guided["seconds"]["values"]) == 2 and min(guided["seconds"]["values"]) > 0
     assert 0 <= guided["oracle_accuracy"]["mean"] <= 1
-    assert guided["reward"]["mean"] > table["rows"]["unguided"]["reward"]["mean"]
+    assert guided["reward"]["mean"] > table["systems"]["unguided"]["reward"]["mean"]
     assert (table["settings"]["guidance"]["mu"], table["settings"]["split"]) == (3.0, "test")
     assert table["logged"]["test/guided/reward"] == pytest.approx(guided["reward"]["mean"], abs=1e-6)
     assert "test/guided/oracle_accuracy_ci95" in table["logged"]
 
 
 def test_table_does_not_depend_on_the_batch(bench, tmp_path):
-    assert_same_rows(run_test(bench, tmp_path / "a", batch_size=7), run_test(bench, tmp_path / "b", batch_size=2))
+    assert_same_systems(run_test(bench, tmp_path / "a", batch_size=7), run_test(bench, tmp_path / "b", batch_size=2))
 
 
 def test_validation_uses_its_own_split_and_prefix(bench, tmp_path):
     model = generation(bench.generator, bench.reward, **SETTINGS, systems=["unguided"], replications=1)
     data = HumanML3DDataModule(bench.data, batch_size=4)
     (logged,) = make_trainer(tmp_path).validate(model, datamodule=data, verbose=False)
-    assert logged.keys() == {f"val/unguided/{name}" for name in FIGURES}
+    assert logged.keys() == {f"val/unguided/{name}" for name in METRICS}
 
 
 def test_without_reward_the_table_has_no_reward(bench, tmp_path):
     model = generation(bench.generator, steps=4, cfg_scale=1.0, replications=2)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
-    rows = json.loads((tmp_path / "table-test.json").read_text())["rows"]
-    assert rows.keys() == {"real", "reconstruction", "unguided"}
-    assert "reward" not in rows["unguided"]
+    systems = json.loads((tmp_path / "table-test.json").read_text())["systems"]
+    assert systems.keys() == {"real", "reconstruction", "unguided"}
+    assert "reward" not in systems["unguided"]
 
 
 def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
@@ -211,7 +213,7 @@ def test_two_ranks_write_and_measure_the_same(bench, tmp_path):
     assert written.keys() == files.keys()
     for name, fields in written.items():
         np.testing.assert_allclose(fields["features"], files[name]["features"], atol=2e-4)
-    assert_same_rows(table, json.loads((ranks / "table-test.json").read_text()))
+    assert_same_systems(table, json.loads((ranks / "table-test.json").read_text()))
 
 
 def test_both_stages_leave_their_table_beside_the_metrics(bench, tmp_path, monkeypatch):
@@ -229,7 +231,7 @@ def test_seconds_are_per_motion(bench, tmp_path, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr("lightning_realign.evaluation.cost.time.perf_counter", lambda: float(next(ticks)))
     table = run_test(bench, tmp_path, batch_size=7, systems=["unguided"])
-    assert table["rows"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
+    assert table["systems"]["unguided"]["seconds"]["values"] == pytest.approx([1 / 7, 1 / 7])
 
 
 def test_the_retrieved_motion_is_recorded(bench, tmp_path, monkeypatch):

@@ -159,7 +159,7 @@ def test_a_run_that_is_physical_only_is_guided(bench, tmp_path):
     model = generation(bench.generator, location="x0", physical={"jerk": 1e-3}, **few)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data), verbose=False)
     table = json.loads((tmp_path / "table-test.json").read_text())
-    rows, settings = table["rows"], table["settings"]
+    rows, settings = table["systems"], table["settings"]
     assert rows["guided"]["jerk"]["mean"] < rows["unguided"]["jerk"]["mean"]
     assert "reward" not in rows["guided"] and settings["guided"]
     assert settings["guidance"]["physical"] == {"jerk": 1e-3} and settings["shared_with_reward"] == {}
@@ -200,7 +200,7 @@ def test_rewards_that_cannot_be_added_up(bench, tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.ckpt"):
         pipeline(bench, GuidanceConfig(mu=1.0), ensemble=[str(tmp_path / "nowhere.ckpt")])
     kit = str(write_reward(tmp_path / "kit.ckpt", Normaliser(load_skeleton("kit").num_features), "kit"))
-    with pytest.raises(FeatureSpecError, match=r"kit\.ckpt: reward model of skeleton 'kit' beside a generator of skel"):
+    with pytest.raises(FeatureSpecError, match=r"kit\.ckpt: reward model is for skeleton 'kit', the generator has"):
         pipeline(bench, GuidanceConfig(mu=1.0), ensemble=[kit])
 
 

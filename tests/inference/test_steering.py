@@ -57,7 +57,7 @@ def test_the_guided_row_is_steered(bench, tmp_path):
     few = {"replications": 2, "multimodality_captions": 0, "steps": 3, "scheduler": "ddpm", "cfg_scale": 1.0}
     model = generation(bench.generator, bench.reward, particles=3, temperature=0.1, **few)
     make_trainer(tmp_path).test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=4), verbose=False)
-    rows = json.loads((tmp_path / "table-test.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "table-test.json").read_text())["systems"]
     assert rows["unguided"]["denoiser_calls"]["values"] == [3, 3]
     assert rows["guided"]["denoiser_calls"]["values"] == [9, 9]
     assert rows["guided"]["reward"]["mean"] > rows["unguided"]["reward"]["mean"]

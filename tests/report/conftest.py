@@ -2,9 +2,8 @@
 
 import pytest
 
-from lightning_realign.evaluation.table import write_table
 from lightning_realign.report.paper import paper_tables
-from lightning_realign.report.receipts import read_receipts
+from lightning_realign.report.receipts import Receipt, read_receipts
 
 
 @pytest.fixture
@@ -14,7 +13,7 @@ def tables(tmp_path):
     def build(*receipts, kind="table"):
         folders = [tmp_path / f"run{number}" for number in range(len(receipts))]
         for folder, (rows, settings) in zip(folders, receipts, strict=True):
-            write_table(folder / f"{kind}-test.json", rows, settings)
+            Receipt(rows, settings).write(folder / f"{kind}-test.json")
         return paper_tables(read_receipts(folders))
 
     return build

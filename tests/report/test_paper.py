@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from lightning_realign.__main__ import main
-from lightning_realign.evaluation.table import interval, write_table
 from lightning_realign.report import paper
+from lightning_realign.report.intervals import interval
 from lightning_realign.report.layout import paper_csv, paper_text
 from lightning_realign.report.paper import GENERATION
+from lightning_realign.report.receipts import Receipt
 from tests.helpers.report_cases import GENERATION_SETTINGS, OWN, PUBLISHED, RETRIEVAL_SETTINGS, data, judged, recalls
 
 
@@ -207,8 +208,8 @@ def test_small_figures_keep_their_digits(tables):
 
 def test_command_line_writes_all_tables(tmp_path, capsys):
     run = tmp_path / "run"
-    write_table(run / "table-test.json", judged("real", "guided"), GENERATION_SETTINGS)
-    write_table(run / "retrieval-test.json", {"TMR": recalls(*paper.PROTOCOLS)}, RETRIEVAL_SETTINGS)
+    Receipt(judged("real", "guided"), GENERATION_SETTINGS).write(run / "table-test.json")
+    Receipt({"TMR": recalls(*paper.PROTOCOLS)}, RETRIEVAL_SETTINGS).write(run / "retrieval-test.json")
     main(["report", str(run), "--out", str(tmp_path / "out")])
     printed = capsys.readouterr().out
     for text in (printed, (tmp_path / "out" / "report.md").read_text(), (tmp_path / "out" / "report.tex").read_text()):

@@ -8,7 +8,7 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.judges import load_evaluator
-from lightning_realign.evaluation.judging import kinship, load_judge
+from lightning_realign.evaluation.judges.panel import kinship, load_judge
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.realign import read_name

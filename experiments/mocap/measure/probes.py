@@ -39,9 +39,9 @@ class ContentRules(Probe):
     not finite does nothing that was asked for.
     """
 
-    figures = ("semantic_accuracy", "semantic_turn", "semantic_gait", "semantic_hand", "semantic_wave")
+    metrics = ("semantic_accuracy", "semantic_turn", "semantic_gait", "semantic_hand", "semantic_wave")
 
-    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    def measure(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
         """The verdicts on a motion [T, J, 3].
 
         Raises:
@@ -71,7 +71,7 @@ class CopyDistance(Probe):
         index_cache: folder of cached retrieval indexes; null for the usual one.
     """
 
-    figures = ("distance_to_reference", "distance_to_training")
+    metrics = ("distance_to_reference", "distance_to_training")
 
     def __init__(self, reward: str, text_cache: str | None = None, index_cache: str | None = None) -> None:
         self.reward, self.text_cache, self.index_cache = reward, text_cache, index_cache
@@ -105,7 +105,7 @@ class CopyDistance(Probe):
                 members[label].append(sample)
         self._labelled = {label: Gallery.of(_poses(data, samples)) for label, samples in members.items() if samples}
 
-    def look(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
+    def measure(self, joints: Tensor, skeleton: Skeleton, task: Task) -> dict[str, float]:
         """The distances of a motion [T, J, 3].
 
         Raises:

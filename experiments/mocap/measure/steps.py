@@ -12,12 +12,12 @@ from torch import Tensor
 from experiments.mocap.report.trajectory_report import METRICS, REAL_AT_LEVEL, Place
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import DataError
+from lightning_realign.evaluation.judge_metrics import POOL
 from lightning_realign.evaluation.judges import Evaluator
-from lightning_realign.evaluation.judging import embed_finite
-from lightning_realign.evaluation.measurement import WORST_REWARD
+from lightning_realign.evaluation.judges.panel import embed_finite
 from lightning_realign.evaluation.measuring import TestSplit
+from lightning_realign.evaluation.motion_metrics import WORST_REWARD
 from lightning_realign.evaluation.record import Embeddings, Record
-from lightning_realign.evaluation.scoring import POOL
 from lightning_realign.generators import Generator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.metrics.functional.physical import foot_skating_ratio

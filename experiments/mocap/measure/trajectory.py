@@ -22,7 +22,7 @@ from experiments.mocap.measure.steps import Instruments, measure_steps, places_o
 from experiments.mocap.report.trajectory_report import Trajectories, write_report
 from lightning_realign.data import OwnDataModule
 from lightning_realign.errors import ConfigError, RealignError
-from lightning_realign.evaluation.judging import load_judge
+from lightning_realign.evaluation.judges.panel import load_judge
 from lightning_realign.evaluation.measuring import TestSplit
 from lightning_realign.evaluation.provenance import provenance
 from lightning_realign.generators import MaskedGenerator, load_generator

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.mocap.report.analysis import first_replications
-from experiments.mocap.report.finished import Receipt
 from experiments.mocap.report.main_sheets import VERDICTS, replications_of
 from experiments.mocap.report.sheets import Cell, Sheet
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.paired import Difference, Side, differences
 from lightning_realign.evaluation.record import Record
+from lightning_realign.report.receipts import Receipt
 
 # Bases that are weaker on purpose: they show where guidance pays.
 WEAKER = re.compile(r"cfg1|early|steps_\d+")

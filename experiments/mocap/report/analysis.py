@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from experiments.mocap.measure.content import content_of
-from experiments.mocap.report.records import measured, with_parts
 from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.evaluation.judge_metrics import REAL
 from lightning_realign.evaluation.paired import Side, per_sample
 from lightning_realign.evaluation.record import Embeddings, Record
-from lightning_realign.evaluation.scoring import REAL, score
-from lightning_realign.evaluation.table import Interval
+from lightning_realign.evaluation.scoring import score
 from lightning_realign.metrics.functional.generation import embedding_distance
 from lightning_realign.metrics.keyed import id_keys
+from lightning_realign.report.intervals import Interval
 
 MATCHED = "matched"
 MATCHED_DRAWS = 20
@@ -92,9 +92,16 @@ def first_replications(record: Record, count: int) -> Record:
         for name, judge in record.judges.items()
     }
     metrics = {
-        system: {name: values[:count] for name, values in found.items()} for system, found in measured(record).items()
+        system: {name: values[:count] for name, values in found.items()} for system, found in record.metrics.items()
     }
-    return with_parts(record, count, count, metrics, judges)
+    return replace(
+        record,
+        captions=record.captions[:count],
+        lengths=record.lengths[:count],
+        replications=count,
+        metrics=metrics,
+        judges=judges,
+    )
 
 
 def pooled_distance(judge: Embeddings, system: str) -> float:
@@ -164,7 +171,14 @@ def with_matches(record: Record, matches: Matches) -> Record:
             raise DataError(f"judge {name!r} has not embedded the training split that the matches are of")
         motion = {REAL: judge.motion[REAL][:1], MATCHED: judge.train[matches.indices]}
         judges[name] = Embeddings(judge.text[:1], motion, {}, judge.train)
-    return with_parts(record, 1, len(matches.indices), {REAL: {}, MATCHED: {}}, judges)
+    return replace(
+        record,
+        captions=record.captions[:1],
+        lengths=record.lengths[:1],
+        replications=len(matches.indices),
+        metrics={REAL: {}, MATCHED: {}},
+        judges=judges,
+    )
 
 
 def matched_metrics(record: Record, matches: Matches) -> dict[str, Interval]:

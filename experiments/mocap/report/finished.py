@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.mocap.plan.units import MARK
-from experiments.mocap.report.records import systems_in
 from lightning_realign.errors import DataError
 from lightning_realign.evaluation.record import Record, read_record
-from lightning_realign.evaluation.table import Interval
 from lightning_realign.files.reading import read_json
+from lightning_realign.report.intervals import Interval
+from lightning_realign.report.receipts import Receipt
 
 Split = Literal["val", "test"]
 Metrics = Mapping[str, Interval]
@@ -29,14 +29,6 @@ class Unit:
     cpu_seconds: float
     hardware: str
     details: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """Metrics with their intervals by system, and the settings of the run."""
-
-    systems: Mapping[str, Metrics]
-    settings: Mapping[str, Any]
 
 
 def finished_units(out: Path) -> dict[str, Unit]:
@@ -75,30 +67,10 @@ def _version(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def read_receipt(path: Path) -> Receipt:
-    """Read a `table-*.json`, or a slim receipt, with its values per replication.
-
-    Raises:
-        DataError: it is missing or no receipt.
-    """
-    content = read_json(path, "receipt")
-    try:
-        systems = {
-            system: {
-                metric: Interval(float(value["mean"]), value["ci95"], tuple(map(float, value["values"])))
-                for metric, value in metrics.items()
-            }
-            for system, metrics in systems_in(content).items()
-        }
-        return Receipt(systems, dict(content["settings"]))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise DataError(f"{path}: no receipt of a test run; run the unit again") from None
-
-
 def receipt_of(unit: Unit, split: Split = "test") -> Receipt | None:
     """The receipt that a unit left of a split; None where it left none."""
     path = latest(unit.folder, f"table-{split}.json")
-    return None if path is None else read_receipt(path)
+    return None if path is None else Receipt.read(path)
 
 
 def record_of(unit: Unit, split: Split = "test") -> Record | None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.mocap.report.analysis import MATCHED, Bounds, Matches, matched_metrics, pooled_distance, subset_metrics
-from experiments.mocap.report.finished import Metrics, Receipt
-from experiments.mocap.report.records import measured
+from experiments.mocap.report.finished import Metrics
 from experiments.mocap.report.sheets import Cell, Sheet
+from lightning_realign.evaluation.judge_metrics import REAL
 from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import Record
-from lightning_realign.evaluation.scoring import REAL
-from lightning_realign.evaluation.table import Interval
+from lightning_realign.report.intervals import Interval
+from lightning_realign.report.receipts import Receipt
 
 PRECISION = ("R@1", "R@1_caption", "R@1_label", "R@3")
 # Whether a motion does what the text says, without learned parts: by content labels, or by the synthetic oracle.
@@ -185,7 +185,7 @@ def subset_sheet(study: Study, ids: Sequence[str]) -> Sheet | None:
     kept = sorted(set(ids) & set(study.record.ids))
     if not kept:
         return None
-    sides = {system: Side(study.record, system) for system in (REAL, *_GENERATED) if system in measured(study.record)}
+    sides = {system: Side(study.record, system) for system in (REAL, *_GENERATED) if system in study.record.metrics}
     found: dict[str, Mapping[str, Bounds]] = {system: subset_metrics(side, kept) for system, side in sides.items()}
     if all(system in sides for system in _GENERATED):
         found["guided - unguided"] = subset_metrics(sides["guided"], kept, sides["unguided"])

@@ -20,7 +20,7 @@ from experiments.mocap.report.retrieval_levels import (
 )
 from experiments.mocap.report.sweep_points import METRICS, Point, Slice, is_chosen
 from lightning_realign.evaluation.paired import Difference
-from lightning_realign.evaluation.table import Interval
+from lightning_realign.report.intervals import Interval
 from lightning_realign.report.pictures.canvas import COLOURS, new_figure, save_png
 from lightning_realign.report.plots import plot_grid
 

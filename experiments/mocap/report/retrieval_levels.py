@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from experiments.mocap.report.finished import Unit
 from experiments.mocap.report.sheets import Cell, Sheet
-from lightning_realign.evaluation.table import Interval, interval
 from lightning_realign.files.reading import read_json
+from lightning_realign.report.intervals import Interval, interval
 
 Direction = Literal["t2m", "m2t"]
 SYSTEMS = {"step": "step-aware", "tmr": "TMR"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from experiments.mocap.report.analysis import Bounds
 from lightning_realign.evaluation.paired import Difference
-from lightning_realign.evaluation.table import Interval
 from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.report.intervals import Interval
 from lightning_realign.report.table import format_table, value_with_interval
 
 Cell = str | int | float | Interval | Bounds | Difference | None

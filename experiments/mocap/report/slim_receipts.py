@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.compact import compact_json
-from experiments.mocap.report.finished import Metrics, Receipt, Unit, latest, receipt_of
+from experiments.mocap.report.finished import Metrics, Unit, latest, receipt_of
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.hashing import file_sha256
+from lightning_realign.report.receipts import Receipt
 
 _DIGITS = 6
 # An absolute path, in a command too; the last part is its name.

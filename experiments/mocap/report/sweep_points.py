@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.mocap.plan.units import MARK
-from experiments.mocap.report.finished import Receipt, read_receipt
 from experiments.mocap.report.sheets import Cell, Sheet
+from lightning_realign.report.receipts import Receipt
 
 GENERATORS = ("mld", "mdm")
 METRICS = ("guo/R@1_caption", "tmr/R@1_caption", "guo/FID", "tmr/FID", "reward", "foot_skating")
@@ -105,7 +105,7 @@ def read_points(out: Path) -> list[Point]:
     for path in _tables(out):
         folder = path.relative_to(out).parts[1]
         generator = next((name for name in GENERATORS if name in folder.split("_")), None)
-        for point in () if generator is None else points_of(generator, read_receipt(path)):
+        for point in () if generator is None else points_of(generator, Receipt.read(path)):
             # Every run of a sweep may have measured the same unguided motions.
             points[generator, point.setting, point.mu, point.eta, point.omega, point.guided] = point
     return list(points.values())

@@ -15,7 +15,7 @@ from experiments.mocap.measure.splits import unseen_ids
 from experiments.mocap.report import pictures
 from experiments.mocap.report.ablation_sheets import WEAKER, Ablation, ablation_sheets, bases_sheet
 from experiments.mocap.report.analysis import Matches, Training, match, read_training
-from experiments.mocap.report.finished import Metrics, Receipt, Unit, finished_units, latest, receipt_of, record_of
+from experiments.mocap.report.finished import Metrics, Unit, finished_units, latest, receipt_of, record_of
 from experiments.mocap.report.main_sheets import (
     VERDICTS,
     Study,
@@ -27,16 +27,15 @@ from experiments.mocap.report.main_sheets import (
     study_systems,
     subset_sheet,
 )
-from experiments.mocap.report.records import measured
 from experiments.mocap.report.retrieval_levels import read_levels, retrieval_sheets
 from experiments.mocap.report.sheets import Sheet, write_sheets
 from experiments.mocap.report.slim_receipts import write_receipts
 from experiments.mocap.report.sweep_points import GENERATORS, Point, lines, points_of, read_points, slices, sweep_sheet
 from lightning_realign.errors import DataError, RealignError
+from lightning_realign.evaluation.judge_metrics import REAL
 from lightning_realign.evaluation.record import Record
-from lightning_realign.evaluation.scoring import REAL
 from lightning_realign.report.chart import plot_receipts
-from lightning_realign.report.receipts import read_receipts
+from lightning_realign.report.receipts import Receipt, read_receipts
 
 PAIRS = "pairs"
 TITLES = {
@@ -126,7 +125,7 @@ class _Writer:
         self.extra[f"test_{name}"] = {system: found for system, found in systems.items() if system != _NEAREST}
         self.sheets += [judge_sheet(study, systems, judge) for judge in record.judges]
         self.sheets.append(motion_sheet(study, systems))
-        pairs = [pair for pair in (("unguided", "guided"), (REAL, "guided")) if set(pair) <= set(measured(record))]
+        pairs = [pair for pair in (("unguided", "guided"), (REAL, "guided")) if set(pair) <= set(record.metrics)]
         for before, after in pairs:
             found = paired(record, before, after)
             if before != REAL:
@@ -167,7 +166,7 @@ class _Writer:
 
     def _ablations(self, name: str, title: str, main: Record, receipt: Receipt) -> None:
         found = self._others(name)
-        bases = [base for base in found if {"unguided", "guided"} <= set(measured(base.record))]
+        bases = [base for base in found if {"unguided", "guided"} <= set(base.record.metrics)]
         ablations = [other for other in found if not WEAKER.fullmatch(other.name)]
         if ablations:
             sheets, changes, problems = ablation_sheets(name, title, main, ablations)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from experiments.mocap.report.records import measured
 from lightning_realign.evaluation.paired import Difference, Side, paired_difference, per_sample, resample_weights
 from lightning_realign.evaluation.record import Record
 from lightning_realign.files.atomic import write_text_atomic
@@ -70,7 +69,7 @@ class Trajectories:
 
         Real motions have a system per step, `real_<step>`, in which only their reward at that step's level differs.
         """
-        values = {system: per_sample(Side(self.record, system)) for system in measured(self.record)}
+        values = {system: per_sample(Side(self.record, system)) for system in self.record.metrics}
         for place in self.places:
             at_level = values[f"unguided_{place.step}"][REAL_AT_LEVEL]
             values[f"real_{place.step}"] = {**values["real"], "reward_at_level": at_level}

@@ -9,7 +9,7 @@ from lightning_realign import __version__
 from lightning_realign.evaluation.paired import Difference, Side, Unit, differences
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import left_out, score
-from lightning_realign.evaluation.table import table_text, write_table
+from lightning_realign.report.receipts import Receipt
 from lightning_realign.report.table import format_table
 
 
@@ -29,10 +29,10 @@ def rescore(record: Path, out: Path, pool: int) -> str:
         ConfigError: a pool below 2.
     """
     found = read_record(record)
-    table = score(found, pool)
     settings = {**found.settings, "pool": pool, "left_out": left_out(found, pool), "rescored_with": __version__}
-    write_table(out, table, settings)
-    return table_text(table)
+    receipt = Receipt(score(found, pool), settings)
+    receipt.write(out)
+    return receipt.text()
 
 
 def compare_systems(

@@ -58,7 +58,7 @@ def test_a_system_is_tested_by_its_one_command(path, cli_bench, checkout):
     run = realign(*line, *cli_bench.options(line[2], "test"), WHOLE, f"--model.init_args.path={source}")
     record = receipt(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
     assert record["settings"]["path"] == str(source)
-    assert list(record["rows"]) == [name_of_row(system)]
+    assert list(record["systems"]) == [name_of_row(system)]
     assert 0 <= run.trainer.callback_metrics["test/normal/t2m_R@10"] <= 100
 
 
@@ -77,7 +77,7 @@ def test_published_weights_are_tested_from_where_the_configuration_has_them(path
     (line,) = launch_lines(path)
     run = realign(*line, *cli_bench.options(line[2], "test"), WHOLE, *options)
     record = receipt(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
-    assert list(record["rows"]) == [name_of_row(system)]
+    assert list(record["systems"]) == [name_of_row(system)]
     assert record["settings"]["metric"] == "cosine"
     found = record["settings"]["provenance"]["files"]["system"]
     assert found == {"path": settings["path"], "sha256": checkpoint_sha256(Path(settings["path"]))}
@@ -122,7 +122,7 @@ def test_two_processes_find_what_one_finds(cli_bench, checkout):
     run = realign(*options, "--trainer.default_root_dir=one")
     assert run.model.system == "TMR"
     launch(["train.py", *options, "--trainer.default_root_dir=two", *TWO])
-    rows = [receipt(folder)["rows"]["TMR"] for folder in ("one", "two")]
+    rows = [receipt(folder)["systems"]["TMR"] for folder in ("one", "two")]
     assert len(rows[0]) == 2 * 12
     for name, value in rows[0].items():
         assert rows[1][name]["mean"] == pytest.approx(value["mean"], abs=1e-4)

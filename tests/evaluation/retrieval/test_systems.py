@@ -38,7 +38,7 @@ def measured(bench, folder, module, batch_size=16, root=None, stage="test", **se
 
 
 def figures(record):
-    (row,) = record["rows"].values()
+    (row,) = record["systems"].values()
     return {name: value["mean"] for name, value in row.items()}
 
 
@@ -64,7 +64,7 @@ def distances(kind, text, motion):
 @pytest.mark.parametrize("kind", ["tmr", "guo", "embeddings"])
 def test_every_kind_agrees_with_a_reference_and_leaves_a_receipt(bench, tmp_path, kind):
     record, logged = measured(bench, tmp_path, system(bench, kind))
-    (name,) = record["rows"]
+    (name,) = record["systems"]
     assert name == kind.upper()
     scores = figures(record)
     assert len(scores) == 5 * 12
@@ -81,7 +81,7 @@ def test_every_kind_agrees_with_a_reference_and_leaves_a_receipt(bench, tmp_path
     expected = reference(distance[np.ix_(members, members)])
     assert {key: scores[f"batches/{key}"] for key in expected} == pytest.approx(expected)
     assert all(scores[f"threshold/{key}"] >= scores[f"normal/{key}"] for key in expected if "R@" in key)
-    for key, value in record["rows"][name].items():
+    for key, value in record["systems"][name].items():
         assert value["ci95"] is None and value["values"] == [value["mean"]]
         assert logged[f"test/{key}"] == pytest.approx(value["mean"])
     settings = record["settings"]

@@ -21,15 +21,16 @@ from experiments.mocap.report.analysis import (
     read_training,
     subset_metrics,
 )
-from experiments.mocap.report.finished import Receipt
 from lightning_realign.data.datamodule import OwnDataModule
 from lightning_realign.data.labels import read_labels
 from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.evaluation.judge_metrics import floor_distances
 from lightning_realign.evaluation.paired import Side, differences, per_sample
 from lightning_realign.evaluation.record import Embeddings
-from lightning_realign.evaluation.scoring import floor_distances, score
+from lightning_realign.evaluation.scoring import score
 from lightning_realign.metrics.functional.generation import embedding_distance, frechet_distance, gaussian_of
 from lightning_realign.metrics.keyed import id_keys
+from lightning_realign.report.receipts import Receipt
 from tests.helpers.small_runs import GROUPS, SAMPLES, WIDTH, a_record, a_training, normal
 from tests.helpers.support import write_tiny_dataset
 

@@ -46,7 +46,7 @@ def built(content):
 
 
 def judge(joints, label, probe=None):
-    return (probe or ContentRules()).look(torch.from_numpy(joints), SKELETON, Task("a", "any text", label))
+    return (probe or ContentRules()).measure(torch.from_numpy(joints), SKELETON, Task("a", "any text", label))
 
 
 @pytest.mark.parametrize("content", RULES)
@@ -114,7 +114,7 @@ def test_its_figures_by_content():
     expected = {"semantic_accuracy": 0, "semantic_turn": 0, "semantic_gait": 1}
     assert judge(left, "walk-turn-right / proud") == expected
     named = {name for content in RULES for name in judge(left, f"{content} / sad")}
-    assert named == set(ContentRules.figures)
+    assert named == set(ContentRules.metrics)
     for label in (None, "bow / sad", "punch / normal", '{"actions": []}'):
         assert judge(left, label) == {}
 
@@ -131,7 +131,7 @@ def test_a_motion_that_is_blown_up_does_nothing_right(content):
 def test_a_skeleton_without_such_joints_is_refused():
     other = replace(SKELETON, joints=tuple(name.replace("wrist", "hand") for name in SKELETON.joints))
     with pytest.raises(ConfigError, match="left_wrist"):
-        ContentRules().look(torch.from_numpy(stepping(1.2)), other, Task("a", "b", "walk / old"))
+        ContentRules().measure(torch.from_numpy(stepping(1.2)), other, Task("a", "b", "walk / old"))
 
 
 @pytest.fixture(scope="module")

@@ -96,11 +96,11 @@ def test_a_training_motion_is_a_copy_of_itself(training):
         label = data.labels[best]
         seen.add(best)
         # Only a label of the test split has a gallery.
-        found = probe.look(train[best], SKELETON, Task("any", caption, label))
+        found = probe.measure(train[best], SKELETON, Task("any", caption, label))
         assert found["distance_to_reference"] == pytest.approx(0, abs=1e-6)
         assert found.get("distance_to_training", 0) == pytest.approx(0, abs=1e-6)
         for other in set(ids) - {best}:
-            found = probe.look(train[other], SKELETON, Task("any", caption, "walk"))
+            found = probe.measure(train[other], SKELETON, Task("any", caption, "walk"))
             assert found["distance_to_reference"] > 0.01
             assert (found["distance_to_training"] < 1e-6) == (data.labels[other] == "walk")
     assert len(seen) >= 1
@@ -110,13 +110,13 @@ def test_what_does_not_apply_is_left_out(training):
     probe, data, _ = training
     test, caption = motions(data, "test"), next(iter(data.caption_tokens("test")))
     for sample, joints in test.items():
-        found = probe.look(joints, SKELETON, Task(sample, caption, data.labels.get(sample)))
+        found = probe.measure(joints, SKELETON, Task(sample, caption, data.labels.get(sample)))
         assert ("distance_to_training" in found) == (data.labels.get(sample) == "walk")
         assert min(found.values()) > 0
         joints[2, 4, 1] = math.nan
-        assert probe.look(joints, SKELETON, Task(sample, caption, "walk")) == {}
+        assert probe.measure(joints, SKELETON, Task(sample, caption, "walk")) == {}
     with pytest.raises(ConfigError, match=r"never heard.*prepare"):
-        probe.look(joints, SKELETON, Task("one", "never heard", "walk"))
+        probe.measure(joints, SKELETON, Task("one", "never heard", "walk"))
 
 
 def test_neighbouring_captions_of_a_large_split_keep_their_order(training, monkeypatch):

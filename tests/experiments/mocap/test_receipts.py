@@ -6,10 +6,11 @@ import pytest
 
 from experiments.compact import compact_json
 from experiments.mocap.report.ablation_sheets import WEAKER, Ablation, metrics_sheet
-from experiments.mocap.report.finished import Unit, read_receipt
+from experiments.mocap.report.finished import Unit
 from experiments.mocap.report.main_sheets import NAMES, Study, judge_sheet, motion_sheet
 from experiments.mocap.report.tables import TITLES, compute_sheet
 from lightning_realign.files.reading import read_json
+from lightning_realign.report.receipts import Receipt
 from tests.helpers.cli_bench import ROOT
 
 RECEIPTS = ROOT / "experiments/mocap/receipts"
@@ -48,7 +49,7 @@ def test_no_receipt_is_kept_that_no_table_shows():
 
 @pytest.mark.parametrize("name", ["mld", "pairs", "synthetic"])
 def test_the_main_tables_follow_from_the_receipts(name):
-    receipt = read_receipt(RECEIPTS / f"test_{name}.json")
+    receipt = Receipt.read(RECEIPTS / f"test_{name}.json")
     systems = {system: receipt.systems[system] for system in NAMES if system in receipt.systems}
     # The record is not kept; these tables don't read it.
     study = Study(name, TITLES[name], None, receipt)
@@ -61,6 +62,6 @@ def test_the_main_tables_follow_from_the_receipts(name):
 def test_the_tables_of_ablations_follow_from_the_receipts(name):
     prefix = f"test_{name}_"
     found = {path.stem.removeprefix(prefix): path for path in FILES if path.stem.startswith(prefix)}
-    ablations = [Ablation(own, None, read_receipt(path)) for own, path in found.items() if not WEAKER.fullmatch(own)]
+    ablations = [Ablation(own, None, Receipt.read(path)) for own, path in found.items() if not WEAKER.fullmatch(own)]
     sheet = metrics_sheet(name, TITLES[name], ["guo", "tmr"], ablations)
     assert table(sheet) == shown(f"{TITLES[name]}: ablations")

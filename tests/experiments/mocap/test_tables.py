@@ -12,16 +12,18 @@ import pytest
 from PIL import Image
 
 from experiments.mocap.report.analysis import first_replications, pooled_distance
-from experiments.mocap.report.finished import Receipt, Unit, finished_units, latest
+from experiments.mocap.report.finished import Unit, finished_units, latest
 from experiments.mocap.report.retrieval_levels import Place, read_levels, retrieval_sheets
 from experiments.mocap.report.sheets import Sheet
 from experiments.mocap.report.slim_receipts import slim_receipt
 from experiments.mocap.report.sweep_points import is_chosen, lines, points_of, slices
 from experiments.mocap.report.tables import main, write_tables
 from lightning_realign.errors import DataError
+from lightning_realign.evaluation.judge_metrics import floor_distances
 from lightning_realign.evaluation.paired import Difference
-from lightning_realign.evaluation.scoring import floor_distances, score
-from lightning_realign.evaluation.table import Interval, interval
+from lightning_realign.evaluation.scoring import score
+from lightning_realign.report.intervals import Interval, interval
+from lightning_realign.report.receipts import Receipt
 from tests.helpers.small_runs import a_record, write_mark, write_run, write_unit
 
 
@@ -139,7 +141,7 @@ def study(tmp_path_factory) -> Path:
     table = json.loads((out / "units/test_mld/logs/version_0/table-test.json").read_text())
     for mu in (1.0, 3.0, 10.0):
         for eta in (0.0, 1.0):
-            content = {"rows": table["rows"], "settings": {"guidance": {"mu": mu, "eta": eta, "scale": "score"}}}
+            content = {"systems": table["systems"], "settings": {"guidance": {"mu": mu, "eta": eta, "scale": "score"}}}
             run = out / "units" / "val_mld_mu_eta" / f"mu={mu},eta={eta}"
             run.mkdir(parents=True)
             (run / "table-val.json").write_text(json.dumps(content))

@@ -164,12 +164,12 @@ def test_every_metric_is_of_the_predicted_motions(command, monkeypatch):
         level = found.places[index].alpha_bar
         noisy = level**0.5 * real + (1 - level) ** 0.5 * seen[0][1]
         torch.testing.assert_close(
-            found.record.figures[f"unguided_{index}"]["real_at_level"][1],
+            found.record.metrics[f"unguided_{index}"]["real_at_level"][1],
             at_level(noisy, level).detach()[order].double(),
             rtol=1e-4,
             atol=1e-4,
         )
-        figures = found.record.figures[f"guided_{index}"]
+        figures = found.record.metrics[f"guided_{index}"]
         features = generator.features(predicted, batch.lengths).detach()
         expected = {
             "reward": reward.score(features, batch.lengths, batch.captions)[order],
@@ -226,7 +226,7 @@ def test_what_is_lost_on_the_way_differs_from_what_is_won():
 
 def test_the_report_is_of_three_files(tmp_path):
     found = along_the_way({"unguided": (0.1, 0.5, 0.3), "guided": (0.1, 0.6, 0.8)})
-    for figures in found.record.figures.values():
+    for figures in found.record.metrics.values():
         figures |= {name: torch.zeros(2, 64, dtype=torch.float64) for name in ("reward_at_level", "foot_skating")}
     write_report(tmp_path, found)
     assert {path.name for path in tmp_path.iterdir()} == {f"trajectory.{end}" for end in ("csv", "json", "png")}

@@ -1,4 +1,4 @@
-"""What evaluators say of a table's rows."""
+"""What judges measure of a run's systems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
-from lightning_realign.evaluation.judging import JudgePanel, load_judge
+from lightning_realign.evaluation.judges.panel import JudgePanel, load_judge
 from lightning_realign.evaluation.record import Record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.metrics import Diversity, FrechetDistance, MatchingDistance, RPrecision
@@ -20,10 +20,10 @@ from lightning_realign.motion import load_skeleton
 from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 from tests.helpers.tiny_models import dataset_normaliser, write_reward
-from tests.inference.test_generation import assert_same_rows, run_test
+from tests.inference.test_generation import assert_same_systems, run_test
 
 SAMPLES, FRAMES, FEATURES = 310, 6, 5
-DRAWS = 2
+REPLICATIONS = 2
 
 
 class MeanEvaluator:
@@ -47,49 +47,56 @@ def samples():
     return MotionTextBatch(motion=motion, lengths=lengths, captions=captions, ids=ids, attributes=(None,) * SAMPLES)
 
 
-def made(batch, row, draw):
-    """Motions of a row: the real ones, disturbed by as much as the draw says."""
-    if row == "real":
+def made(batch, system, replication):
+    """Motions of a system: the real ones, disturbed by noise of the replication."""
+    if system == "real":
         return batch.motion
-    seeds = [torch.Generator().manual_seed(1000 * draw + int(sample)) for sample in batch.ids]
+    seeds = [torch.Generator().manual_seed(1000 * replication + int(sample)) for sample in batch.ids]
     noise = torch.stack([torch.randn(FRAMES, FEATURES, generator=seed) for seed in seeds])
     return batch.motion + 0.5 * noise
 
 
-def judged(batches, draws=DRAWS, row="guided", disturb=made, train=None, labels=None):
-    """The table of two rows, as a test run with one judge comes to it."""
-    panel = JudgePanel({"judge": JudgeSource("tmr", "x.ckpt")}, ("real", row))
+def judged(batches, replications=REPLICATIONS, system="guided", disturb=made, train=None, labels=None):
+    """The table of two systems, as a test run with one judge comes to it."""
+    panel = JudgePanel({"judge": JudgeSource("tmr", "x.ckpt")}, ("real", system))
     panel._evaluators = {"judge": MeanEvaluator()}
     panel.reset()
     for batch in batches:
-        panel.read(0, batch)
-        panel.show("real", 0, batch.motion, batch)
-        for draw in range(draws):
-            panel.show(row, draw, disturb(batch, row, draw), batch)
+        panel.embed_captions(batch, 0)
+        panel.embed_motions("real", batch, 0, batch.motion)
+        for replication in range(replications):
+            panel.embed_motions(system, batch, replication, disturb(batch, system, replication))
     ids = samples().ids
     embeddings = panel.compute(ids, [], 0)
     if train is not None:
         embeddings = {"judge": replace(embeddings["judge"], train=train)}
-    figures = {name: {} for name in ("real", row)}
+    metrics = {name: {} for name in ("real", system)}
     record = Record(
-        ids, (samples().captions,), samples().lengths[None], labels or (None,) * SAMPLES, draws, figures, embeddings, {}
+        ids,
+        (samples().captions,),
+        samples().lengths[None],
+        labels or (None,) * SAMPLES,
+        replications,
+        metrics,
+        embeddings,
+        {},
     )
     return {
-        name: {figure.removeprefix("judge/"): value for figure, value in found.items()}
+        name: {metric.removeprefix("judge/"): value for metric, value in found.items()}
         for name, found in score(record).items()
     }
 
 
-def test_figures_are_those_of_the_metrics():
+def test_values_are_those_of_the_metrics():
     batch, evaluator = samples(), MeanEvaluator()
     labels = tuple(caption[0] for caption in batch.captions)
     table = judged([batch], labels=labels)
     text, real = evaluator.embed_text(batch.captions), evaluator.embed_motion(batch.motion, batch.lengths)
     order = torch.argsort(id_keys(batch.ids)).tolist()
-    for draw in range(DRAWS):
-        motion = evaluator.embed_motion(made(batch, "guided", draw), batch.lengths)
-        precision, distance = RPrecision(seed=draw, labelled=True, ids=batch.ids), MatchingDistance()
-        spread, frechet = Diversity(seed=draw, ids=batch.ids), FrechetDistance()
+    for replication in range(REPLICATIONS):
+        motion = evaluator.embed_motion(made(batch, "guided", replication), batch.lengths)
+        precision, distance = RPrecision(seed=replication, labelled=True, ids=batch.ids), MatchingDistance()
+        spread, frechet = Diversity(seed=replication, ids=batch.ids), FrechetDistance()
         precision.update(text, motion, batch.ids, batch.captions, labels)
         distance.update(text, motion, batch.ids)
         spread.update(motion, batch.ids)
@@ -99,12 +106,12 @@ def test_figures_are_those_of_the_metrics():
         expected["FID"] = frechet.compute()
         assert table["guided"].keys() == expected.keys()
         for name, value in expected.items():
-            assert table["guided"][name].values[draw] == pytest.approx(value.item(), rel=1e-6), name
+            assert table["guided"][name].values[replication] == pytest.approx(value.item(), rel=1e-6), name
     assert "FID" not in table["real"]
     assert table["real"]["MM-Dist"].half_width is None
 
 
-def test_figures_do_not_depend_on_batches_or_order():
+def test_values_do_not_depend_on_batches_or_order():
     batch = samples()
     shuffled = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(1)).tolist()
     split = [batch.part(shuffled[first : first + 16]) for first in range(0, SAMPLES, 16)]
@@ -125,32 +132,32 @@ def test_the_floor_of_fid_is_that_of_disjoint_training_subsets():
 
 
 def test_a_blown_up_motion_is_judged_as_zeros():
-    def figures(value):
-        def broken(batch, row, draw):
+    def table(value):
+        def broken(batch, system, replication):
             motion = batch.motion.clone()
             motion[3] = value
             return motion
 
         return judged([samples()], 1, disturb=broken)
 
-    assert figures(float("inf")) == figures(1e30) == figures(0.0)
+    assert table(float("inf")) == table(1e30) == table(0.0)
 
 
 def test_a_test_run_asks_its_judges(bench, tmp_path):
     judges = {"second": JudgeSource("tmr", bench.reward)}
     first = run_test(bench, tmp_path / "a", batch_size=7, judges=judges)
-    assert_same_rows(first, run_test(bench, tmp_path / "b", batch_size=2, judges=judges))
-    rows, settings = first["rows"], first["settings"]
-    for figures in rows.values():
-        assert figures["second/FID"]["mean"] >= 0
-    assert {"foot_skating", "jerk"} <= rows["real"].keys()
+    assert_same_systems(first, run_test(bench, tmp_path / "b", batch_size=2, judges=judges))
+    systems, settings = first["systems"], first["settings"]
+    for metrics in systems.values():
+        assert metrics["second/FID"]["mean"] >= 0
+    assert {"foot_skating", "jerk"} <= systems["real"].keys()
     assert settings["shared_with_reward"] == {"second": ["weights", "architecture", "training data"]}
     assert settings["guided"] and settings["samples"] == settings["split_size"] == 7
     assert settings["left_out"].keys() == {"R-Precision", "Diversity"}
     digest = hashlib.sha256(Path(bench.generator).read_bytes()).hexdigest()
     assert settings["provenance"]["files"]["generator"] == {"path": bench.generator, "sha256": digest}
     assert settings["provenance"]["versions"]["torch"] == version("torch")
-    assert rows["guided"]["peak_memory"]["mean"] > 1
+    assert systems["guided"]["peak_memory"]["mean"] > 1
 
 
 @pytest.mark.parametrize("name", ["tmr.v1", "", "a/b", "reward", "generator"])
@@ -168,5 +175,5 @@ def test_a_judge_of_another_skeleton_is_refused(bench, tmp_path):
 
     make_dataset(tmp_path / "kit", "kit", train=4, val=2, test=2, seed=1, progress=False)
     other = write_reward(tmp_path / "kit.ckpt", dataset_normaliser(tmp_path / "kit", "kit"), "kit")
-    with pytest.raises(FeatureSpecError, match="judge of skeleton 'kit', but the motions are of 'humanml3d'"):
+    with pytest.raises(FeatureSpecError, match="judge is for skeleton 'kit', the data set has 'humanml3d'"):
         load_judge(JudgeSource("tmr", str(other)), load_skeleton("humanml3d"), None, "cpu")

@@ -1,4 +1,4 @@
-"""Figures of a test run by judges: evaluators that embed motions and captions in a space of their own."""
+"""All judges of a test run: they embed its captions and motions, each in a space of its own."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
-from lightning_realign.errors import ConfigError, DataError, FeatureSpecError
+from lightning_realign.errors import ConfigError, DataError
+from lightning_realign.evaluation.gathering import SampleStore, placed
 from lightning_realign.evaluation.judges import Evaluator, load_evaluator
-from lightning_realign.evaluation.measurement import GIVEN
+from lightning_realign.evaluation.method import GIVEN
 from lightning_realign.evaluation.record import Embeddings
-from lightning_realign.evaluation.stores import SampleStore, placed
 from lightning_realign.metrics.keyed import id_keys
-from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
+from lightning_realign.motion import Skeleton, require_same_skeleton
+from lightning_realign.settings.measuring import SystemName
 from lightning_realign.settings.sources import JudgeSource
 from lightning_realign.types import MotionTextBatch
 
@@ -44,68 +45,72 @@ def load_judge(
         text_cache=text_cache,
         device=device,
     )
-    if evaluator.skeleton != skeleton_reference(skeleton):
-        raise FeatureSpecError(
-            f"{source.path}: judge of skeleton {skeleton_label(evaluator.skeleton)!r}, but the motions are of "
-            f"{skeleton.name!r}; use an evaluator of that skeleton"
-        )
+    remedy = "use an evaluator of that skeleton"
+    require_same_skeleton(f"{source.path}: judge", evaluator.skeleton, "the data set", skeleton, remedy)
     return evaluator
 
 
 def kinship(evaluator: Evaluator, reward: RewardBundle) -> tuple[str, ...]:
-    """What a judge shares with the reward that guides: its architecture, its data; empty for a stranger."""
+    """What a judge shares with the reward that guides: `architecture`, `training data`; empty if it shares nothing."""
     shared = {
         "architecture": evaluator.architecture == "tmr",
-        # Of published weights the data's fingerprint is unknown, and empty.
+        # The fingerprint is empty if the training data are unknown, as those of published weights are.
         "training data": evaluator.trained_on == reward.fingerprint != "",
     }
     return tuple(name for name, same in shared.items() if same)
 
 
 class JudgeBoard(nn.Module):
-    """One judge's embeddings of a run's captions, of every row's motions, and of the repeats for MultiModality.
+    """One judge's embeddings of a run's captions, of every system's motions, and of the repeats for MultiModality.
 
     Args:
-        rows: names of the rows.
+        systems: names of the systems.
     """
 
-    def __init__(self, rows: Sequence[str]) -> None:
+    def __init__(self, systems: Sequence[str]) -> None:
         super().__init__()
-        self._rows = tuple(rows)
+        self._systems = tuple(systems)
         self.captions = SampleStore()
-        self.motions = nn.ModuleDict({f"row_{row}": SampleStore() for row in rows})
-        self.repeats = nn.ModuleDict({f"row_{row}": SampleStore() for row in rows})
+        # The prefix keeps names such as `keys` apart from the attributes of ModuleDict.
+        self.motions = nn.ModuleDict({f"system_{system}": SampleStore() for system in systems})
+        self.repeats = nn.ModuleDict({f"system_{system}": SampleStore() for system in systems})
 
     def reset(self) -> None:
         """Forget all embeddings."""
         for store in (self.captions, *self.motions.values(), *self.repeats.values()):
             cast(SampleStore, store).reset()
 
+    def store(self, system: str, repeat: bool = False) -> SampleStore:
+        """Where the embeddings of a system's motions, or those of its repeats, are kept."""
+        return cast(SampleStore, (self.repeats if repeat else self.motions)[f"system_{system}"])
+
     def compute(
         self, ids: Sequence[str], train: Tensor | None, repeated: Sequence[str], shared: int
     ) -> Embeddings | None:
-        """All embeddings, a collective call, so every rank makes it; None where a row was not seen.
+        """All embeddings; None if a system was not seen. A collective call, so every rank makes it.
 
         Args:
-            ids: the samples, in the order to have them in.
+            ids: the samples, in the order of the result.
             train: embeddings [M, W] of the training split.
             repeated: the samples whose captions MultiModality is measured on.
-            shared: how many draws of a row are repeats for MultiModality too.
+            shared: how many replications of a system are repeats for MultiModality too.
         """
-        text = placed(self.captions.rows(), ids)
-        motions = {row: placed(cast(SampleStore, self.motions[f"row_{row}"]).rows(), ids) for row in self._rows}
-        extra = {row: cast(SampleStore, self.repeats[f"row_{row}"]).rows() for row in self._rows}
-        found = {row: motion.float() for row, motion in motions.items() if motion is not None}
-        if text is None or len(found) < len(self._rows):
+        text = placed(self.captions.gathered(), ids)
+        motions = {system: placed(self.store(system).gathered(), ids) for system in self._systems}
+        extra = {system: self.store(system, repeat=True).gathered() for system in self._systems}
+        found = {system: motion.float() for system, motion in motions.items() if motion is not None}
+        if text is None or len(found) < len(self._systems):
             return None
         repeats: dict[str, Tensor] = {}
         if repeated:
             places = [ids.index(sample) for sample in repeated]
-            for row in (row for row in self._rows if row not in GIVEN):
-                more = placed(extra[row], repeated)
-                drawn = found[row][:shared, places]
+            for system in (system for system in self._systems if system not in GIVEN):
+                more = placed(extra[system], repeated)
+                replicated = found[system][:shared, places]
                 # Captions first: [C, S, W].
-                repeats[row] = (drawn if more is None else torch.cat((drawn, more.float()))).transpose(0, 1)
+                repeats[system] = (replicated if more is None else torch.cat((replicated, more.float()))).transpose(
+                    0, 1
+                )
         return Embeddings(text.float(), found, repeats, train)
 
 
@@ -114,21 +119,21 @@ class JudgePanel(nn.Module):
 
     Args:
         judges: by the names they have in the table.
-        rows: names of the rows.
+        systems: names of the systems.
 
     Raises:
         ConfigError: a name that cannot stand in a table or a receipt.
     """
 
-    def __init__(self, judges: Mapping[str, JudgeSource], rows: Sequence[str]) -> None:
+    def __init__(self, judges: Mapping[str, JudgeSource], systems: Sequence[str]) -> None:
         super().__init__()
         for name in judges:
             if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name in RESERVED:
                 raise ConfigError(
                     f"judges has the name {name!r}: use letters, digits, _ and -, and none of {', '.join(RESERVED)}"
                 )
-        self.judges, self._rows = dict(judges), tuple(rows)
-        self._boards = nn.ModuleDict({f"judge_{name}": JudgeBoard(rows) for name in judges})
+        self.judges, self._systems = dict(judges), tuple(systems)
+        self._boards = nn.ModuleDict({f"judge_{name}": JudgeBoard(systems) for name in judges})
         self._evaluators: dict[str, Evaluator] = {}
         self._train: dict[str, Tensor] = {}
 
@@ -139,9 +144,9 @@ class JudgePanel(nn.Module):
         }
 
     def prepare(self, data: MotionTextDataModule, split: Literal["val", "test"], device: torch.device | str) -> None:
-        """Get ready for a split's captions, and embed the training split, where there is one, for the floor of FID."""
+        """Read a split's captions, and embed the training split, if there is one, for the floor of FID."""
         tokens = data.caption_tokens(split) if self._evaluators else {}
-        gallery = _gallery(data) if self._evaluators and "real" in self._rows else None
+        gallery = _gallery(data) if self._evaluators and "real" in self._systems else None
         for name, evaluator in self._evaluators.items():
             evaluator.prepare(tokens)
             if gallery is not None:
@@ -153,25 +158,26 @@ class JudgePanel(nn.Module):
             self._board(name).reset()
 
     @torch.no_grad()
-    def read(self, draw: int, batch: MotionTextBatch) -> None:
-        """Let every judge read the captions of a batch."""
+    def embed_captions(self, batch: MotionTextBatch, replication: int) -> None:
+        """Let every judge embed the captions of a batch."""
         for name, evaluator in self._evaluators.items():
-            self._board(name).captions.update(evaluator.embed_text(batch.captions), batch.ids, draw)
+            self._board(name).captions.update(evaluator.embed_text(batch.captions), batch.ids, replication)
 
-    def show(self, row: str, draw: int, features: Tensor, batch: MotionTextBatch, repeat: bool = False) -> None:
-        """Let every judge see a batch of motions [B, T, D], in the data set's own units.
+    def embed_motions(
+        self, system: SystemName, batch: MotionTextBatch, replication: int, features: Tensor, repeat: bool = False
+    ) -> None:
+        """Let every judge embed the motions that a system made for a batch.
 
         Args:
-            row: of the table.
-            draw: of the row.
-            features: the motions.
-            batch: their lengths and ids.
-            repeat: keep them for MultiModality only.
+            system: of the table.
+            batch: lengths and ids.
+            replication: of the system, or the number of the repeat.
+            features: the motions [B, T, D], in the data set's own units.
+            repeat: keep the embeddings for MultiModality only.
         """
         for name, evaluator in self._evaluators.items():
-            stores = self._board(name).repeats if repeat else self._board(name).motions
             embedded = embed_finite(evaluator, features, batch.lengths)
-            cast(SampleStore, stores[f"row_{row}"]).update(embedded, batch.ids, draw)
+            self._board(name).store(system, repeat).update(embedded, batch.ids, replication)
 
     def compute(self, ids: Sequence[str], repeated: Sequence[str], shared: int) -> dict[str, Embeddings]:
         """Every judge's embeddings, see `JudgeBoard.compute`; a collective call."""
@@ -179,7 +185,7 @@ class JudgePanel(nn.Module):
         return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
 
     def kinships(self, rewards: Mapping[str, RewardBundle]) -> dict[str, list[str]]:
-        """What each judge shares with rewards, given by checkpoint, see `kinship`; `weights` if it is one of them."""
+        """What each judge shares with rewards, by their checkpoints: see `kinship`, and `weights` if it is one."""
         digests = {checkpoint_sha256(Path(path)) for path in rewards}
         shared: dict[str, list[str]] = {}
         for name, evaluator in self._evaluators.items():
@@ -189,7 +195,7 @@ class JudgePanel(nn.Module):
         return shared
 
     def fingerprints(self) -> dict[str, str]:
-        """Of each judge's weights, statistics and vocabulary."""
+        """Each judge's fingerprint of weights, statistics and vocabulary."""
         return {name: evaluator.fingerprint for name, evaluator in self._evaluators.items()}
 
     def _board(self, name: str) -> JudgeBoard:
@@ -200,7 +206,7 @@ class JudgePanel(nn.Module):
 def embed_finite(evaluator: Evaluator, features: Tensor, lengths: Tensor) -> Tensor:
     """Embeddings [B, W] of motions [B, T, D].
 
-    A motion that strong guidance has blown up cannot be embedded; it is judged as one of zeros.
+    A motion with features or an embedding that are NaN or infinite is judged as one of zeros.
     """
     finite = features.isfinite().all(dim=2).all(dim=1)
     kept = torch.where(finite[:, None, None], features, 0.0)
@@ -214,15 +220,15 @@ def embed_finite(evaluator: Evaluator, features: Tensor, lengths: Tensor) -> Ten
 @torch.no_grad()
 def embed_split(evaluator: Evaluator, batches: Iterable[MotionTextBatch], device: torch.device | str) -> Tensor:
     """Embeddings [M, W] of all motions of a split, on the CPU, in the order of their ids' keys."""
-    rows: dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
     for batch in batches:
         embedded = evaluator.embed_motion(batch.motion.to(device), batch.lengths.to(device)).cpu()
-        rows.update(zip(id_keys(batch.ids).tolist(), embedded, strict=True))
-    return torch.stack([rows[key] for key in sorted(rows)]).float()
+        found.update(zip(id_keys(batch.ids).tolist(), embedded, strict=True))
+    return torch.stack([found[key] for key in sorted(found)]).float()
 
 
 def _gallery(data: MotionTextDataModule) -> Iterable[MotionTextBatch] | None:
-    """The training split; None, with a warning, where the data set has none."""
+    """The training split; None, with a warning, if the data set has none."""
     try:
         return data.gallery_dataloader()
     except DataError as error:

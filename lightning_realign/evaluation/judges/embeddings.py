@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.evaluation.judges import Evaluator
-from lightning_realign.evaluation.judging import load_judge
+from lightning_realign.evaluation.judges.panel import load_judge
 from lightning_realign.metrics.protocols import SIMILARITIES, Similarity
 from lightning_realign.motion import Skeleton
 from lightning_realign.settings.sources import JudgeSource
@@ -25,7 +25,7 @@ ARRAYS = ("ids", "text", "motion")
 
 
 class EmbeddingSource(Protocol):
-    """What embeds the pairs of a data set; what it says of a pair never depends on the rest of the batch."""
+    """What embeds the pairs of a data set. A pair's embeddings never depend on the rest of the batch."""
 
     @property
     def similarity(self) -> Similarity:
