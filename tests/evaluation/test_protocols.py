@@ -17,7 +17,8 @@ from lightning_realign.evaluation import SampleScoring
 from lightning_realign.evaluation.record import read_record
 from lightning_realign.evaluation.scoring import score
 from lightning_realign.motion import load_skeleton, recover_joints
-from lightning_realign.settings.sources import JudgeSource
+from lightning_realign.settings.measuring import MeasuringConfig
+from lightning_realign.settings.sources import JudgeSource, RewardSource
 from tests.inference.test_generation import assert_same_systems, make_trainer, run_test
 
 
@@ -29,7 +30,8 @@ def data_of(bench, batch_size=3) -> HumanML3DDataModule:
 
 def score_samples(bench, folder, out, **settings) -> dict:
     judges = {"second": JudgeSource("tmr", bench.reward)}
-    model = SampleScoring(str(folder), reward=bench.reward, judges=judges, **settings)
+    reward, measuring = RewardSource(bench.reward), MeasuringConfig(**{"multimodality_captions": 0, **settings})
+    model = SampleScoring(str(folder), reward=reward, measuring=measuring, judges=judges)
     make_trainer(out).test(model, datamodule=HumanML3DDataModule(bench.data, batch_size=4), verbose=False)
     return json.loads((out / "table-test.json").read_text())
 
@@ -152,7 +154,7 @@ def test_missing_motions_are_counted(bench, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"protocol": "other"}, "choose fixed or published"),
+        ({"protocol": "other"}, "use one of fixed, published"),
         ({"multimodality_captions": -1}, "multimodality_captions is -1"),
         ({"replications": 0}, "replications is 0"),
         ({"multimodality_captions": 5, "multimodality_repeats": 9}, "multimodality_repeats is 9; set it to 10"),
@@ -160,7 +162,7 @@ def test_missing_motions_are_counted(bench, tmp_path):
 )
 def test_settings_out_of_range_are_named(settings, message):
     with pytest.raises(ConfigError, match=message):
-        SampleScoring("folder", **settings)
+        SampleScoring("folder", measuring=MeasuringConfig(**settings))
 
 
 def test_samples_are_neither_predicted_nor_loaded(bench, tmp_path):
