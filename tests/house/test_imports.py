@@ -165,3 +165,9 @@ def test_a_public_class_name_occurs_once():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 named.setdefault(node.name, []).append(module)
     assert not {name: places for name, places in named.items() if len(places) > 1}
+
+
+def test_a_test_file_name_occurs_once():
+    """pytest imports test files by their bare names."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})
