@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lightning_realign.data.synthetic import is_right
 from lightning_realign.evaluation.cost import COSTS, Meter
-from lightning_realign.evaluation.gathering import MetricBoard
 from lightning_realign.evaluation.method import Method
 from lightning_realign.evaluation.probes import Probe, Task, measured_by, probe_metrics
+from lightning_realign.evaluation.rank_gathering import MetricBoard
 from lightning_realign.metrics.functional.physical import PHYSICAL, SHORTEST
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.motion.kinematics import is_finite_motion

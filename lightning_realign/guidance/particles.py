@@ -20,8 +20,8 @@ from lightning_realign.guidance.particle_weights import Cloud
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import Reward
-from lightning_realign.settings.checks import steps_inside
 from lightning_realign.settings.search import ParticleConfig
+from lightning_realign.settings.window import steps_inside
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of further particles lie beyond those of any run, and of any run's best-of-N candidates.

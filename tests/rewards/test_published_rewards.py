@@ -8,7 +8,8 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.judges import load_evaluator
-from lightning_realign.evaluation.judges.panel import kinship, load_judge
+from lightning_realign.evaluation.judges.panel import load_judge
+from lightning_realign.evaluation.judges.shared_with_reward import shared_with_reward
 from lightning_realign.motion import load_skeleton
 from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.realign import read_name
@@ -199,7 +200,7 @@ def test_published_rewards_judge(spm, full, tmr, tmp_path, monkeypatch):
         assert torch.allclose(alone[0], embedded[1], atol=1e-5)
         assert torch.allclose(judge.embed_text(captions[1:])[0], text[1], atol=1e-5)
         # Nothing is known of the data that either was trained on.
-        assert kinship(judge, bundle) == ("architecture",)
+        assert shared_with_reward(judge, bundle) == ("architecture",)
         with pytest.raises(ConfigError, match="it reads none; leave it out"):
             load_evaluator(kind, path, word_vectors=tmp_path)
         with pytest.raises(FeatureSpecError, match="but the motions are of 'kit'"):
