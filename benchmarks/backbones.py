@@ -39,7 +39,7 @@ from lightning_realign.generators.mld import FORMS
 from lightning_realign.guidance import BestOfN, MaskedSampler, RewardGuidedSampler
 from lightning_realign.motion import load_skeleton
 from lightning_realign.report import format_table
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -96,7 +96,7 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, o
     features = load_skeleton(options.skeleton).num_features
     statistics = write_statistics(folder / "data", features)
     torch.manual_seed(0)
-    bundle = load_reward(write_reward(folder / "reward", options.skeleton), "realign", statistics)
+    bundle = read_reward(write_reward(folder / "reward", options.skeleton), "realign", statistics)
     reward = DualAlignmentReward(bundle, random_text(T5_SIZES))
     family = "mdm" if name in MDM_FORMS else name
     generator = load_generator(

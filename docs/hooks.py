@@ -1,7 +1,7 @@
-"""What the site needs beside the pages: the root's pages as pages of the site, and links that work there, too.
+"""What the site needs beside docs/: pages of the repository as pages of the site, and links that work there, too.
 
-RESULTS.md, CONTRIBUTING.md and CHANGELOG.md stand at the top of the repository, where a forge shows them. On the site
-they are pages, too. Pages link to them, and they to pages, by paths of the repository; the links are changed here.
+RESULTS.md, CONTRIBUTING.md, CHANGELOG.md and experiments/README.md stand where a forge shows them. On the site they are
+pages, too. Pages link to them, and they to pages, by paths of the repository; the links are changed here.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 _ROOT = Path(__file__).parents[1]
-_ROOT_PAGES = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md")
+_ROOT_PAGES = ("RESULTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md")
 _LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the root's pages."""
+    """Add the pages that lie outside docs/."""
     for name in _ROOT_PAGES:
         files.append(File.generated(config, name, content=(_ROOT / name).read_text(encoding="utf-8")))
     return files
@@ -28,7 +28,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn links that are paths of the repository into links of the site."""
     source = page.file.src_uri
-    folder = "" if source in _ROOT_PAGES else posixpath.join("docs", posixpath.dirname(source))
+    folder = posixpath.dirname(source) if source in _ROOT_PAGES else posixpath.join("docs", posixpath.dirname(source))
 
     def site_link(match: re.Match[str]) -> str:
         target = match[2]

@@ -1,1 +1,1 @@
-"""The headline study on real motion: does reward-guided sampling help, by judges that it never sees?"""
+"""The study on motion capture: does reward-guided sampling help, by judges that it never sees?"""

@@ -4,7 +4,6 @@
     python -m experiments.mocap --source DIR --list               # all parts and their state
     python -m experiments.mocap --source DIR --list --dry-run     # with the exact command of each
     python -m experiments.mocap --source DIR --only test_mld      # a part and all that it needs
-    python -m experiments.mocap --source DIR --accept             # take results brought into --out as they are
 
 DIR holds joints/, texts/, train.txt, val.txt, test.txt, labels.csv and metadata.json (docs/real_data.md).
 """
@@ -33,7 +32,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these parts, and all that they need")
     parser.add_argument("--list", action="store_true", help="show all parts and their state, and run nothing")
     parser.add_argument("--dry-run", action="store_true", help="show the commands of what would run, and run nothing")
-    parser.add_argument("--accept", action="store_true", help="take results that lie in --out as they are")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, of one thread each")
     return parser.parse_args(arguments)
 
@@ -79,7 +77,7 @@ def _run(given: argparse.Namespace) -> int:
     if not CONFIGS.is_dir() or not Path("train.py").is_file():
         raise ConfigError(f"{CONFIGS} or train.py is not here; run this in the repository's folder")
     try:
-        from experiments.mocap.workflow.engine import accept, in_order, run_units
+        from experiments.mocap.workflow.engine import in_order, run_units
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is not installed; run pip install -e '.[experiments]'") from None
 
@@ -88,11 +86,8 @@ def _run(given: argparse.Namespace) -> int:
         print("\n".join(listing(units, given.out, given.dry_run, given.list)))
         return 0
     Study(given.source, given.out).write_own()
-    if given.accept:
-        print(f"{len(accept(units, given.out))} of {len(units)} taken as they are")
-        return 0
     failures = run_units(units, given.out, given.jobs, report=lambda line: print(line, flush=True))
-    # Only here, since these import all that measures and draws.
+    # Only here, since these import all that measures and plots.
     from experiments.mocap.measure.splits import unseen_ids
     from experiments.mocap.report.tables import write_tables
 

@@ -19,7 +19,7 @@ from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.rewards.reward import BatchReward
 from lightning_realign.settings.guidance import GuidanceConfig
-from lightning_realign.settings.sampling import SchedulerName
+from lightning_realign.settings.sampling import SamplingConfig, SchedulerName
 
 RewardKind = Literal["clean", "exact", "predicted"]
 SKELETON = "plane"
@@ -153,14 +153,12 @@ class PrintedSampler(RewardGuidedSampler):
     def __init__(
         self,
         generator: PlaneGenerator,
-        steps: int,
-        scheduler: SchedulerName,
-        seed: int,
-        config: GuidanceConfig,
+        sampling: SamplingConfig,
+        guidance: GuidanceConfig,
         reward: PlaneReward | None,
     ) -> None:
-        super().__init__(generator, steps, scheduler, seed, config, reward)
-        self._steps = PrintedSteps(generator.scheduler, scheduler, steps)
+        super().__init__(generator, sampling, guidance, reward)
+        self._steps = PrintedSteps(generator.scheduler, sampling.scheduler or "ddpm", len(self.guided))
 
 
 class PointSampler(RewardGuidedSampler):
@@ -212,5 +210,6 @@ def sample_clouds(
         seed: of all noise; the same one gives the same noise to every option.
     """
     kind = PrintedSampler if printed else RewardGuidedSampler
-    sampler = kind(generator, steps, scheduler, seed, config, reward)
+    sampling = SamplingConfig(steps=steps, scheduler=scheduler, seed=seed)
+    sampler = kind(generator, sampling, config, reward)
     return sampler.sample_states(["caption"] * len(ids), torch.full((len(ids),), points), ids=ids).states

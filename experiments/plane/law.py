@@ -23,6 +23,7 @@ from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.guidance import ParticleSteering
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import ParticleConfig
 
 OPTIONS = (
@@ -69,7 +70,7 @@ def draw_clouds(problem: Captioned, cell: Cell, schedule: NoiseSchedule, seeds: 
     if cell.particles == 1 or reward is None:
         ids = [str(seed) for seed in seeds]
         return sample_clouds(generator, ids, cell.points, cell.steps, option.config, reward, seed=0).double()
-    sampler = PointSampler(generator, cell.steps, "ddpm", 0)
+    sampler = PointSampler(generator, SamplingConfig(steps=cell.steps, scheduler="ddpm", seed=0))
     weighing = ParticleConfig(cell.particles, location="x_t", every=max(1, cell.steps // _WEIGHED), select="weight")
     steering = ParticleSteering(sampler, reward, weighing)
     return torch.stack([_steered(steering, cell.points, seed) for seed in seeds]).double()

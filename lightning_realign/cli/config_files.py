@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.files.shipped import resolve
+from lightning_realign.files.shipped_configs import resolve
 
 _CONFIG_OPTIONS = ("--config", "-c")
 _FILE_OPTIONS = (*_CONFIG_OPTIONS, "--data")

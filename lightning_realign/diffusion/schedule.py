@@ -1,4 +1,4 @@
-"""The noise schedule in the project's convention, t = 0 exactly clean, and diffusers' schedulers built from it.
+"""The noise schedule in the project's convention: t = 0 is exactly clean.
 
 alpha_bar[0] = 1 and alpha_bar[t] = alphas_cumprod[t - 1], where `alphas_cumprod` is indexed by a diffusers timestep.
 """
@@ -107,30 +107,3 @@ class NoiseSchedule:
     def to_dict(self) -> dict[str, Any]:
         """The constructor's arguments, as primitive values for a checkpoint."""
         return asdict(self)
-
-
-def make_scheduler(
-    name: Literal["ddim", "ddpm"], schedule: NoiseSchedule, prediction: Prediction = "epsilon"
-) -> Scheduler:
-    """A diffusers scheduler with MLD's settings and this schedule's coefficients, in float64.
-
-    Timesteps are spaced "leading" with offset 1, so that 50 of 1000 steps give 981, 961, ..., 1; as many steps as the
-    schedule has give every timestep. DDPM's variance is the posterior's ("fixed_small"). Nothing is clipped.
-
-    Args:
-        name: "ddim" or "ddpm".
-        schedule: the schedule that the generator was trained with.
-        prediction: what the generator predicts: "epsilon" the noise, "sample" the clean latent.
-
-    Raises:
-        ConfigError: an unknown name or prediction.
-    """
-    from lightning_realign.diffusion.schedulers import build_ddim, build_ddpm
-
-    if prediction not in get_args(Prediction):
-        raise ConfigError(f"prediction={prediction!r}: must be one of {', '.join(get_args(Prediction))}")
-    if name == "ddim":
-        return build_ddim(schedule, prediction)
-    if name == "ddpm":
-        return build_ddpm(schedule, prediction)
-    raise ConfigError(f"scheduler={name!r}: must be one of ddim, ddpm")

@@ -14,13 +14,13 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
 from lightning_realign.data.tasks import repeated
 from lightning_realign.errors import CheckpointError, DataError
-from lightning_realign.evaluation.gathering import SampleStore, placed
 from lightning_realign.evaluation.judge_metrics import DIVERSITY_PAIRS, POOL
 from lightning_realign.evaluation.judges.panel import JudgePanel
 from lightning_realign.evaluation.method import GIVEN, Method, replications_of
 from lightning_realign.evaluation.motion_metrics import MotionMeter, metric_board
 from lightning_realign.evaluation.probes import Probe, described
 from lightning_realign.evaluation.provenance import provenance
+from lightning_realign.evaluation.rank_gathering import SampleStore, placed
 from lightning_realign.evaluation.record import Record, write_record
 from lightning_realign.evaluation.scoring import left_out, score
 from lightning_realign.evaluation.wandb_tables import log_tables
@@ -250,7 +250,7 @@ class MeasuringModule(L.LightningModule):
             "diversity_pairs": DIVERSITY_PAIRS,
             **dict(self.hparams),
             "judge_fingerprints": self.judges.fingerprints(),
-            "shared_with_reward": self.judges.kinships(self.method.rewards()),
+            "shared_with_reward": self.judges.shared_with(self.method.rewards()),
             "provenance": provenance(self.data, split, files),
         }
 

@@ -17,17 +17,15 @@ from torch import Tensor
 
 from lightning_realign.data.synthetic import is_right
 from lightning_realign.evaluation.cost import COSTS, Meter
-from lightning_realign.evaluation.gathering import MetricBoard
 from lightning_realign.evaluation.method import Method
 from lightning_realign.evaluation.probes import Probe, Task, measured_by, probe_metrics
-from lightning_realign.metrics.functional.physical import PHYSICAL
+from lightning_realign.evaluation.rank_gathering import MetricBoard
+from lightning_realign.metrics.functional.physical import PHYSICAL, SHORTEST
 from lightning_realign.motion import Skeleton, recover_joints
 from lightning_realign.motion.kinematics import is_finite_motion
 from lightning_realign.settings.measuring import SystemName
 from lightning_realign.types import MotionTextBatch
 
-# Frames that physical quality needs: jerk is a third difference.
-SHORTEST = 4
 # What a cosine cannot fall below: the reward of a motion that strong guidance has blown up.
 WORST_REWARD = -1.0
 

@@ -167,8 +167,8 @@ class SampleScoring(MeasuringModule):
         source = self.reward_source
         if source.path is None:
             return None
-        bundle = load_reward(source.path, source.family, source.statistics).to(self.trainer.strategy.root_device)
-        reward = DualAlignmentReward(bundle, cache_dir=self.caches.text)
+        device, cache = self.trainer.strategy.root_device, self.caches.text
+        reward = load_reward(source.path, source.family, source.statistics, device=device, text_cache=cache)
         remedy = "use a reward of that skeleton"
         require_same_skeleton(f"{source.path}: reward model", reward.skeleton, "the data set", skeleton, remedy)
         return reward

@@ -36,7 +36,7 @@ class BestMotions:
     """The best of N candidates for each of B samples.
 
     motions: the B motions kept. chosen: [B] which candidate each is, 0 to N - 1. rewards: [B, N] the clean reward
-    R_phi(x, c) of every candidate, minus infinity where it could not be told.
+    R_phi(x, c) of every candidate, minus infinity where it is not a number.
     """
 
     motions: GeneratedMotions
@@ -45,7 +45,7 @@ class BestMotions:
 
 
 class BestOfN:
-    """Draws N motions for each text and keeps the one with the highest clean reward, the first of equal ones.
+    """Makes N motions for each text and keeps the one with the highest clean reward, the first of equal ones.
 
     The first candidate is what the sampler makes without it. Each candidate's noise is of seed, id, replication and the
     candidate's number, so that the result does not depend on the batch.

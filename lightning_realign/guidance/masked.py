@@ -114,14 +114,14 @@ class MaskedSampler:
 
 
 def _check_guidance(generator: MaskedGenerator, guidance: GuidanceConfig, reward: Reward | None) -> None:
-    asked = f"guidance {guidance.weights}"
+    settings = f"guidance {guidance.weights}"
     if not generator.denoising_steps:
         raise ConfigError(
-            f"{asked}: this generator has no denoising to guide; set all of it to 0, and candidates above 1 to keep "
+            f"{settings}: this generator has no denoising to guide; set all of it to 0, and candidates above 1 to keep "
             "the best of so many motions"
         )
     if reward is None:
-        raise ConfigError(f"{asked} needs a reward model; give one, or set all of it to 0")
+        raise ConfigError(f"{settings} needs a reward model; give one, or set all of it to 0")
     if (guidance.scale, guidance.location) != ("score", "x0"):
         raise ConfigError(
             f"guidance scale={guidance.scale!r}, location={guidance.location!r}: this generator is guided at the clean "

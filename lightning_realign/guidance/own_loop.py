@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -86,7 +87,8 @@ class RewardGuide:
             ConfigError: the settings are not `score` at `x_t`.
         """
         self._require("score", "output")
-        return output - (1.0 - alpha_bar) ** 0.5 * self.gradient(x, alpha_bar)
+        guided: Tensor = output - math.sqrt(1.0 - alpha_bar) * self.gradient(x, alpha_bar)
+        return guided
 
     def on_step_end(self, pipeline: Any, step: int, timestep: Any, callback_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Add the gradient to the states after a step; the signature is that of diffusers' callbacks.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Potential = Literal["difference", "max", "sum"]
+from lightning_realign.settings.search import Potential
 
 # Stands for infinity: the weight of a particle that has blown up is nothing, and differences of it remain numbers.
 _HUGE = 1e30
@@ -43,7 +42,7 @@ class Cloud:
         particles: K.
         random: B generators, each its own motion's.
         potential: see `ParticleConfig`.
-        threshold: likewise.
+        threshold: see `ParticleConfig`.
     """
 
     def __init__(

@@ -20,8 +20,8 @@ from lightning_realign.guidance.particle_weights import Cloud
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import Reward
-from lightning_realign.settings.checks import steps_inside
 from lightning_realign.settings.search import ParticleConfig
+from lightning_realign.settings.window import steps_inside
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of further particles lie beyond those of any run, and of any run's best-of-N candidates.
@@ -35,7 +35,7 @@ class SteeredStates:
     states: [B, K, ...] clean states. rewards: [B, K] their R_0. weights: [B, K] summing to 1; sum_k weights_k f(x_k)
     tends to the mean of f under the law aimed at as K grows. chosen: [B] the particle that becomes the motion.
     effective: [B, S] effective number of particles before resampling, NaN at steps without. history: [B, S] the R_t
-    of the chosen one and those it came from, NaN likewise.
+    of the chosen one and those it came from, NaN at steps without weighing.
     """
 
     states: Tensor

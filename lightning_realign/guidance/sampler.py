@@ -140,7 +140,7 @@ class RewardGuidedSampler:
             ids: B sample ids, the source of the noise; None makes them of text, length and occurrence.
             replication: number of the replication: other noise for the same sample.
             references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
-            callback: told of every step.
+            callback: called after every step.
 
         Raises:
             ConfigError: inputs that do not fit together, or guidance inside torch's inference mode.

@@ -21,7 +21,7 @@ class CountingGenerator:
     Attributes:
         calls: network evaluations per motion so far, over all batches. A gradient taken back through the network
             counts as one more: with frozen weights it costs about as much.
-        watch: told of that number whenever it grows; None for nobody.
+        watch: called with that number whenever it grows; None for nobody.
     """
 
     def __init__(self, generator: Generator | MaskedGenerator) -> None:

@@ -142,7 +142,7 @@ class Pipeline:
 
         Args:
             generator: checkpoint, model folder, `hf://owner/name`, or a source that says more.
-            reward: likewise; None for none.
+            reward: checkpoint, model folder, `hf://owner/name`, or a source that says more; None for none.
             guidance: strength and kind of the guidance; None for none.
             sampling: steps, scheduler, scale of classifier-free guidance and seed; None for the generator's own.
             search: candidates, particles and time travel; None for none.

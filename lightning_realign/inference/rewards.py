@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from lightning_realign.errors import ConfigError, FeatureSpecError
+from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.scales import parts_of
-from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
+from lightning_realign.motion import Skeleton
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.rewards import load_reward
 from lightning_realign.rewards.decoded import DecodedReward
 from lightning_realign.rewards.physical import physical_reward
@@ -83,15 +84,11 @@ def load_rewards(
         FeatureSpecError: a reward of another skeleton than the generator's, or rewards that cannot be added up.
     """
     members = tuple(
-        DualAlignmentReward(load_reward(path, source.family, source.statistics).to(device), cache_dir=text_cache)
+        load_reward(path, source.family, source.statistics, device=device, text_cache=text_cache)
         for path in source.paths
     )
     for path, member in zip(source.paths, members, strict=True):
-        if member.skeleton != skeleton_reference(skeleton):
-            raise FeatureSpecError(
-                f"{path}: reward model of skeleton {skeleton_label(member.skeleton)!r} beside a generator of skeleton "
-                f"{skeleton_label(skeleton_reference(skeleton))!r}; use checkpoints of one skeleton"
-            )
+        require_same_skeleton(f"{path}: reward model", member.skeleton, "the generator", skeleton)
     rewards = RunRewards(source, members, skeleton, device)
     _ = rewards.learned  # rewards that cannot be added up are refused here
     return rewards

@@ -84,7 +84,7 @@ class SequenceEncoder(nn.Module):
         return result
 
 
-class TextEncoder(SequenceEncoder):
+class CaptionEncoder(SequenceEncoder):
     """Words with their parts of speech as one embedding."""
 
     def __init__(self, word_size: int, hidden: int, embedding: int) -> None:
@@ -142,7 +142,7 @@ class MotionTextEvaluator(nn.Module):
         self._check(num_features, vocabulary_size)
         self.movement_encoder = MovementEncoder(num_features - CONTACTS, movement_hidden, movement_size, dropout)
         self.motion_encoder = SequenceEncoder(movement_size, motion_hidden, embedding)
-        self.text_encoder = TextEncoder(word_size, text_hidden, embedding)
+        self.text_encoder = CaptionEncoder(word_size, text_hidden, embedding)
         self.words = nn.Embedding(vocabulary_size, word_size)
 
     def embed_motion(self, motion: Tensor, lengths: Tensor) -> Tensor:

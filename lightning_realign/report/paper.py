@@ -11,16 +11,15 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lightning_realign.report.comparable import generation_hurdles, retrieval_hurdles
 from lightning_realign.report.context import Context, JudgeRecord
 from lightning_realign.report.intervals import Interval
 from lightning_realign.report.notes import (
     floor_note,
-    generation_hurdles,
     judge_notes,
     left_out_note,
     making_notes,
     repeats_notes,
-    retrieval_hurdles,
     source_notes,
 )
 from lightning_realign.report.published import PublishedRow, published_on

@@ -9,21 +9,24 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.settings.sources import RewardFamily
 
 if TYPE_CHECKING:
-    from lightning_realign.checkpoints.reward import RewardBundle
+    import torch
 
-__all__ = ["FAMILIES", "load_reward"]
+    from lightning_realign.checkpoints.reward import RewardBundle
+    from lightning_realign.rewards.reward import DualAlignmentReward
+
+__all__ = ["FAMILIES", "load_reward", "read_reward"]
 
 FAMILIES: tuple[RewardFamily, ...] = get_args(RewardFamily)
 
 
-def load_reward(
+def read_reward(
     path: Path | str,
     family: RewardFamily = "own",
     statistics: Path | str | None = None,
     *,
     step_aware: bool | None = None,
 ) -> RewardBundle:
-    """Load a reward model.
+    """Read the weights of a reward model, see `load_reward` for a reward that guides.
 
     Args:
         path: `own`: a checkpoint of this project's trainings. `realign`: a published `SPM_*.pth` (Weng et al., AAAI
@@ -57,3 +60,30 @@ def load_reward(
         return reward.load_reward(path)
     folder = None if statistics is None else Path(statistics).expanduser()
     return read_tmr(path, folder) if family == "tmr" else read_realign(path, folder, step_aware)
+
+
+def load_reward(
+    path: Path | str,
+    family: RewardFamily = "own",
+    statistics: Path | str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    text_cache: Path | str | None = None,
+) -> DualAlignmentReward:
+    """Load a reward that guides and scores motions.
+
+    Args:
+        path: its checkpoint, model folder or `hf://owner/name`; see `read_reward` for published files.
+        family: `own`, `realign` or `tmr`.
+        statistics: folder of the statistics of a published reward.
+        device: where to compute.
+        text_cache: folder of cached text features; None for the usual one.
+
+    Raises:
+        ConfigError: an unknown family, or an option that the family has no use for.
+        CheckpointError: the file is missing, damaged, unsafe, or holds other weights.
+        DataError: statistics or a configuration that are missing or unusable.
+    """
+    from lightning_realign.rewards.reward import DualAlignmentReward
+
+    return DualAlignmentReward(read_reward(path, family, statistics).to(device), cache_dir=text_cache)

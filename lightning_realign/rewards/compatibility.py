@@ -9,14 +9,15 @@ from torch import Tensor
 
 from lightning_realign.errors import FeatureSpecError
 from lightning_realign.generators.base import Generator, convert_normalisation
-from lightning_realign.motion import skeleton_label
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.rewards.reward import BatchReward, Reward
 
 logger = logging.getLogger(__name__)
 
 # A larger ratio of scales changes the noise level of a state noticeably.
 SAME_SCALE = 1.1
+_REMEDY = "use checkpoints of one skeleton"
 
 StateReward = Callable[[Tensor, float], Tensor]
 """(the generator's states [B, ...], their alpha_bar) -> rewards [B]."""
@@ -44,11 +45,7 @@ def check_reward(generator: Generator, reward: Reward, *, noisy: bool) -> None:
     Raises:
         FeatureSpecError: the reward cannot read what the generator makes.
     """
-    if reward.skeleton != generator.skeleton:
-        raise FeatureSpecError(
-            f"reward model of skeleton {skeleton_label(reward.skeleton)!r} cannot guide a generator of "
-            f"skeleton {skeleton_label(generator.skeleton)!r}; use checkpoints of one skeleton"
-        )
+    require_same_skeleton("the reward", reward.skeleton, "the generator", generator.skeleton, _REMEDY)
     own, wanted = generator.latents, reward.latents
     if wanted is None:
         if own is None and noisy:

@@ -1,4 +1,4 @@
-"""A reward of motions that is asked of a VAE's latents, so that it can stand beside rewards that read those."""
+"""A reward of motions that reads a VAE's latents, so that it can stand beside rewards of latents."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class DecodedReward:
         """The reward of decoded states; the arguments are those of `Reward.prepare`.
 
         Raises:
-            ConfigError: when it is asked of noisy latents, which decode to no noisy motion of any level.
+            ConfigError: raised by the result, for noisy latents, which decode to no noisy motion of any level.
         """
         prepared = self.reward.prepare(captions, references, mu=mu, eta=eta)
 
         def evaluate(states: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
             if alpha_bar < 1:
                 raise ConfigError(
-                    f"a reward of motions was asked of latents at signal level {alpha_bar:.3g}, which decode to no "
+                    f"a reward of motions got latents of signal level {alpha_bar:.3g}, which decode to no "
                     "motion of that level; use location x0 or x0_through"
                 )
             motion = self.latents.decode(states, lengths, int(lengths.max()))

@@ -45,13 +45,13 @@ class JointReward(ABC):
         """The reward times mu.
 
         Raises:
-            ConfigError: when it is asked, of a motion that is not clean.
+            ConfigError: raised by the result, for a motion that is not clean.
         """
 
         def evaluate(motion: Tensor, lengths: Tensor, alpha_bar: float) -> Tensor:
             if alpha_bar < 1:
                 raise ConfigError(
-                    f"{type(self).__name__} reads clean motions, but was asked at signal level {alpha_bar:.3g}; "
+                    f"{type(self).__name__} reads clean motions, but got one of signal level {alpha_bar:.3g}; "
                     "use location x0 or x0_through"
                 )
             return mu * self.score(motion, lengths, captions)

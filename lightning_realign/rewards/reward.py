@@ -27,7 +27,7 @@ BatchReward = Callable[[Tensor, Tensor, float], Tensor]
 
 
 class Reward(Protocol):
-    """What the sampler asks of a reward; `DualAlignmentReward` is the learned one."""
+    """What the sampler needs of a reward; `DualAlignmentReward` is the learned one."""
 
     @property
     def skeleton(self) -> str:
@@ -57,7 +57,7 @@ class PreparedReward:
     """The dual reward of B fixed texts.
 
     text, references: [B, W] latents of the captions and of the retrieved motions x^c; None where the weight is 0.
-    check_step: told the step token of every motion.
+    check_step: called with the step token of every batch.
     """
 
     bundle: RewardBundle
@@ -184,8 +184,8 @@ class DualAlignmentReward:
             return
         self._warned = True
         logger.warning(
-            "guidance asks the reward at timestep %d, but it was trained with omega %g, t_min %d and t_max %d only; "
-            "guide at fewer steps, or give a reward that was trained on all of them",
+            "guidance evaluates the reward at timestep %d, but it was trained with omega %g, t_min %d and t_max %d "
+            "only; guide at fewer steps, or give a reward that was trained on all of them",
             step,
             bundle.omega,
             bundle.t_min,

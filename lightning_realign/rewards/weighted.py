@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import convert_normalisation
-from lightning_realign.motion import skeleton_label
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.rewards.compatibility import same_scale
 from lightning_realign.rewards.reward import BatchReward, CleanReward, Reward
 from lightning_realign.types import zero_padding
@@ -75,7 +75,7 @@ class WeightedRewards:
         """The sum for a batch; the arguments are those of `Reward.prepare`.
 
         Raises:
-            ConfigError: when it is asked of noisy motions that members read in scales too different for that.
+            ConfigError: raised by the result, for noisy motions that members read in scales too different for that.
         """
         members = [
             (weight, self._member(place, captions, references, mu, eta)) for place, weight in enumerate(self.weights)
@@ -176,11 +176,8 @@ def _statistics(reward: Reward) -> Normaliser:
 
 
 def _check_pair(first: Reward, other: Reward, place: int) -> None:
-    if first.skeleton != other.skeleton:
-        raise FeatureSpecError(
-            f"weighted rewards: member {place} is of skeleton {skeleton_label(other.skeleton)!r}, member 0 of "
-            f"{skeleton_label(first.skeleton)!r}; use rewards of one skeleton"
-        )
+    remedy = "use rewards of one skeleton"
+    require_same_skeleton(f"weighted rewards: member {place}", other.skeleton, "member 0", first.skeleton, remedy)
     read = [
         "motions" if one.latents is None else f"latents of the VAE {one.latents.fingerprint()}"
         for one in (first, other)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.settings.checks import check_finite, check_window, steps_inside
+from lightning_realign.settings.checks import check_finite
+from lightning_realign.settings.window import check_window, steps_inside
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.settings.checks import check_choice, check_finite, check_least, check_window, steps_inside
+from lightning_realign.settings.checks import check_choice, check_finite, check_least
+from lightning_realign.settings.window import check_window, steps_inside
 
 Potential = Literal["difference", "max", "sum"]
 ParticleLocation = Literal["x_t", "x0"]

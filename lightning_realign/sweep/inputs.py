@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_realign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE
-from lightning_realign.files.shipped import resolve
+from lightning_realign.files.shipped_configs import resolve
 
 # Bytes up to which a file is read to see whether it has changed.
 _SMALL_FILE = 1 << 20

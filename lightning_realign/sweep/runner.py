@@ -18,7 +18,7 @@ from typing import Any
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
-from lightning_realign.files.shipped import resolve
+from lightning_realign.files.shipped_configs import resolve
 from lightning_realign.report.plots import heat_map, line_plot
 from lightning_realign.report.table import format_table
 from lightning_realign.sweep.inputs import files_behind

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from lightning_realign.checkpoints.entry import SPEC_KEY, with_version
 from lightning_realign.data.datamodule import MotionTextDataModule, data_of
-from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
+from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.files.hashing import stable_key
 from lightning_realign.files.ranks import fill_first
 from lightning_realign.models import LatentSpace, MotionVAE
 from lightning_realign.motion import Skeleton, load_skeleton, skeleton_label, skeleton_reference
 from lightning_realign.motion.normaliser import Normaliser
+from lightning_realign.motion.skeleton.spec import require_same_skeleton
 from lightning_realign.settings.plain import plain
 from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text import CachedTextEncoder
@@ -169,12 +170,8 @@ class TrainingModule(L.LightningModule):
         """
         self.read_vae()
         data = self.data
-        if data.skeleton != self.skeleton:
-            own, given = (skeleton_label(skeleton_reference(one)) for one in (self.skeleton, data.skeleton))
-            raise FeatureSpecError(
-                f"{type(self).__name__} is for skeleton {own!r}, the data set has {given!r}: set model.skeleton, "
-                "or use another checkpoint or data set"
-            )
+        remedy = "set model.skeleton, or use another checkpoint or data set"
+        require_same_skeleton(type(self).__name__, self.skeleton, "the data set", data.skeleton, remedy)
         if stage == "fit":
             self.fingerprint = data.fingerprint
             self.adopt(data)

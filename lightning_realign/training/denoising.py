@@ -31,7 +31,7 @@ class DenoisingDraws:
 
 
 @dataclass(frozen=True)
-class Denoising:
+class DenoisingObjective:
     """How a denoiser is trained on its clean states.
 
     Attributes:

@@ -17,7 +17,7 @@ from lightning_realign.settings.plain import restored
 from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule
-from lightning_realign.training.denoising import Denoising, DenoisingDraws
+from lightning_realign.training.denoising import DenoisingDraws, DenoisingObjective
 from lightning_realign.training.latents import FrozenVAE
 from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch
 
@@ -87,7 +87,9 @@ class DiffusionTraining(TrainingModule):
             text_cache=text_cache,
             seed=seed,
         )
-        self.denoising = Denoising(type(self).__name__, restored(NoiseSchedule, schedule), prediction, text_drop)
+        self.denoising = DenoisingObjective(
+            type(self).__name__, restored(NoiseSchedule, schedule), prediction, text_drop
+        )
         self.architecture = restored(DenoiserArchitecture, denoiser)
         self.text_encoder, self.sample_latents = text_encoder, sample_latents
 

@@ -19,7 +19,7 @@ from lightning_realign.settings.plain import restored
 from lightning_realign.settings.training import OptimiserConfig
 from lightning_realign.text import CachedTextEncoder
 from lightning_realign.training.base import TrainingModule
-from lightning_realign.training.denoising import Denoising, DenoisingDraws
+from lightning_realign.training.denoising import DenoisingDraws, DenoisingObjective
 from lightning_realign.training.losses import masked_mean
 from lightning_realign.types import UNCONDITIONAL_CAPTION, MotionTextBatch
 
@@ -74,7 +74,9 @@ class MotionDiffusionTraining(TrainingModule):
             text_cache=text_cache,
             seed=seed,
         )
-        self.denoising = Denoising(type(self).__name__, restored(NoiseSchedule, schedule), prediction, text_drop)
+        self.denoising = DenoisingObjective(
+            type(self).__name__, restored(NoiseSchedule, schedule), prediction, text_drop
+        )
         self.text_encoder = text_encoder
         architecture = restored(MotionDenoiserArchitecture, denoiser)
         text_size = self.text.sentence_size if architecture.text == "sentence" else self.text.token_size

@@ -25,6 +25,7 @@ from lightning_realign.training.latents import FrozenVAE
 from lightning_realign.training.losses import cross_modal_kl, info_nce, masked_smooth_l1
 from lightning_realign.training.noise import RewardDraws, RewardNoise
 from lightning_realign.training.principal import start_from_motions
+from lightning_realign.training.rank_gathering import of_all_ranks
 from lightning_realign.types import MotionTextBatch, TextFeatures
 
 PAPER_NETWORK = RewardArchitecture()
@@ -216,16 +217,8 @@ class RewardTraining(TrainingModule):
         """
         sentences = text.sentence
         if gather:
-            motion, caption, sentences = (self._gathered(x) for x in (motion, caption, sentences))
+            motion, caption, sentences = (of_all_ranks(self, x) for x in (motion, caption, sentences))
         return info_nce(motion, caption, sentences, self.loss.temperature, self.loss.filter_threshold)
-
-    def _gathered(self, x: Tensor) -> Tensor:
-        """The tensors [B, ...] of all ranks, one after the other, with gradient."""
-        everyone = self.all_gather(x, sync_grads=True)
-        if not isinstance(everyone, Tensor):
-            raise TypeError(f"gathering a tensor gave {type(everyone).__name__}")
-        # One process gets [B, W] back, several get [ranks, B, W].
-        return everyone.reshape(-1, x.shape[-1])
 
     def _evaluate(self, batch: MotionTextBatch, retrieval: RetrievalByLevel, stage: Literal["val", "test"]) -> None:
         states, lengths = self.states(batch), self.space.read_lengths(batch.lengths)

@@ -116,7 +116,7 @@ def test_wrong_configuration(content, fragments, refused, checkout):
         ("--model.init_args.omga=1", "RewardTraining: Option 'omga' is not accepted"),
         ("--omga=1", "unrecognized arguments: --omga=1"),
         ("--trainer.max_epoch=1", "unrecognized arguments: --trainer.max_epoch=1"),
-        ("--model.init_args.reconstruct=dirty", "reconstruct: expected Literal['clean', 'noisy'], not dirty"),
+        ("--model.init_args.loss.reconstruct=dirty", "reconstruct: expected Literal['clean', 'noisy'], not dirty"),
         ("--config=nowhere.yaml", "nowhere.yaml"),
     ],
 )
@@ -127,7 +127,7 @@ def test_wrong_option(option, fragment, refused):
 def test_networks_and_data_of_two_skeletons(refused, cli_bench):
     kit = [f"--model.init_args.{kind}={getattr(cli_bench, kind)['kit']}" for kind in ("generator", "reward")]
     assert "reward model of skeleton 'kit'" in refused("predict", GUIDED, kit[1])
-    assert "generator of skeleton 'kit'" in refused("predict", GUIDED, *kit)
+    assert "generator is for skeleton 'kit'" in refused("predict", GUIDED, *kit)
     root = f"--data.init_args.root={cli_bench.data['kit']}"
     assert "metadata.json says skeleton 'kit'" in refused("fit", REWARD, root)
     message = refused("fit", REWARD, "--data=lightning_realign.data.KITMLDataModule", root)

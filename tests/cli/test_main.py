@@ -13,7 +13,7 @@ import yaml
 from lightning_realign.cli.main import TRAINER_COMMANDS, build_parser, main
 from lightning_realign.cli.tool_parser import expand_aliases, summary, tool_parser
 from lightning_realign.cli.tools import DATA_TOOLS, TOOLS
-from lightning_realign.files.shipped import find_shipped, resolve, shipped_files
+from lightning_realign.files.shipped_configs import find_shipped, resolve, shipped_files
 from tests.helpers.cli_bench import ROOT, one_error_line
 
 

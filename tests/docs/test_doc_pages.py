@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
+from lightning_realign.cli import main as command_line
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, links, numbers_in_prose, page_commands, page_text
 
 LARGEST_PICTURE = 300_000
@@ -49,6 +50,22 @@ def test_commands_name_files_that_are_there(page):
         for option, value in pairwise(words):
             if option == "--config" and not value.startswith("configs/") and value.endswith(".yaml"):
                 assert value in made, " ".join(words)
+
+
+def test_tools_know_the_documented_options(capsys):
+    parser = command_line.build_parser()
+    parsed = 0
+    for page in PAGES:
+        for words in page_commands(page):
+            words = words[words.index("lightning_realign") + 1 :] if "lightning_realign" in words else words[1:]
+            if words[0] in ("train.py", "toy", *command_line.TRAINER_COMMANDS):
+                continue
+            try:
+                parser.parse_args(command_line._with_aliases(words))
+            except SystemExit:
+                pytest.fail(f"{page}: {' '.join(words)}: {capsys.readouterr().err}")
+            parsed += 1
+    assert parsed > 30
 
 
 def test_pictures_are_small():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_realign.evaluation.gathering import MetricBoard, SampleStore, placed
+from lightning_realign.evaluation.rank_gathering import MetricBoard, SampleStore, placed
 from lightning_realign.report.intervals import interval
 from lightning_realign.report.receipts import Receipt
 

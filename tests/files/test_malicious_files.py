@@ -107,7 +107,7 @@ def load_family(kind, name, path, root):
     if kind == "generator":
         return generators.load_generator(path, name, None if name == "own" else root)
     if kind == "reward":
-        return rewards.load_reward(path, name, statistics=root if name == "realign" else None)
+        return rewards.read_reward(path, name, statistics=root if name == "realign" else None)
     words = root / "glove" if name == "guo_published" else None
     return load_evaluator(name, path, statistics=root if name == "realign_published" else None, word_vectors=words)
 

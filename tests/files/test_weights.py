@@ -7,7 +7,7 @@ from torch import nn
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.files.weights import difference, load_strictly, read_content, read_plain, read_weights
 from lightning_realign.generators.base import Recipe
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from tests.helpers.published_rewards import hollow, spm_state
 
 
@@ -73,7 +73,7 @@ def test_a_published_reward_asks_for_its_statistics(tmp_path):
     path = tmp_path / "SPM_H3D_Thr50_Temp1000_SAM1T0_E100.pth"
     torch.save({"state_dict": hollow(spm_state())}, path)
     with pytest.raises(ConfigError, match="set reward_statistics"):
-        load_reward(path, "realign")
+        read_reward(path, "realign")
 
 
 def test_a_recipe_has_steps():

@@ -238,7 +238,7 @@ def test_bad_folders_are_told(tmp_path):
     folder = write_mardm(tmp_path / "t2m")
     with pytest.raises(ConfigError, match="scheduler='ddim'"):
         load_generator(folder, family="mardm", sampling=SamplingConfig(scheduler="ddim"))
-    with pytest.raises(ConfigError, match="steps=0"):
+    with pytest.raises(ConfigError, match="sampling steps is 0"):
         load_generator(folder, family="mardm", sampling=SamplingConfig(steps=0))
     other = folder.rename(folder.with_name("mine"))
     with pytest.raises(ConfigError, match="name must tell the kind of denoising"):

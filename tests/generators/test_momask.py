@@ -211,7 +211,7 @@ def test_bad_folders_are_told(tmp_path):
     folder = write_momask(tmp_path / "t2m")
     with pytest.raises(ConfigError, match="scheduler='ddim': MoMask draws tokens"):
         load_generator(folder, family="momask", sampling=SamplingConfig(scheduler="ddim"))
-    with pytest.raises(ConfigError, match="steps=0"):
+    with pytest.raises(ConfigError, match="sampling steps is 0"):
         load_generator(folder, family="momask", sampling=SamplingConfig(steps=0))
     options = folder / NAMES["residual"] / "opt.txt"
     options.write_text("share_weight: False\n")

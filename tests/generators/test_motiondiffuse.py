@@ -90,8 +90,8 @@ def raw_normaliser(features: int = 263) -> Normaliser:
     return normaliser
 
 
-def options(**given) -> LoadOptions:
-    return LoadOptions(encode=hidden_states, **given)
+def options(statistics=None, **sampling) -> LoadOptions:
+    return LoadOptions(SamplingConfig(**sampling), statistics, encode=hidden_states)
 
 
 @pytest.mark.parametrize("name", SIZES)

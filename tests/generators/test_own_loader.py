@@ -9,7 +9,9 @@ import pytest
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators import LoadOptions, load_generator
+from lightning_realign.settings.sampling import SamplingConfig
 
+SAMPLING = SamplingConfig(steps=7, cfg_scale=2.0)
 MODULE = """
     from tests.helpers.guided_toys import GaussianGenerator
 
@@ -37,10 +39,10 @@ def package(tmp_path, monkeypatch):
 
 
 def test_a_dotted_path_loads_a_generator_of_ones_own(package, tmp_path):
-    generator = load_generator(f"{package}.toy.load", tmp_path / "toy.pt", 2.0, steps=7)
+    generator = load_generator(tmp_path / "toy.pt", f"{package}.toy.load", sampling=SAMPLING)
     checkpoint, options = generator.loaded
     assert checkpoint == tmp_path / "toy.pt"
-    assert options == LoadOptions(steps=7, cfg_scale=2.0)
+    assert options == LoadOptions(SAMPLING)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +53,10 @@ def test_a_dotted_path_loads_a_generator_of_ones_own(package, tmp_path):
         ("nowhere.load", r"cannot be imported \(No module named 'nowhere'\)"),
         (".toy.load", "cannot be imported"),
         ("{0}.toy.SCALE", "is a float, no function"),
-        ("mdx", "family='mdx' is unknown; use one of own, mld.* or package.module.function"),
+        ("mdx", "family='mdx' is unknown; use one of own, mld.* or the path of your own, package.module.Name"),
     ],
 )
 def test_what_cannot_be_imported_gets_one_line(package, name, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        load_generator(name.format(package), "toy.pt")
+        load_generator("toy.pt", name.format(package))
     assert "\n" not in str(caught.value)

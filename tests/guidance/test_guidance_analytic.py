@@ -224,7 +224,7 @@ def test_posterior_scale_runs_with_stochastic_ddim():
 def test_skeletons_must_agree():
     reward = FunctionReward(linear_reward)
     reward.skeleton = "kit"
-    with pytest.raises(FeatureSpecError, match="'kit' cannot guide a generator of skeleton 'humanml3d'"):
+    with pytest.raises(FeatureSpecError, match="'kit', the generator has 'humanml3d'"):
         RewardGuidedSampler(GaussianGenerator(), guidance=GuidanceConfig(mu=1.0), reward=reward)
 
 

@@ -12,6 +12,7 @@ import torch
 from lightning_realign.generators import load_generator
 from lightning_realign.generators.mdm.generator import MDMGenerator
 from lightning_realign.models.published.mdm import MotionDenoiser
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, fixed_state
 
@@ -78,7 +79,10 @@ def public_file(
 
 
 def load(path: Path, form: str, **settings: Any) -> MDMGenerator:
-    settings.setdefault("statistics", path.parent)
-    generator = load_generator(path, family="mdm", encode=lambda texts: text_of(form), **settings)
+    """A generator with the statistics beside its file, or other ones, and settings of `SamplingConfig`."""
+    statistics = settings.pop("statistics", path.parent)
+    generator = load_generator(
+        path, "mdm", statistics, sampling=SamplingConfig(**settings), encode=lambda texts: text_of(form)
+    )
     assert isinstance(generator, MDMGenerator)
     return generator.to(dtype=torch.float64)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from lightning_realign.generators.base import LoadOptions
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.generators.mld import FORMS, TEXT_SIZE
 from lightning_realign.models import LatentDenoiser, MotionVAE
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, fixed_state, golden
 
@@ -73,9 +75,9 @@ def encode(captions: Sequence[str]) -> TextFeatures:
     return TextFeatures(torch.zeros(len(captions), 1, 1), torch.ones(len(captions), dtype=torch.long), sentence)
 
 
-def options(folder: Path, **settings: object) -> LoadOptions:
-    """Statistics of a folder, and the golden runs' sentences."""
-    return LoadOptions(statistics=folder, encode=encode, **settings)  # type: ignore[arg-type]
+def options(folder: Path, **sampling: Any) -> LoadOptions:
+    """Statistics of a folder, the golden runs' sentences, and settings of `SamplingConfig`."""
+    return LoadOptions(SamplingConfig(**sampling), statistics=folder, encode=encode)
 
 
 def expected(family: str) -> dict:

@@ -11,6 +11,7 @@ from lightning_realign.generators import LoadOptions
 from lightning_realign.generators.remodiffuse.database import DatabaseForm, RetrievalDatabase
 from lightning_realign.generators.remodiffuse.generator import ReMoDiffuseGenerator, load
 from lightning_realign.models.published.remodiffuse import ReMoDiffuseArchitecture, ReMoDiffuseDenoiser
+from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, fixed_state, fixed_tensor
 
@@ -84,8 +85,8 @@ def raw_statistics(features: int = 263) -> tuple[np.ndarray, np.ndarray]:
     return random.randn(features), 0.3 + 0.2 * random.rand(features)
 
 
-def options(**given) -> LoadOptions:
-    return LoadOptions(encode=hidden_states, **given)
+def options(statistics=None, **sampling) -> LoadOptions:
+    return LoadOptions(SamplingConfig(**sampling), statistics, encode=hidden_states)
 
 
 def generator_of(root: Path, features: int = 263, dtype: torch.dtype = torch.float64, **given) -> ReMoDiffuseGenerator:

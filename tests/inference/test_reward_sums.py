@@ -200,7 +200,7 @@ def test_rewards_that_cannot_be_added_up(bench, tmp_path):
     with pytest.raises(CheckpointError, match=r"nowhere\.ckpt"):
         pipeline(bench, GuidanceConfig(mu=1.0), ensemble=[str(tmp_path / "nowhere.ckpt")])
     kit = str(write_reward(tmp_path / "kit.ckpt", Normaliser(load_skeleton("kit").num_features), "kit"))
-    with pytest.raises(FeatureSpecError, match=r"kit\.ckpt: reward model of skeleton 'kit' beside a generator of skel"):
+    with pytest.raises(FeatureSpecError, match=r"kit\.ckpt: reward model is for skeleton 'kit', the generator has"):
         pipeline(bench, GuidanceConfig(mu=1.0), ensemble=[kit])
 
 

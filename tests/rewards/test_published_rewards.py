@@ -8,9 +8,10 @@ import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError, DataError, FeatureSpecError
 from lightning_realign.evaluation.judges import load_evaluator
-from lightning_realign.evaluation.judges.panel import kinship, load_judge
+from lightning_realign.evaluation.judges.panel import load_judge
+from lightning_realign.evaluation.judges.shared_with_reward import shared_with_reward
 from lightning_realign.motion import load_skeleton
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.realign import read_name
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.sources import JudgeSource
@@ -60,7 +61,7 @@ def test_a_name_that_contradicts_is_one_line(tmp_path, name, given, message):
 
 
 def test_step_tokens_count_from_the_first_noisy_level(spm, monkeypatch):
-    bundle = load_reward(spm(), "realign")
+    bundle = read_reward(spm(), "realign")
     assert (bundle.omega, bundle.t_min, bundle.t_max, bundle.text_encoder) == (0.5, 1, 1000, "sentence-t5-large")
     seen = []
     original = bundle.network.encode_motion
@@ -80,9 +81,9 @@ def test_step_tokens_count_from_the_first_noisy_level(spm, monkeypatch):
 
 
 def test_a_reward_without_step_awareness_has_all_weights_in_its_file_and_no_token(spm, full):
-    aware = load_reward(spm(source=full), "realign")
-    plain = load_reward(spm(NAME.replace("M1T0", "M0T0"), full), "realign")
-    told = load_reward(spm("reward.pth", full), "realign", step_aware=False)
+    aware = read_reward(spm(source=full), "realign")
+    plain = read_reward(spm(NAME.replace("M1T0", "M0T0"), full), "realign")
+    told = read_reward(spm("reward.pth", full), "realign", step_aware=False)
     for bundle in (plain, told):
         network = bundle.network
         assert not network.step_aware and len(network.state_dict()) == 423
@@ -91,13 +92,13 @@ def test_a_reward_without_step_awareness_has_all_weights_in_its_file_and_no_toke
     assert len(aware.network.state_dict()) == 427
     assert not torch.allclose(first, aware.network.encode_motion(motions(), LENGTHS, torch.zeros(2)).mean, atol=1e-3)
     with pytest.raises(CheckpointError, match=r"1 missing \('time_embedding.linear_1.bias'\)"):
-        load_reward(spm(NAME.replace("M1T0", "M0T1"), **{"time_embedding.linear_1.bias": None}), "realign")
+        read_reward(spm(NAME.replace("M1T0", "M0T1"), **{"time_embedding.linear_1.bias": None}), "realign")
 
 
 def test_a_published_text_encoder_in_the_file_is_left_out(spm):
-    expected = load_reward(spm(), "realign").network.state_dict()
+    expected = read_reward(spm(), "realign").network.state_dict()
     extra = {"clip.0.auto_model.shared.weight": torch.zeros(3), "xlm.0.weight": torch.zeros(2)}
-    found = load_reward(spm("with_text.pth", **extra), "realign").network.state_dict()
+    found = read_reward(spm("with_text.pth", **extra), "realign").network.state_dict()
     assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -117,13 +118,13 @@ def test_a_published_text_encoder_in_the_file_is_left_out(spm):
 )
 def test_the_weights_are_loaded_strictly(spm, changes, message):
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_reward(spm(**changes), "realign")
+        read_reward(spm(**changes), "realign")
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_of_the_other_data_set_is_refused(spm):
     with pytest.raises(CheckpointError, match="is named for kit, but its weights read motions of humanml3d"):
-        load_reward(spm(SPM_NAME.format(data="KIT", mode="M1T0")), "realign")
+        read_reward(spm(SPM_NAME.format(data="KIT", mode="M1T0")), "realign")
 
 
 def test_statistics_are_the_data_sets(spm, tmp_path):
@@ -131,23 +132,23 @@ def test_statistics_are_the_data_sets(spm, tmp_path):
     other.mkdir()
     write_statistics(other)
     np.save(other / "Mean.npy", np.arange(263.0))
-    assert load_reward(path, "realign", other).normaliser.mean[7] == 7
+    assert read_reward(path, "realign", other).normaliser.mean[7] == 7
     std = np.load(other / "Std.npy")
     std[-4:] /= 25
     np.save(other / "Std.npy", std)
     with pytest.raises(DataError, match="an evaluator's or a generator's statistics, give the data set's"):
-        load_reward(path, "realign", other)
+        read_reward(path, "realign", other)
     np.save(other / "Std.npy", np.where(np.arange(263) == 3, 0.0, 1.0))
     with pytest.raises(DataError, match=r"other: Std\[3\] is 0"):
-        load_reward(path, "realign", other)
+        read_reward(path, "realign", other)
     with pytest.raises(DataError, match=r"Mean\.npy"):
-        load_reward(path, "realign", tmp_path / "nowhere")
+        read_reward(path, "realign", tmp_path / "nowhere")
 
 
 def test_a_home_folder_is_found(spm, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     name = spm().name
-    assert load_reward(f"~/{name}", "realign", "~").skeleton == "humanml3d"
+    assert read_reward(f"~/{name}", "realign", "~").skeleton == "humanml3d"
 
 
 def test_options_without_a_use_are_refused(spm, tmr):
@@ -157,9 +158,9 @@ def test_options_without_a_use_are_refused(spm, tmr):
         ("own", {"statistics": tmr}),
     ):
         with pytest.raises(ConfigError, match="leave it out"):
-            load_reward(spm(), family, **options)
+            read_reward(spm(), family, **options)
     with pytest.raises(ConfigError, match="family='mine' is unknown; use one of own, realign, tmr"):
-        load_reward(spm(), "mine")
+        read_reward(spm(), "mine")
 
 
 class Hostile:
@@ -178,7 +179,7 @@ def test_a_hostile_file_is_refused_unread(spm, tmr, tmp_path, monkeypatch, file,
     else:
         torch.save({"state_dict": Hostile()}, path)
     with pytest.raises(CheckpointError, match=r"refused unread|damaged"):
-        load_reward(path if file == "spm" else tmr, "realign" if file == "spm" else "tmr")
+        read_reward(path if file == "spm" else tmr, "realign" if file == "spm" else "tmr")
     assert not (tmp_path / "run").exists()
 
 
@@ -186,7 +187,7 @@ def test_published_rewards_judge(spm, full, tmr, tmp_path, monkeypatch):
     use_hashed_text(monkeypatch, tmp_path / "cache")
     features, captions = motions(), ["a person walks", "someone waves slowly"]
     for kind, path, family in (("tmr_published", tmr, "tmr"), ("realign_published", spm(source=full), "realign")):
-        judge, bundle = load_evaluator(kind, path), load_reward(path, family)
+        judge, bundle = load_evaluator(kind, path), read_reward(path, family)
         assert (judge.name, judge.architecture, judge.skeleton) == (kind, "tmr", "humanml3d")
         assert judge.size == bundle.network.architecture.width
         with torch.no_grad():
@@ -199,7 +200,7 @@ def test_published_rewards_judge(spm, full, tmr, tmp_path, monkeypatch):
         assert torch.allclose(alone[0], embedded[1], atol=1e-5)
         assert torch.allclose(judge.embed_text(captions[1:])[0], text[1], atol=1e-5)
         # Nothing is known of the data that either was trained on.
-        assert kinship(judge, bundle) == ("architecture",)
+        assert shared_with_reward(judge, bundle) == ("architecture",)
         with pytest.raises(ConfigError, match="it reads none; leave it out"):
             load_evaluator(kind, path, word_vectors=tmp_path)
         with pytest.raises(FeatureSpecError, match="but the motions are of 'kit'"):

@@ -10,12 +10,12 @@ from lightning_realign.checkpoints.convert import convert
 from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.errors import CheckpointError, DataError
 from lightning_realign.models.tmr import TMR
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from tests.helpers.published_rewards import SMALL, tmr_config, tmr_state
 
 
 def test_tmr_is_read_from_its_folder(tmr, tmp_path):
-    bundle = load_reward(tmr, "tmr")
+    bundle = read_reward(tmr, "tmr")
     assert (bundle.skeleton, bundle.text_encoder) == ("humanml3d", "distilbert-base-uncased")
     assert not bundle.network.step_aware
     assert not bundle.network.training and not any(weight.requires_grad for weight in bundle.network.parameters())
@@ -28,18 +28,18 @@ def test_tmr_is_read_from_its_folder(tmr, tmp_path):
     for folder, value in ((tmr / "stats", 2.0), (tmp_path, 3.0)):
         torch.save(torch.full((263,), value), folder / "mean.pt")
         torch.save(torch.ones(263), folder / "std.pt")
-    assert load_reward(tmr, "tmr").normaliser.mean[0] == 2
-    assert load_reward(tmr, "tmr", tmp_path).normaliser.mean[0] == 3
+    assert read_reward(tmr, "tmr").normaliser.mean[0] == 2
+    assert read_reward(tmr, "tmr", tmp_path).normaliser.mean[0] == 3
 
 
 def test_tmr_with_python_objects_is_read_once_converted(tmr):
-    expected = load_reward(tmr, "tmr").network.state_dict()
+    expected = read_reward(tmr, "tmr").network.state_dict()
     file = tmr / "last_weights/text_encoder.pt"
     torch.save({**torch.load(file, weights_only=True), "note": np.float64(1)}, file)
     with pytest.raises(CheckpointError, match="lightning_realign convert"):
-        load_reward(tmr, "tmr")
+        read_reward(tmr, "tmr")
     convert(file, file.with_suffix(".safetensors"))
-    found = load_reward(tmr, "tmr").network.state_dict()
+    found = read_reward(tmr, "tmr").network.state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -73,28 +73,28 @@ def test_another_configuration_of_tmr_is_one_line(tmr, change, message):
     change(content)
     (tmr / "config.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message) as caught:
-        load_reward(tmr, "tmr")
+        read_reward(tmr, "tmr")
     assert "\n" not in str(caught.value)
 
 
 def test_tmrs_missing_or_changed_files_are_one_line(tmr, tmp_path):
     with pytest.raises(CheckpointError, match="no such folder: give the folder of a model that TMR published"):
-        load_reward(tmp_path / "nowhere", "tmr")
+        read_reward(tmp_path / "nowhere", "tmr")
     decoder = tmr / "last_weights/motion_decoder.pt"
     content = torch.load(decoder, weights_only=True)
     torch.save({**content, "final_layer.bias": torch.zeros(251)}, decoder)
     with pytest.raises(CheckpointError, match=r"motion_decoder.pt: .*'final_layer.bias': \(251,\), needs \(263,\)"):
-        load_reward(tmr, "tmr")
+        read_reward(tmr, "tmr")
     decoder.unlink()
     with pytest.raises(CheckpointError, match=r"motion_decoder.pt: no such"):
-        load_reward(tmr, "tmr")
+        read_reward(tmr, "tmr")
 
 
 @pytest.mark.parametrize(("value", "message"), [([1.0], "holds no tensor"), (torch.ones(251), r"shape \(251,\)")])
 def test_tmrs_statistics_must_fit(tmr, tmp_path, value, message):
     torch.save(value, tmp_path / "stats/humanml3d/guoh3dfeats/std.pt")
     with pytest.raises(DataError, match=message):
-        load_reward(tmr, "tmr")
+        read_reward(tmr, "tmr")
 
 
 def test_the_published_network_of_tmr_has_its_number_of_weights():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_realign.models import MotionVAE
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.reward import DualAlignmentReward, reward_gradient
 from lightning_realign.types import TextFeatures
 from tests.helpers.fixed_weights import fixed_input, fixed_state, golden, relative_error
@@ -23,12 +23,12 @@ def spm(request, tmp_path_factory):
     folder = write_statistics(tmp_path_factory.mktemp("spm"), features)
     path = folder / SPM_NAME.format(data=data, mode="M1T0")
     torch.save({"state_dict": spm_state(features)}, path)
-    return load_reward(path, "realign"), features, golden(GOLDEN / f"spm_{request.param}.json"), path
+    return read_reward(path, "realign"), features, golden(GOLDEN / f"spm_{request.param}.json"), path
 
 
 @pytest.fixture(scope="module")
 def tmr(tmp_path_factory):
-    return load_reward(write_tmr(tmp_path_factory.mktemp("tmr"), SIZES), "tmr"), golden(GOLDEN / "tmr.json")
+    return read_reward(write_tmr(tmp_path_factory.mktemp("tmr"), SIZES), "tmr"), golden(GOLDEN / "tmr.json")
 
 
 def errors(found, numbers):
@@ -53,7 +53,7 @@ def test_the_step_aware_reward_is_the_published_network(spm, precision, tmp_path
         found[f"motion_{name}_mean"], found[f"motion_{name}_logvar"] = encodings(network, motion, torch.tensor(t))
     plain = write_statistics(tmp_path, features) / path.name.replace("M1T0", "M0T0")
     plain.hardlink_to(path)
-    without = load_reward(plain, "realign").to(dtype=dtype).network
+    without = read_reward(plain, "realign").to(dtype=dtype).network
     found["motion_plain_mean"], found["motion_plain_logvar"] = encodings(without, motion, torch.tensor([0, 741]))
     with torch.no_grad():
         encoded = network.encode_text(text, TEXT_LENGTHS)

@@ -114,7 +114,7 @@ def latent_reading(fingerprint):
         (lambda: [latent_reading("abc"), latent_reading("def")], "reads latents of the VAE def"),
         (
             lambda: [learned(0), Jerkiness(load_skeleton("kit"))],
-            "member 1 is of skeleton 'kit', member 0 of 'humanml3d'",
+            "member 1 is for skeleton 'kit', member 0 has 'humanml3d'",
         ),
     ],
 )

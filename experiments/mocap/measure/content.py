@@ -1,7 +1,7 @@
 """What a motion does, read off its joints by formulas without learned parts, and what each content label asks for.
 
 The labels are those of the Bandai-Namco-Research motion data set (Kobayashi et al., arXiv 2306.08861). All thresholds
-lie in gaps between the real motions of its training split; no other split was looked at for them.
+lie in gaps between the real motions of its training split; no other split has been used for them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TO_AND_FRO = 2.75
 """Path of a raised wrist by its largest distance from where it rose: 2 for up and down, real raising stays
 below 2.6 and real waving above 2.9."""
 STANDING = 0.25
-"""Metres per second: standing figures sway with at most 0.12, the slowest walk has 0.38."""
+"""Metres per second: standing people sway with at most 0.12, the slowest walk has 0.38."""
 TURNED = (45.0, 135.0)
 """Degrees between which a turn to a side ends; without a turn, less than the first of them."""
 AHEAD, BACK = 15.0, 135.0
@@ -43,7 +43,7 @@ class Action:
     """What a motion does.
 
     turn: net turn about the y axis in degrees, left is positive. speed: of the pelvis over the floor, in m/s. way:
-    where it moves as seen by the figure, in degrees, 0 ahead, 90 left. running: above 0 where the legs run, see
+    where it moves as seen by the person, in degrees, 0 ahead, 90 left. running: above 0 where the legs run, see
     `running_score`. raised: whether the left and the right hand are up. to_and_fro: per hand how far the raised wrist
     goes in all, by its largest distance from where it rose; 0 where the hand is down.
     """
@@ -64,7 +64,7 @@ class Action:
 
     @property
     def heading(self) -> Heading | None:
-        """Which way it moves as seen by the figure; None between the sides and back."""
+        """Which way it moves as seen by the person; None between the sides and back."""
         if abs(self.way) <= AHEAD:
             return "ahead"
         if abs(self.way) >= BACK:

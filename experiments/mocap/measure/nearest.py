@@ -21,7 +21,7 @@ from lightning_realign.data import OwnDataModule
 from lightning_realign.errors import ConfigError, RealignError
 from lightning_realign.files.atomic import save_array_atomic
 from lightning_realign.motion import recover_joints
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.rewards.reward import DualAlignmentReward
 
@@ -64,7 +64,7 @@ def write_nearest(
         raise ConfigError(f"--replications is {replications}; give 1 or more")
     module = OwnDataModule(data)
     module.setup()
-    guide = DualAlignmentReward(load_reward(str(reward)), cache_dir=text_cache)
+    guide = DualAlignmentReward(read_reward(str(reward)), cache_dir=text_cache)
     index = load_or_build_index(guide.bundle, module, index_cache, progress=False)
     tasks = list(module.samples("test", module.ids("test")))
     nearest = index.query(guide.text_latents([task.caption for task in tasks])).ids

@@ -18,7 +18,7 @@ from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.evaluation.probes import Probe, Task
 from lightning_realign.motion import Skeleton, recover_joints, skeleton_label, skeleton_reference
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.index import load_or_build_index
 from lightning_realign.rewards.reward import DualAlignmentReward
 
@@ -84,7 +84,7 @@ class CopyDistance(Probe):
         Raises:
             FeatureSpecError: the reward reads motions of another skeleton.
         """
-        bundle = load_reward(self.reward)
+        bundle = read_reward(self.reward)
         if bundle.skeleton != skeleton_reference(data.skeleton):
             raise FeatureSpecError(
                 f"CopyDistance.reward: {self.reward} reads motions of skeleton {skeleton_label(bundle.skeleton)!r}, "

@@ -91,13 +91,13 @@ def held_out_pairs(pairs: Mapping[str, Pair], seed: int = SEED) -> frozenset[Pai
 def pair_splits(pairs: Mapping[str, Pair], seed: int = SEED) -> dict[str, list[str]]:
     """Split lists whose test split is the held-out pairs, whole; validation is drawn from the others."""
     held = held_out_pairs(pairs, seed)
-    others = sorted((name for name in pairs if pairs[name] not in held), key=lambda name: _draw(name, seed))
+    others = sorted((name for name in pairs if pairs[name] not in held), key=lambda name: _place(name, seed))
     count = max(round(VALIDATION_SHARE * len(pairs)), 1)
     chosen = {"train": others[count:], "val": others[:count], "test": [name for name in pairs if pairs[name] in held]}
     return {split: sorted(chosen[split]) for split in SPLITS}
 
 
-def _draw(name: str, seed: int) -> int:
+def _place(name: str, seed: int) -> int:
     return stable_key(f"pairs validation:{seed}:{name}")
 
 

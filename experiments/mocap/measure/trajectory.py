@@ -29,7 +29,7 @@ from lightning_realign.generators import MaskedGenerator, load_generator
 from lightning_realign.guidance import RewardGuidedSampler
 from lightning_realign.guidance.locations import LOCATIONS
 from lightning_realign.guidance.scales import SCALES
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.compatibility import check_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> Trajectories:
         raise ConfigError(
             f"{options.generator}: this generator has no predicted x_0 at every step; give a diffusion one"
         )
-    reward = DualAlignmentReward(load_reward(options.reward))
+    reward = DualAlignmentReward(read_reward(options.reward))
     check_reward(generator, reward, noisy=True)
     judges = {kind: load_judge(JudgeSource(kind, path), data.skeleton, None, "cpu") for kind, path in options.judges}
     samplers = {

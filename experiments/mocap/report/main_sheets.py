@@ -15,7 +15,7 @@ from lightning_realign.report.intervals import Interval
 from lightning_realign.report.receipts import Receipt
 
 PRECISION = ("R@1", "R@1_caption", "R@1_label", "R@3")
-# Whether a motion does what was asked, told without learned parts: by content labels, or by the synthetic oracle.
+# Whether a motion does what the text says, without learned parts: by content labels, or by the synthetic oracle.
 VERDICTS = ("semantic_accuracy", "oracle_accuracy")
 NAMES = {
     REAL: "Real",

@@ -10,13 +10,14 @@ import fcntl
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from doit.control import TaskControl
 from doit.dependency import Dependency, JsonDB
 from doit.exceptions import BaseFail, InvalidCommand, InvalidDodoFile, InvalidTask, UnmetDependency
+from doit.reporter import ZeroReporter
 from doit.runner import MThreadRunner
 from doit.task import Stream, Task, dict_to_task
 from doit.tools import config_changed
@@ -112,25 +113,6 @@ def run_units(
     return reporter.failures
 
 
-def accept(units: Sequence[PlannedUnit], out: Path) -> list[str]:
-    """Take results that lie in the study's folder, as brought from elsewhere, as those of today's commands and files.
-
-    Returns:
-        Names of the units that are done now; those without results are left out.
-    """
-    taken = []
-    with _locked(out), _in_one_line():
-        control, state = _control(units, out), _state(out)
-        for task in _walk(control):
-            if all(Path(path).is_file() for path in (*task.targets, *task.file_dep)):
-                state.get_status(task, control.tasks)
-                task.save_extra_values()
-                state.save_success(task)
-                taken.append(task.name)
-        state.close()
-    return taken
-
-
 def _control(
     units: Sequence[PlannedUnit],
     out: Path,
@@ -191,13 +173,16 @@ def _state(out: Path) -> Dependency:
     return Dependency(_Durable, str(out / _STATE))
 
 
-@dataclass
-class _Reporter:
-    """Turns what doit reports into a line per unit. left: units that have not ended."""
+class _Reporter(ZeroReporter):  # type: ignore[misc]
+    """Turns what doit reports into a line per unit.
 
-    report: Callable[[str], None]
-    left: int
-    failures: list[Failure] = field(default_factory=list)
+    Args:
+        report: takes the lines.
+        left: units that have not ended.
+    """
+
+    def __init__(self, report: Callable[[str], None], left: int) -> None:
+        self.report, self.left, self.failures = report, left, list[Failure]()
 
     def skip_uptodate(self, task: Task) -> None:
         self.left -= 1
@@ -216,11 +201,6 @@ class _Reporter:
 
     def runtime_error(self, message: str) -> None:
         raise ConfigError(message)
-
-    def _nothing(self, *_: object) -> None:
-        """An event that needs no line."""
-
-    initialize = get_status = execute_task = skip_ignore = cleanup_error = teardown_task = complete_run = _nothing
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import yaml
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
-from lightning_realign.files.shipped import KINDS, find_shipped, shipped_files, shipped_folder
+from lightning_realign.files.shipped_configs import KINDS, find_shipped, shipped_files, shipped_folder
 
 
 def listing(name: str) -> str:

@@ -15,7 +15,7 @@ import yaml
 from lightning_realign import __version__
 from lightning_realign.cli.wandb_mode import has_key
 from lightning_realign.files.cache import CACHE_VARIABLE, cache_folder
-from lightning_realign.files.shipped import clone_folder, shipped_files
+from lightning_realign.files.shipped_configs import clone_folder, shipped_files
 
 _PACKAGES = (
     *("torch", "lightning", "torchmetrics", "jsonargparse", "omegaconf", "diffusers", "transformers"),

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.files.shipped import clone_folder
+from lightning_realign.files.shipped_configs import clone_folder
 
 SUMMARY = "Run the toy example of the paper: every way of guiding in the plane, where the exact answer is known."
 

@@ -9,7 +9,7 @@ import torch
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.judges.base import Evaluator
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.settings.sources import JudgeKind, RewardFamily
 
 __all__ = ["EVALUATORS", "Evaluator", "load_evaluator"]
@@ -35,7 +35,7 @@ def load_evaluator(
         path: the checkpoint; for `guo_published` the `finest.tar` of either data set; for `tmr_published` the folder of
             a model.
         statistics: folder of a published evaluator's statistics. `guo_published`: its own mean.npy and std.npy; None
-            looks beside `path`, where the published archive has them. The others: see `load_reward` in
+            looks beside `path`, where the published archive has them. The others: see `read_reward` in
             `lightning_realign.rewards`.
         word_vectors: for `guo_published`, the folder of the published GloVe files.
         text_cache: for reward models, the folder of the cached text features; None for the usual one.
@@ -71,10 +71,10 @@ def _load(
     if name in _PUBLISHED_REWARDS:
         if word_vectors is not None:
             raise ConfigError(f"evaluator {name}: word_vectors is {word_vectors}, but it reads none; leave it out")
-        return TMREvaluator(load_reward(path, _PUBLISHED_REWARDS[name], statistics=statistics), name, text_cache)
+        return TMREvaluator(read_reward(path, _PUBLISHED_REWARDS[name], statistics=statistics), name, text_cache)
     for option, value in (("statistics", statistics), ("word_vectors", word_vectors)):
         if value is not None:
             raise ConfigError(f"evaluator {name}: {option} is {value}, but its checkpoint holds its own; leave it out")
     if name == "tmr":
-        return TMREvaluator(load_reward(path), name, text_cache)
+        return TMREvaluator(read_reward(path), name, text_cache)
     return GuoEvaluator(load_evaluator_bundle(path), name)

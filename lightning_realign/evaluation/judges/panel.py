@@ -15,9 +15,10 @@ from lightning_realign.checkpoints.folder import checkpoint_sha256
 from lightning_realign.checkpoints.reward import RewardBundle
 from lightning_realign.data.datamodule import MotionTextDataModule
 from lightning_realign.errors import ConfigError, DataError
-from lightning_realign.evaluation.gathering import SampleStore, placed
 from lightning_realign.evaluation.judges import Evaluator, load_evaluator
+from lightning_realign.evaluation.judges.shared_with_reward import shared_with_reward
 from lightning_realign.evaluation.method import GIVEN
+from lightning_realign.evaluation.rank_gathering import SampleStore, placed
 from lightning_realign.evaluation.record import Embeddings
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, require_same_skeleton
@@ -48,16 +49,6 @@ def load_judge(
     remedy = "use an evaluator of that skeleton"
     require_same_skeleton(f"{source.path}: judge", evaluator.skeleton, "the data set", skeleton, remedy)
     return evaluator
-
-
-def kinship(evaluator: Evaluator, reward: RewardBundle) -> tuple[str, ...]:
-    """What a judge shares with the reward that guides: `architecture`, `training data`; empty if it shares nothing."""
-    shared = {
-        "architecture": evaluator.architecture == "tmr",
-        # The fingerprint is empty if the training data are unknown, as those of published weights are.
-        "training data": evaluator.trained_on == reward.fingerprint != "",
-    }
-    return tuple(name for name, same in shared.items() if same)
 
 
 class JudgeBoard(nn.Module):
@@ -184,13 +175,13 @@ class JudgePanel(nn.Module):
         found = {name: self._board(name).compute(ids, self._train.get(name), repeated, shared) for name in self.judges}
         return {name: embeddings for name, embeddings in found.items() if embeddings is not None}
 
-    def kinships(self, rewards: Mapping[str, RewardBundle]) -> dict[str, list[str]]:
-        """What each judge shares with rewards, by their checkpoints: see `kinship`, and `weights` if it is one."""
+    def shared_with(self, rewards: Mapping[str, RewardBundle]) -> dict[str, list[str]]:
+        """What each judge shares with rewards, see `shared_with_reward`; `weights` if it is one of them."""
         digests = {checkpoint_sha256(Path(path)) for path in rewards}
         shared: dict[str, list[str]] = {}
         for name, evaluator in self._evaluators.items():
             same = bool(digests) and checkpoint_sha256(Path(self.judges[name].path)) in digests
-            found = [one for reward in rewards.values() for one in kinship(evaluator, reward)]
+            found = [one for reward in rewards.values() for one in shared_with_reward(evaluator, reward)]
             shared[name] = list(dict.fromkeys(["weights"] * same + found))
         return shared
 

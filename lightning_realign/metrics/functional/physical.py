@@ -136,4 +136,7 @@ PHYSICAL: Mapping[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "jerk": jerk,
     "penetration": ground_penetration,
 }
-"""The physical metrics that `test` measures of every motion, by their names in tables."""
+"""The metrics that `test` measures of every motion, by their names in its table. A new one needs one line here."""
+
+# The fewest frames for which all of them are defined: jerk is a third difference.
+SHORTEST = 4

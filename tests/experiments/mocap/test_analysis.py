@@ -160,13 +160,13 @@ def test_first_replications_are_those_of_a_shorter_run():
 def test_an_ablation_is_paired_with_the_replications_that_both_have():
     main_run = a_record()
     ablation = first_replications(a_record(gain=0.7, rows=("real", "guided")), 2)
-    found = against_main(main_run, "unguided", Ablation("text", ablation, Receipt({}, {})), fid=False)
+    found = against_main(main_run, "unguided", Ablation("text", ablation, Receipt({"guided": {}}, {})), fid=False)
     before = score(first_replications(main_run, 2))["unguided"]["guo/MM-Dist"].mean
     assert found["guo/MM-Dist"].before == pytest.approx(before)
     assert found["guo/MM-Dist"].after == pytest.approx(score(ablation)["guided"]["guo/MM-Dist"].mean)
     other = replace(ablation, settings={"seed": 2})
     with pytest.raises(DataError, match="differ in seed"):
-        against_main(main_run, "guided", Ablation("text", other, Receipt({}, {})))
+        against_main(main_run, "guided", Ablation("text", other, Receipt({"guided": {}}, {})))
 
 
 def test_a_subset_keeps_the_pools_of_the_whole():

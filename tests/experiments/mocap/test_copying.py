@@ -14,7 +14,7 @@ from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import ConfigError
 from lightning_realign.evaluation.probes import Task
 from lightning_realign.motion import recover_joints
-from lightning_realign.rewards import load_reward
+from lightning_realign.rewards import read_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from tests.helpers.built_figures import SKELETON, mirrored, rotated
 from tests.helpers.support import random_joints, write_tiny_dataset
@@ -86,7 +86,7 @@ def motions(data, split):
 
 def test_a_training_motion_is_a_copy_of_itself(training):
     probe, data, reward = training
-    train, scorer = motions(data, "train"), DualAlignmentReward(load_reward(reward))
+    train, scorer = motions(data, "train"), DualAlignmentReward(read_reward(reward))
     ids, seen = data.ids("train"), set()
     batch = data.drawn("train", ids, 0)
     for caption in data.caption_tokens("test"):

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.mocap.__main__ import listing
 from experiments.mocap.plan.units import FOLDER, PlannedUnit
-from experiments.mocap.workflow.engine import accept, in_order, run_units, why_run
+from experiments.mocap.workflow.engine import in_order, run_units, why_run
 from lightning_realign.errors import ConfigError
 from tests.helpers.cli_bench import ROOT
 
@@ -93,17 +93,16 @@ def test_a_changed_file_runs_again_and_one_that_was_only_written_again_does_not(
         why_run(planned, out)
 
 
-def test_results_that_were_brought_are_taken_as_they_are(units, tmp_path):
+def test_results_in_a_folder_that_was_copied_are_known(units, tmp_path, monkeypatch):
     make, ran = units
-    first, second, third = make("first"), make("second", needs=("first",)), make("third", needs=("second",))
-    run([first, second], tmp_path / "here")
-    there = tmp_path / "there"
-    shutil.copytree(tmp_path / "here/units", there / "units")
-    assert list(why_run([first, second, third], there)) == ["first", "second", "third"]
-    assert accept([first, second, third], there) == ["first", "second"]
-    assert why_run([first, second, third], there) == {"third": "not done"}
-    run([first, second, third], there)
-    assert [ran(name) for name in ("first", "second", "third")] == [1, 1, 1]
+    planned, out = [make("first"), make("second", needs=("first",))], Path("study")
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        if place == "there":
+            shutil.copytree(tmp_path / "here/study", tmp_path / "there/study")
+        monkeypatch.chdir(tmp_path / place)
+        run(planned, out)
+    assert [ran(name) for name in ("first", "second")] == [1, 1]
 
 
 def test_what_is_done_is_known_even_if_the_study_is_killed(tmp_path):

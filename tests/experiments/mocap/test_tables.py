@@ -199,7 +199,7 @@ def test_all_tables_and_pictures_of_a_study(written):
             assert min(image.size) > 200 and len(image.convert("RGB").getcolors(1 << 20) or range(100)) > 20
 
 
-def test_receipts_are_slim_and_tell_no_place(study, written):
+def test_study_receipts_are_slim_and_tell_no_place(study, written):
     path = written / "receipts" / "test_mld.json"
     content = json.loads(path.read_text())
     assert content["unit"]["command"].endswith("OUT/units/test_mld") and str(study) not in path.read_text()
