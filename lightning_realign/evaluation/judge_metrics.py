@@ -74,7 +74,7 @@ class JudgeMetric(Protocol):
         """Name -> values [N] whose mean over the samples it is, averaged over the replications; empty if it is none."""
 
 
-class RPrecision:
+class JudgedPrecision:
     """How often a caption's own motion is among its k nearest in a pool (Guo et al., CVPR 2022), k = 1, 2, 3.
 
     `R@1_caption` counts any motion of the same caption as right, `R@1_label` any of the same label. Pools are drawn
@@ -120,7 +120,7 @@ class RPrecision:
         return found
 
 
-class MatchingScore:
+class JudgedMatching:
     """MM-Dist: the mean distance of captions from their motions."""
 
     def missing(self, record: Record, pool: int) -> dict[str, str]:
@@ -142,7 +142,7 @@ class MatchingScore:
         return {"MM-Dist": torch.stack(distances).mean(dim=0)}
 
 
-class Spread:
+class JudgedDiversity:
     """Diversity: the mean distance of random pairs of motions, which are drawn anew in each replication."""
 
     def missing(self, record: Record, pool: int) -> dict[str, str]:
@@ -163,7 +163,7 @@ class Spread:
         return {}
 
 
-class DistanceOfDistributions:
+class JudgedDistance:
     """FID against real motions. That of the real motions themselves is the floor, see `floor_distances`."""
 
     def missing(self, record: Record, pool: int) -> dict[str, str]:
@@ -195,7 +195,7 @@ class DistanceOfDistributions:
         return {}
 
 
-class MultiModality:
+class JudgedMultiModality:
     """The mean distance of random pairs among motions of the same caption.
 
     It is a mean over the replications' pairs of the same motions, and has no interval.
@@ -223,11 +223,11 @@ class MultiModality:
 
 
 JUDGE_METRICS: Sequence[JudgeMetric] = (
-    RPrecision(),
-    MatchingScore(),
-    Spread(),
-    DistanceOfDistributions(),
-    MultiModality(),
+    JudgedPrecision(),
+    JudgedMatching(),
+    JudgedDiversity(),
+    JudgedDistance(),
+    JudgedMultiModality(),
 )
 """All metrics of judges, in the table's order."""
 

@@ -30,8 +30,8 @@ def score(record: Record, pool: int = POOL) -> dict[str, dict[str, Interval]]:
     """
     if pool < 2:
         raise ConfigError(f"pool is {pool}; set it to 2 or more (the field has {POOL})")
-    for metric, reason in left_out(record, pool).items():
-        logger.warning("no %s: %s", metric, reason)
+    for name, reason in left_out(record, pool).items():
+        logger.warning("no %s: %s", name, reason)
     table: dict[str, dict[str, Interval]] = {}
     for system, metrics in record.metrics.items():
         table[system] = {name: interval(means) for name, values in metrics.items() if (means := _means(values))}
