@@ -125,8 +125,8 @@ def test_wrong_option(option, fragment, refused):
 
 
 def test_networks_and_data_of_two_skeletons(refused, cli_bench):
-    kit = [f"--model.init_args.{kind}={getattr(cli_bench, kind)['kit']}" for kind in ("generator", "reward")]
-    assert "reward model of skeleton 'kit'" in refused("predict", GUIDED, kit[1])
+    kit = [f"--model.init_args.{kind}.path={getattr(cli_bench, kind)['kit']}" for kind in ("generator", "reward")]
+    assert "reward model is for skeleton 'kit'" in refused("predict", GUIDED, kit[1])
     assert "generator is for skeleton 'kit'" in refused("predict", GUIDED, *kit)
     root = f"--data.init_args.root={cli_bench.data['kit']}"
     assert "metadata.json says skeleton 'kit'" in refused("fit", REWARD, root)
@@ -135,7 +135,7 @@ def test_networks_and_data_of_two_skeletons(refused, cli_bench):
 
 
 def test_guided_settings_that_contradict_each_other(refused):
-    assert "reward is not set, but mu=30.0" in refused("predict", GUIDED, "--model.init_args.reward.path=null")
+    assert "reward path is not set, but mu=30.0" in refused("predict", GUIDED, "--model.init_args.reward.path=null")
     assert "scale='posterior'" in refused("predict", GUIDED, "--model.init_args.guidance.scale=posterior")
     assert "training_step" in refused("fit", GUIDED)
 
