@@ -91,7 +91,7 @@ class Pipeline:
         self.rewards = load_rewards(source, self.skeleton, self.caches.text, device)
         self.index: RewardIndex | None = None
         self._unguided = self._sampler(GuidanceConfig(), SearchConfig())
-        self.guide(guidance, search)
+        self._use(guidance, search)
 
     @property
     def reward(self) -> DualAlignmentReward | None:
@@ -105,6 +105,10 @@ class Pipeline:
             ConfigError: settings that contradict each other, or that need a reward.
         """
         require_reward(guidance, search, self.rewards.source)
+        self._use(guidance, search)
+
+    def _use(self, guidance: GuidanceConfig, search: SearchConfig) -> None:
+        """Make the samplers of settings that are known to fit."""
         self.guidance, self.search = guidance, search
         sampler, ranks = self._sampler(guidance, search), self.rewards.learned
         if search.particles.count > 1 and ranks is not None:
@@ -182,7 +186,8 @@ class Pipeline:
         Raises:
             ConfigError: a prompt, a length or a setting that cannot be used.
         """
-        self.guide(guidance or self.guidance, search or self.search)
+        if guidance is not None or search is not None:
+            self.guide(guidance or self.guidance, search or self.search)
         if self.needs_index and self.index is None:
             self.find_index()
         texts = [prompts] if isinstance(prompts, str) else prompts

@@ -8,8 +8,8 @@ Fields of a file:
     mu, eta, seed, replication                   settings of the run
     reference, reference_reward                  the id of x^c and R_phi(x^c, c) at t = 0; empty and NaN without eta
 
-Joints, features and rewards keep the precision in which they were made, float32 as generators are loaded. Files load with
-`numpy.load(..., allow_pickle=False)`.
+Joints, features and rewards keep the precision in which they were made: float32, as generators are loaded. Files load
+with `numpy.load(..., allow_pickle=False)`.
 """
 
 from __future__ import annotations
