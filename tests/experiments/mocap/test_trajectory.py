@@ -150,7 +150,7 @@ def test_every_metric_is_of_the_predicted_motions(command, monkeypatch):
     data.setup("validate")
     (batch,) = list(data.val_dataloader())
     generator = trajectory.load_generator(options.generator, sampling=SamplingConfig(steps=3, cfg_scale=2.5))
-    reward = DualAlignmentReward(trajectory.load_reward(options.reward))
+    reward = DualAlignmentReward(trajectory.read_reward(options.reward))
     config = GuidanceConfig(3.0, scale="constant", location="x0")
     sampler = RewardGuidedSampler(generator, guidance=config, reward=reward)
     seen, skeleton = [], load_skeleton("humanml3d")
