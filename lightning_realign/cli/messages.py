@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -77,6 +77,11 @@ def explained_by(explain: Callable[[], str]) -> Iterator[None]:
 
 class OneLineErrors(ArgumentParser):
     """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        """As jsonargparse parses, which hands a null of nested settings to its inner parsers as the text `None`."""
+        words = args if args is None else [f"{word[:-4]}null" if word.endswith("=None") else word for word in args]
+        return super().parse_args(words, *rest, **more)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Exit with code 2, without the usage; a parser inside another one raises instead, for the outer to report."""

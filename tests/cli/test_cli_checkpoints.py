@@ -71,3 +71,13 @@ def test_a_diffusion_checkpoint_resumes_without_the_file_of_its_vae(cli_bench, c
     last = Path("runs/mld/synthetic/last.ckpt")
     run = realign("fit", *options, "--model.init_args.vae=gone.ckpt", "--trainer.max_epochs=2", "--ckpt_path", last)
     assert run.trainer.global_step == 2
+
+
+def test_null_switches_a_nested_setting_off(cli_bench, checkout):
+    """Also after a configuration and an earlier option have set it."""
+    config = "configs/guided/synthetic.yaml"
+    options = [*cli_bench.options(config, "predict"), "--model.init_args.guidance.mu=0"]
+    nulls = ["reward.path", "sampling.steps", "sampling.cfg_scale", "guidance.max_norm"]
+    run = realign("predict", "--config", config, *options, *(f"--model.init_args.{name}=null" for name in nulls))
+    assert run.model.reward_source.path is None and run.model.sampling.steps is None
+    assert run.model.sampling.cfg_scale is None and run.model.guidance.max_norm is None
