@@ -18,7 +18,7 @@ from tests.helpers.cli_bench import ROOT, launch_lines, realign
 
 FOLDERS = ("reward", "evaluator", "generator", "guided", "demo", "retrieval")
 CONFIGS = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))
-PUBLISHED = [path for path in CONFIGS if "reward_family:" in path.read_text()]  # test_published_configs runs them
+PUBLISHED = [path for path in CONFIGS if "family:" in path.read_text()]  # test_published_configs runs them
 GUIDED = [path for path in CONFIGS if "generator:" in path.read_text() and path not in PUBLISHED]
 RETRIEVAL = [path for path in CONFIGS if path.parent.name == "retrieval"]  # tests/retrieval runs them
 SAMPLES = ROOT / "configs" / "guided" / "samples.yaml"

@@ -21,7 +21,7 @@ def settings(path: Path) -> dict:
 
 def look_alike(path: Path) -> str:
     """The look-alike of a configuration's generator."""
-    family = settings(path)["family"]
+    family = settings(path)["generator"]["family"]
     if family != "mdm":
         return family
     return next((form for form in ("mdm50", "mdm_bert") if form in path.stem), "mdm")
@@ -30,7 +30,7 @@ def look_alike(path: Path) -> str:
 def write_look_alike(path: Path, folder: Path, skeleton: str) -> Path:
     family, features = look_alike(path), 251 if skeleton == "kit" else 263
     if family == "momask":
-        return write_momask(folder / Path(settings(path)["generator"]).name, f"small_{skeleton}")
+        return write_momask(folder / Path(settings(path)["generator"]["path"]).name, f"small_{skeleton}")
     if family == "mardm":
         return write_mardm(folder)
     if family == "remodiffuse":
@@ -39,7 +39,7 @@ def write_look_alike(path: Path, folder: Path, skeleton: str) -> Path:
 
 
 def test_every_published_family_has_a_configuration():
-    assert {settings(path)["family"] for path in PUBLISHED} | {"own"} == set(FAMILIES)
+    assert {settings(path)["generator"]["family"] for path in PUBLISHED} | {"own"} == set(FAMILIES)
     assert {look_alike(path) for path in PUBLISHED} >= {*FORMS, *MDM_FORMS}
 
 
@@ -50,9 +50,9 @@ def test_motions_are_guided(path, cli_bench, checkout, monkeypatch):
     skeleton = "kit" if "kit" in path.stem else "humanml3d"
     root, chosen = cli_bench.data[skeleton], settings(path)
     generator = write_look_alike(path, checkout / "generator", skeleton)
-    assert generator.name == Path(chosen["generator"]).name
+    assert generator.name == Path(chosen["generator"]["path"]).name
     reward = write_reward(checkout / "reward", skeleton)
-    assert reward.name == Path(chosen["reward"]).name
+    assert reward.name == Path(chosen["reward"]["path"]).name
     options = [
         *TINY_RUN,
         f"--data.init_args.root={root}",
@@ -63,9 +63,10 @@ def test_motions_are_guided(path, cli_bench, checkout, monkeypatch):
         f"--model.init_args.reward.path={reward}",
         f"--model.init_args.reward.statistics={root}",
     ]
-    if "statistics" in chosen:
+    if "statistics" in chosen["generator"]:
         options.append(f"--model.init_args.generator.statistics={root}")
-    off = "candidates=1" if "candidates" in chosen else "mu=0"
+    searched = "search" in chosen
+    off = "search.candidates=1" if searched else "guidance.mu=0"
     made = []
     for more in ([], [f"--model.init_args.{off}"]):
         realign(*launch_lines(path)[0], *options, *more)
@@ -77,4 +78,4 @@ def test_motions_are_guided(path, cli_bench, checkout, monkeypatch):
     changed = [not np.array_equal(guided, plain) for guided, plain in zip(*made, strict=True)]
     assert all(np.isfinite(features).all() for features in made[0])
     # Of ten candidates the first is the best for both motions once in a hundred times; the draw is fixed.
-    assert any(changed) if "candidates" in chosen else all(changed)
+    assert any(changed) if searched else all(changed)
