@@ -185,15 +185,15 @@ def test_public_folders_load(tmp_path):
         for key, value in module.state_dict().items():
             assert torch.equal(getattr(generator.parts, name).state_dict()[key], value), key
     lengths = torch.tensor([24])
-    drawn = generator.draw(["a"], lengths, noise_of("a"))
-    torch.testing.assert_close(drawn, expected.draw(["a"], lengths, noise_of("a")))
+    drawn = generator.generate(["a"], lengths, noise_of("a"))
+    torch.testing.assert_close(drawn, expected.generate(["a"], lengths, noise_of("a")))
     faster = load_generator(folder, family="momask", sampling=SamplingConfig(steps=2, cfg_scale=1.0), encode=texts_of)
     assert faster.settings == TokenSampling(2, 1.0, 5.0, 0.1)
     converted = folder / NAMES["codec"] / "model" / "net_best_fid.safetensors"
     convert(converted.with_suffix(".tar"), converted)
     converted.with_suffix(".tar").unlink()
     again = load_generator(folder, family="momask", encode=texts_of)
-    assert torch.equal(again.draw(["a"], lengths, noise_of("a")), drawn)
+    assert torch.equal(again.generate(["a"], lengths, noise_of("a")), drawn)
 
 
 def test_kit_has_its_own_recipe(tmp_path, monkeypatch):

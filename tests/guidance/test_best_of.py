@@ -66,7 +66,7 @@ def samplers():
         reward=reward().to(dtype=torch.float64),
     )
     return {
-        "drawn": MaskedSampler(ToyMasked()),
+        "masked": MaskedSampler(ToyMasked()),
         "plain": RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=5)),
         "guided": guided,
     }
