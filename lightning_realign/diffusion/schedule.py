@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
 
 import torch
@@ -55,22 +55,17 @@ class NoiseSchedule:
         if self.steps < 1:
             raise ConfigError(f"schedule steps={self.steps}: must be at least 1")
 
-    @cached_property
+    # The tables are kept by value, outside the object: a schedule has its four settings as attributes and nothing else,
+    # also where it is the default of a command line's option.
+    @property
     def betas(self) -> Tensor:
         """The per-step variances, float64 [steps]; betas[t - 1] leads from level t - 1 to level t."""
-        if self.kind == "linear":
-            return torch.linspace(self.beta_start, self.beta_end, self.steps, dtype=torch.float64)
-        if self.kind == "scaled_linear":
-            ends = math.sqrt(self.beta_start), math.sqrt(self.beta_end)
-            return torch.linspace(*ends, self.steps, dtype=torch.float64) ** 2
-        levels = torch.arange(self.steps + 1, dtype=torch.float64) / self.steps
-        signal = torch.cos((levels + 0.008) / 1.008 * (math.pi / 2)) ** 2
-        return (1 - signal[1:] / signal[:-1]).clamp(max=_COSINE_MAX_BETA)
+        return _betas(self)
 
-    @cached_property
+    @property
     def alpha_bar(self) -> Tensor:
         """The cumulative signal levels, float64 [steps + 1], strictly falling from exactly 1 at t = 0."""
-        return torch.cat((torch.ones(1, dtype=torch.float64), (1 - self.betas).cumprod(0)))
+        return _alpha_bar(self)
 
     def add_noise(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Bring clean x [B, ...] to levels t [B] with standard normal noise of x's shape; t = 0 returns x bit by bit.
@@ -107,3 +102,20 @@ class NoiseSchedule:
     def to_dict(self) -> dict[str, Any]:
         """The constructor's arguments, as primitive values for a checkpoint."""
         return asdict(self)
+
+
+@lru_cache(maxsize=64)
+def _betas(schedule: NoiseSchedule) -> Tensor:
+    if schedule.kind == "linear":
+        return torch.linspace(schedule.beta_start, schedule.beta_end, schedule.steps, dtype=torch.float64)
+    if schedule.kind == "scaled_linear":
+        ends = math.sqrt(schedule.beta_start), math.sqrt(schedule.beta_end)
+        return torch.linspace(*ends, schedule.steps, dtype=torch.float64) ** 2
+    levels = torch.arange(schedule.steps + 1, dtype=torch.float64) / schedule.steps
+    signal = torch.cos((levels + 0.008) / 1.008 * (math.pi / 2)) ** 2
+    return (1 - signal[1:] / signal[:-1]).clamp(max=_COSINE_MAX_BETA)
+
+
+@lru_cache(maxsize=64)
+def _alpha_bar(schedule: NoiseSchedule) -> Tensor:
+    return torch.cat((torch.ones(1, dtype=torch.float64), (1 - schedule.betas).cumprod(0)))

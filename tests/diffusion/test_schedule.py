@@ -227,3 +227,10 @@ def test_unknown_scheduler_and_prediction():
         make_scheduler("euler", NoiseSchedule())
     with pytest.raises(ConfigError, match="prediction='velocity'"):
         make_scheduler("ddim", NoiseSchedule(), "velocity")
+
+
+def test_a_schedule_holds_nothing_but_its_settings():
+    """A command line reads the attributes of a default; a table among them would be taken for a setting."""
+    schedule = NoiseSchedule()
+    assert schedule.alpha_bar[0] == 1 and schedule.betas is NoiseSchedule().betas
+    assert set(vars(schedule)) == {"kind", "beta_start", "beta_end", "steps"}
