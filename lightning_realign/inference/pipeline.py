@@ -177,8 +177,8 @@ class Pipeline:
             prompts: one or more texts.
             seconds: length of the motions, rounded to a multiple of 4 frames.
             samples: motions per text.
-            guidance: strength and kind of the guidance from now on; None keeps the present ones.
-            search: candidates, particles and time travel from now on; None keeps the present ones.
+            guidance: strength and kind of the guidance of this call; None for the pipeline's own.
+            search: candidates, particles and time travel of this call; None for the pipeline's own.
 
         Returns:
             The motions, by prompt and then by sample.
@@ -186,16 +186,19 @@ class Pipeline:
         Raises:
             ConfigError: a prompt, a length or a setting that cannot be used.
         """
-        if guidance is not None or search is not None:
-            self.guide(guidance or self.guidance, search or self.search)
-        if self.needs_index and self.index is None:
-            self.find_index()
-        texts = [prompts] if isinstance(prompts, str) else prompts
-        motions: list[list[Motion]] = [[] for _ in texts]
-        for first, prediction in self.predictions(texts, seconds, samples):
-            for place in range(len(prediction.ids)):
-                motions[first + place].append(Motion(prediction, place))
-        return list(chain.from_iterable(motions))
+        own = self.guidance, self.search
+        self.guide(guidance or self.guidance, search or self.search)
+        try:
+            if self.needs_index and self.index is None:
+                self.find_index()
+            texts = [prompts] if isinstance(prompts, str) else prompts
+            motions: list[list[Motion]] = [[] for _ in texts]
+            for first, prediction in self.predictions(texts, seconds, samples):
+                for place in range(len(prediction.ids)):
+                    motions[first + place].append(Motion(prediction, place))
+            return list(chain.from_iterable(motions))
+        finally:
+            self._use(*own)
 
     def predictions(
         self, prompts: Sequence[str], seconds: float = 4.0, samples: int = 1
