@@ -166,7 +166,7 @@ def test_plots(kind):
     ("joints", "message"),
     [
         (torch.zeros(10, 21, 3), "expected .*, 22, 3. for skeleton 'humanml3d'"),
-        (torch.zeros(3, 22, 3), "a motion of 3 frames is too short: this figure needs at least 4"),
+        (torch.zeros(3, 22, 3), "a motion of 3 frames is too short: this metric needs at least 4"),
         (torch.full((5, 22, 3), torch.nan), "NaN or infinity"),
     ],
 )
