@@ -85,7 +85,7 @@ def test_a_reward_of_motions_stands_beside_one_of_latents():
     expected = learned.prepare(TEXTS, mu=3.0, eta=0.0)(leaf, LENGTHS, 1.0) - 0.5 * seen.square().sum((1, 2))
     torch.testing.assert_close(rewards, expected.detach())
     torch.testing.assert_close(found, torch.autograd.grad(expected.sum(), leaf)[0])
-    with pytest.raises(ConfigError, match=r"latents at signal level 0\.5.*use location x0"):
+    with pytest.raises(ConfigError, match=r"latents of signal level 0\.5.*use location x0"):
         both.prepare(TEXTS, None, mu=3.0, eta=0.0)(states, LENGTHS, 0.5)
 
 
