@@ -203,5 +203,5 @@ def test_published_rewards_judge(spm, full, tmr, tmp_path, monkeypatch):
         assert shared_with_reward(judge, bundle) == ("architecture",)
         with pytest.raises(ConfigError, match="it reads none; leave it out"):
             load_evaluator(kind, path, word_vectors=tmp_path)
-        with pytest.raises(FeatureSpecError, match="but the motions are of 'kit'"):
+        with pytest.raises(FeatureSpecError, match="the data set has 'kit'"):
             load_judge(JudgeSource(kind, str(path)), load_skeleton("kit"), None, "cpu")
