@@ -78,7 +78,7 @@ def explained_by(explain: Callable[[], str]) -> Iterator[None]:
 class OneLineErrors(ArgumentParser):
     """A parser that reports a wrong argument in one line, with the command that lists the right ones."""
 
-    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:  # type: ignore[override]
         """As jsonargparse parses, which hands a null of nested settings to its inner parsers as the text `None`."""
         words = args if args is None else [f"{word[:-4]}null" if word.endswith("=None") else word for word in args]
         return super().parse_args(words, *rest, **more)

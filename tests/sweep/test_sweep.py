@@ -21,6 +21,7 @@ from lightning_realign.sweep.spec import schema_violations
 ROOT = Path(__file__).parents[2]
 FILES = [*sorted((ROOT / "sweeps").glob("*.yaml")), *sorted((ROOT / "experiments/mocap/sweeps").glob("*.yaml"))]
 
+GUIDANCE = "--model.init_args.guidance"
 TOY = """
 import json, os, pathlib, sys
 given = dict(part.lstrip("-").split("=", 1) for part in sys.argv[1:])
@@ -203,7 +204,7 @@ def test_the_reason_is_the_programs_last_word(tmp_path):
 def test_guidance_is_swept_where_its_range_means_something():
     for name in ("mu_eta", "mu_eta_bayes"):
         content = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())
-        assert {"--model.init_args.scale=constant", "--model.init_args.location=x_prev"} <= set(content["command"])
+        assert {f"{GUIDANCE}.scale=constant", f"{GUIDANCE}.location=x_prev"} <= set(content["command"])
 
 
 def test_every_sweep_reports_to_weights_and_biases():
