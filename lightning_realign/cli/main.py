@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
 from lightning_realign.cli.renamed import explain_tool
@@ -58,6 +59,12 @@ def main(args: Sequence[str] | None = None) -> None:
         _run_toy(words[1:])
     else:
         _run_tool(words)
+
+
+def console() -> None:
+    """The console script: modules of your own are found in the folder that it is started from, as by `python -m`."""
+    sys.path.insert(0, str(Path.cwd()))
+    main()
 
 
 def _run_toy(words: list[str]) -> None:

@@ -21,10 +21,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lightning_realign.errors import DataError
+from lightning_realign.files.run_folder import newest_with
 from lightning_realign.files.weights import write_safetensors
 
 FORMAT = 2
 # The field of the systems and the beginning of a metric's tensor, by format.
+_PATTERN = "samples-*.safetensors"
 _NAMES = {1: ("rows", "figure"), 2: ("systems", "metric")}
 
 
@@ -137,8 +139,8 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _record_in(folder: Path) -> Path:
-    found = sorted(folder.glob("samples-*.safetensors"))
+    found = sorted(newest_with(folder, _PATTERN).glob(_PATTERN))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise DataError(f"{folder}: has {names} of samples-*.safetensors; give the file of one run")
+        raise DataError(f"{folder}: has {names} of {_PATTERN}; give the file of one run")
     return found[0]

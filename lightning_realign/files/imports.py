@@ -32,6 +32,9 @@ def named_part(what: str, name: str, known: Mapping[str, T]) -> T:
     try:
         part: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{what}={name!r} cannot be imported ({error}); check the path, and install it") from None
+        raise ConfigError(
+            f"{what}={name!r} cannot be imported ({error}); its file has to lie in the folder that you start from, or "
+            "be installed"
+        ) from None
     found: T = part
     return found

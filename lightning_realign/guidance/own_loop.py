@@ -35,7 +35,7 @@ class RewardGuide:
         references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
 
     Raises:
-        ConfigError: another pair of scale and location.
+        ConfigError: another pair of scale and location, or a reward that reads latents and no `to_motion`.
     """
 
     def __init__(
@@ -52,6 +52,11 @@ class RewardGuide:
             raise ConfigError(
                 f"guidance scale={guidance.scale!r}, location={guidance.location!r}: a loop of your own takes score at "
                 "x_t, or constant at x_prev"
+            )
+        if reward.latents is not None and to_motion is None:
+            raise ConfigError(
+                f"the reward reads latents of the VAE {reward.latents.fingerprint()}, and a loop of your own has "
+                "motions: give a reward of space motion, or a to_motion that gives those latents"
             )
         self.guidance = guidance
         self._lengths, self._to_motion = lengths, to_motion

@@ -30,6 +30,10 @@ class Motion:
     prediction: Prediction
     place: int
 
+    def __repr__(self) -> str:
+        frames, skeleton = len(self.features), self.skeleton
+        return f"Motion({self.text!r}, {frames} frames at {skeleton.fps:g} fps, skeleton {skeleton.name!r})"
+
     @property
     def text(self) -> str:
         """The prompt."""

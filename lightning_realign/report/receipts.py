@@ -24,6 +24,7 @@ from typing import Any
 from lightning_realign.errors import ConfigError, DataError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.reading import read_json
+from lightning_realign.files.run_folder import newest_with
 from lightning_realign.report.context import Context, context_of
 from lightning_realign.report.intervals import Interval, Systems
 from lightning_realign.report.table import format_table
@@ -181,12 +182,13 @@ def run_names(files: Sequence[Path]) -> list[str]:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The receipts in a folder.
+    """The receipts in a folder, or in the newest log of a run's folder.
 
     Raises:
         DataError: there is none.
     """
-    found = [path for pattern in _RECEIPTS for path in sorted(folder.glob(pattern))]
+    holding = newest_with(folder, *_RECEIPTS)
+    found = [path for pattern in _RECEIPTS for path in sorted(holding.glob(pattern))]
     if not found:
         raise DataError(f"{folder}: no {_NAMES} in it; give the folder of a validate or test run's log")
     return found

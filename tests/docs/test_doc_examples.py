@@ -6,6 +6,7 @@ a batch; captions are encoded by hashes.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,6 +47,9 @@ def folder(demo, checkout, monkeypatch) -> Path:
     (checkout / "runs" / "demo").mkdir()
     for path in (demo / "demo").iterdir():
         (checkout / "runs" / "demo" / path.name).symlink_to(path)
+    # What the page on training from Python makes: a reward that reads motions.
+    (checkout / "runs" / "mine" / "reward").mkdir(parents=True)
+    shutil.copy(demo / "demo" / "reward" / "last.ckpt", checkout / "runs" / "mine" / "reward" / "last.ckpt")
     monkeypatch.syspath_prepend(str(checkout))
     known = set(sys.modules)
     yield checkout

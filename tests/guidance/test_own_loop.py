@@ -10,7 +10,7 @@ import torch
 from lightning_realign import GuidanceConfig, RewardGuide, RewardGuidedSampler, SamplingConfig
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError
-from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, zero_padding
+from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, zero_padding
 
 LENGTHS = torch.tensor([2, 3])
 TEXTS, IDS, STEPS = ("a", "b"), ("one", "two"), 10
@@ -76,3 +76,11 @@ def test_what_does_not_fit_is_refused():
     guide = RewardGuide(reward, TEXTS, LENGTHS, GuidanceConfig(mu=1.0, scale="constant", location="x_prev"))
     with pytest.raises(ConfigError, match="guides with scale score at x_t, but the settings say constant at x_prev"):
         guide.output(torch.zeros(2, 3, 6), torch.zeros(2, 3, 6), 0.5)
+
+
+def test_a_reward_of_latents_needs_a_conversion():
+    reward = FunctionReward(slope)
+    reward.latents = tiny_diffusion().latents
+    with pytest.raises(ConfigError, match=r"reads latents of the VAE .* give a reward of space motion"):
+        RewardGuide(reward, TEXTS, LENGTHS, GuidanceConfig(mu=1.0))
+    RewardGuide(reward, TEXTS, LENGTHS, GuidanceConfig(mu=1.0), to_motion=lambda x, alpha_bar: x)

@@ -29,6 +29,7 @@ def test_generate_guided_and_save(bench, tmp_path):
     assert len({motion.name for motion in motions}) == 4
     motion = motions[0]
     assert isinstance(motion, Motion)
+    assert repr(motion) == "Motion('a person walks', 40 frames at 20 fps, skeleton 'humanml3d')"
     assert motion.features.shape == (40, 263) and motion.joints.shape == (40, 22, 3)
     assert motion.rewards.isfinite().all()
     files = [motion.save(tmp_path / f"walk{suffix}") for suffix in (".npz", ".bvh", ".glb")]
