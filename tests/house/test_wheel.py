@@ -112,3 +112,30 @@ def test_the_clone_is_not_in_the_way(installed, tmp_path):
     code = "import lightning_realign; print(lightning_realign.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     assert Path(run(sys.executable, "-c", code, cwd=tmp_path, env=environment).strip()).is_relative_to(installed)
+
+
+def test_modules_of_the_current_folder_are_found(installed, tmp_path):
+    """A scale of one's own is imported; only then is the checkpoint missed."""
+    (tmp_path / "my_scales.py").write_text(
+        "from lightning_realign.guidance.scales import ConstantScale\n\n\nclass Mine(ConstantScale):\n    pass\n"
+    )
+    words = (
+        "generate",
+        "a person walks",
+        "--model",
+        "nowhere.ckpt",
+        "--guidance.scale",
+        "my_scales.Mine",
+        "--out",
+        "o",
+    )
+    done = subprocess.run(
+        [sys.executable, installed / "bin" / "realign", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: nowhere.ckpt: no such checkpoint file")
