@@ -185,8 +185,8 @@ def test_guard_lets_the_requested_point_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("point", "args", "message"),
     [
-        ({"model.init_args.guidance.mu": 2.5}, ["--model.mu=2.0"], "has 2.0"),
-        ({"model.init_args.guidance.mu": 2.5}, ["--model.mu=2.5", "--model.overridden=true"], "has 7.0"),
+        ({"model.init_args.mu": 2.5}, ["--model.mu=2.0"], "has 2.0"),
+        ({"model.init_args.mu": 2.5}, ["--model.mu=2.5", "--model.overridden=true"], "has 7.0"),
         ({"model.init_args.my": 2.5}, [], "no such value"),
         ({"data.init_args.size": 2}, [], "has 4"),
         ({"trainer.max_epochs": 3}, [], "has 1"),
@@ -205,12 +205,12 @@ def test_guard_stops_every_other_point(point, args, message, tmp_path, monkeypat
 def test_guard_reads_the_agents_parameter_file(tmp_path, monkeypatch):
     config_util = pytest.importorskip("wandb.sdk.lib.config_util")
     path = tmp_path / "wandb" / "sweep-s" / "config-r.yaml"
-    config_util.save_config_file_from_dict(str(path), {"model.init_args.guidance.mu": {"value": 1e-05}})
+    config_util.save_config_file_from_dict(str(path), {"model.init_args.mu": {"value": 1e-05}})
     monkeypatch.setenv("WANDB_SWEEP_ID", "s")
     with pytest.raises(ConfigError, match="WANDB_SWEEP_PARAM_PATH"):
         requested_point()
     monkeypatch.setenv("WANDB_SWEEP_PARAM_PATH", str(path))
-    assert requested_point() == {"model.init_args.guidance.mu": 1e-05}
+    assert requested_point() == {"model.init_args.mu": 1e-05}
     run_cli(tmp_path, "validate", "--model.mu=1e-05")
     with pytest.raises(ConfigError, match=r"model\.init_args\.mu"):
         run_cli(tmp_path, "validate")
