@@ -1,7 +1,8 @@
 # Two commands: `make demo` runs the main job on the embedded default, `make test` the tests.
-# Both create .venv first. PYTHON chooses the interpreter, CONSTRAINTS the pins.
+# Both create .venv first. PYTHON chooses the interpreter, CONSTRAINTS the pins, TEST_PROCESSES how many tests run at once.
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 
 .PHONY: install demo test test-all test-docs docs lint clean
@@ -22,11 +23,11 @@ demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo/run.sh
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # Also what `make test` leaves out: slow tests, the wheel, the site, a browser, notebooks.
 test-all: .venv/installed
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m ""
 
 # The examples of the documentation, and its links, figures and commands.
 test-docs: .venv/installed

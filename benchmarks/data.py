@@ -13,6 +13,7 @@ All files are in the page cache, so that it is the code and not the disk that is
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import random
@@ -295,7 +296,7 @@ def table_of(starts: Mapping[str, Sequence[Start]]) -> str:
         seconds, used = middle(way, lambda start: start.seconds), middle(way, taken)
         whole = middle(way, lambda start: start.after)
         imports = middle(way, lambda start: start.imports)
-        rows.append([way, imports, seconds, peers[0] / seconds, used, used / peers[1], whole])
+        rows.append([way, imports, seconds, peers[0] / seconds, used, used / peers[1] if peers[1] else math.nan, whole])
     headers = ["way", "imports s", "first batch s", "times faster", "memory MiB", "of published", "with imports MiB"]
     return format_table(headers, rows)
 

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from experiments.plane.mixture import Captioned
 from lightning_realign.diffusion import NoiseSchedule, make_scheduler
-from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
+from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.diffusion.steps import SchedulerSteps, Step
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Recipe
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.motion.normaliser import Normaliser
 from lightning_realign.rewards.reward import BatchReward
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -167,10 +168,10 @@ class PointSampler(RewardGuidedSampler):
     A stream for each point, as motions have, would cost more than all else here. The first id names it.
     """
 
-    def noise(self, texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None, replication: int) -> SampleNoise:
+    def noise(self, prompts: Prompts) -> SampleNoise:
         """The noise of the cloud; see `RewardGuidedSampler.noise`."""
-        names = ids if ids is not None else prompt_ids(texts, check_batch(texts, lengths, ids))
-        return _CloudNoise(self.seed, names[0], replication, len(names), self.generator.dtype)
+        names = prompts.names
+        return _CloudNoise(self.seed, names[0], prompts.replication, len(names), self.generator.dtype)
 
 
 class _CloudNoise(SampleNoise):
@@ -212,4 +213,4 @@ def sample_clouds(
     kind = PrintedSampler if printed else RewardGuidedSampler
     sampling = SamplingConfig(steps=steps, scheduler=scheduler, seed=seed)
     sampler = kind(generator, sampling, config, reward)
-    return sampler.sample_states(["caption"] * len(ids), torch.full((len(ids),), points), ids=ids).states
+    return sampler.sample_states(Prompts(["caption"] * len(ids), torch.full((len(ids),), points), ids=ids)).states

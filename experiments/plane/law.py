@@ -23,6 +23,7 @@ from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.guidance import ParticleSteering
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import ParticleConfig
 
@@ -78,7 +79,7 @@ def draw_clouds(problem: Captioned, cell: Cell, schedule: NoiseSchedule, seeds: 
 
 def _steered(steering: ParticleSteering, points: int, seed: int) -> Tensor:
     ids = [f"{seed}: {point}" for point in range(points)]
-    result = steering.sample_states(["caption"] * points, torch.ones(points, dtype=torch.long), ids)
+    result = steering.sample_states(Prompts(["caption"] * points, torch.ones(points, dtype=torch.long), ids))
     return result.states[torch.arange(points), result.chosen, 0]
 
 

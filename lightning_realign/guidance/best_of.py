@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.prompts import Prompts, Sampler
 from lightning_realign.rewards.reward import CleanReward
 from lightning_realign.types import GeneratedMotions
 
 # Replication numbers of a sample's further candidates lie beyond those of any run.
 _STRIDE = 2**32
-
-
-class Sampler(Protocol):
-    """What makes a batch of motions, such as `RewardGuidedSampler`."""
-
-    def sample(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-    ) -> GeneratedMotions:
-        """Generate B motions, see `RewardGuidedSampler.sample`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +29,7 @@ class BestMotions:
     rewards: Tensor
 
 
-class BestOfN:
+class BestOfN(Sampler[BestMotions]):
     """Makes N motions for each text and keeps the one with the highest clean reward, the first of equal ones.
 
     The first candidate is what the sampler makes without it. Each candidate's noise is of seed, id, replication and the
@@ -59,27 +44,20 @@ class BestOfN:
         ConfigError: N is below 1.
     """
 
-    def __init__(self, sampler: Sampler, reward: CleanReward, candidates: int) -> None:
+    def __init__(self, sampler: Sampler[GeneratedMotions], reward: CleanReward, candidates: int) -> None:
         if candidates < 1:
             raise ConfigError(f"candidates is {candidates}; set it to 1 or more")
         self.sampler = sampler
         self.reward = reward
         self.candidates = candidates
 
-    def sample(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-    ) -> BestMotions:
-        """The best of N motions for each of B texts; the arguments are those of `Sampler.sample`."""
+    def make(self, prompts: Prompts) -> BestMotions:
+        """The best of N motions for each of B prompts."""
 
         def candidate(number: int) -> tuple[GeneratedMotions, Tensor]:
-            made = self.sampler.sample(texts, lengths, ids, replication + number * _STRIDE, references)
+            made = self.sampler.make(replace(prompts, replication=prompts.replication + number * _STRIDE))
             # A motion that guidance has blown up is never the better one.
-            return made, self.reward.score(made.features, made.lengths, texts).nan_to_num(nan=-torch.inf)
+            return made, self.reward.score(made.features, made.lengths, prompts.texts).nan_to_num(nan=-torch.inf)
 
         best, reward = candidate(0)
         rewards, highest = [reward], reward

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LatentGuide, MaskedGenerator
+from lightning_realign.guidance.prompts import Prompts, Sampler
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -18,7 +19,7 @@ from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions, zero_padding
 
 
-class MaskedSampler:
+class MaskedSampler(Sampler[GeneratedMotions]):
     """Samples motions from a masked generator. The noise depends on seed, id and replication alone.
 
     The reward reads the motion that the predicted clean latents of all codes decode to. Its gradient moves the score of
@@ -63,41 +64,21 @@ class MaskedSampler:
         self._guided = self.guidance.guided_steps(generator.denoising_steps)
 
     @torch.no_grad()
-    def sample(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-    ) -> GeneratedMotions:
-        """Generate B motions; they have no timesteps.
-
-        Args:
-            texts: B captions.
-            lengths: [B] lengths in frames.
-            ids: B sample ids, the source of the noise; None makes them of text, length and occurrence.
-            replication: number of the replication: other noise for the same sample.
-            references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
-
-        Raises:
-            ConfigError: inputs that do not fit together, or guidance inside torch's inference mode.
-        """
-        frames = check_batch(texts, lengths, ids)
-        names = ids if ids is not None else prompt_ids(texts, frames)
-        noise = [sample_generator(self.seed, name, replication) for name in names]
-        lengths = lengths.to(self.generator.device)
-        features = self.generator.generate(texts, lengths, noise, self._guide(texts, lengths, references))
-        nothing = features.new_empty(len(frames), 0)
+    def make(self, prompts: Prompts) -> GeneratedMotions:
+        """Generate the motions of B prompts; they have no timesteps."""
+        noise = [sample_generator(self.seed, name, prompts.replication) for name in prompts.names]
+        lengths = prompts.lengths.to(self.generator.device)
+        features = self.generator.generate(prompts.texts, lengths, noise, self._guide(prompts, lengths))
+        nothing = features.new_empty(len(lengths), 0)
         return GeneratedMotions(features, lengths, torch.empty(0, dtype=torch.long), nothing)
 
-    def _guide(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> LatentGuide | None:
+    def _guide(self, prompts: Prompts, lengths: Tensor) -> LatentGuide | None:
         """The gradient of the reward of a batch; None without guidance."""
         if self.reward is None or not self.guidance.active:
             return None
         require_differentiation()
         normaliser = self.reward.normaliser
-        reward = self.reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
+        reward = self.reward.prepare(prompts.texts, prompts.references, mu=self.guidance.mu, eta=self.guidance.eta)
 
         def guide(step: int, clean: Tensor, features_of: Callable[[Tensor], Tensor]) -> Tensor | None:
             if not self._guided[step]:

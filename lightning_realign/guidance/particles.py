@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lightning_realign.diffusion.noise import check_batch, prompt_ids, sample_generator
+from lightning_realign.diffusion.noise import sample_generator
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.locations import Evaluation
 from lightning_realign.guidance.particle_weights import Cloud
+from lightning_realign.guidance.prompts import Prompts, Sampler
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import Reward
@@ -46,7 +47,7 @@ class SteeredStates:
     history: Tensor
 
 
-class ParticleSteering:
+class ParticleSteering(Sampler[GeneratedMotions]):
     """Steers a sampler, guided or not, by weighing and resampling K particles for each motion.
 
     All that is random is of a motion's own seed, id and replication. Particle 0 has the noise of the sampler itself, so
@@ -80,17 +81,9 @@ class ParticleSteering:
         if config.count > 1:
             _check_guidance(sampler)
 
-    def sample(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-    ) -> GeneratedMotions:
-        """Generate B motions; the arguments are those of `RewardGuidedSampler.sample`, the rewards those that weigh."""
-        result = self.sample_states(texts, lengths, ids, replication, references)
-        lengths = lengths.to(self.sampler.generator.device)
+    def make(self, prompts: Prompts) -> GeneratedMotions:
+        """Generate the motions of B prompts; their rewards are those that weigh."""
+        result, lengths = self.sample_states(prompts), prompts.lengths.to(self.sampler.generator.device)
         rows = torch.arange(len(lengths), device=result.states.device)
         with torch.no_grad():
             features = self.sampler.generator.features(
@@ -99,23 +92,14 @@ class ParticleSteering:
         return GeneratedMotions(features, lengths, self.sampler.steps.timestep_tensor(), result.history)
 
     @torch.no_grad()
-    def sample_states(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-    ) -> SteeredStates:
-        """As `sample`, but all particles, as the generator's clean states."""
-        sampler, count = self.sampler, self.config.count
-        frames = check_batch(texts, lengths, ids)
-        names = ids if ids is not None else prompt_ids(texts, frames)
-        noises = [sampler.noise(texts, lengths, names, replication + k * _STRIDE) for k in range(count)]
+    def sample_states(self, prompts: Prompts) -> SteeredStates:
+        """As `make`, but all particles, as the generator's clean states."""
+        sampler, count, first = self.sampler, self.config.count, prompts.replication
+        noises = [sampler.noise(replace(prompts, replication=first + k * _STRIDE)) for k in range(count)]
         # No run has a negative replication, so that resampling never shares a stream with the noise.
-        random = [sample_generator(sampler.seed, name, -1 - replication) for name in names]
+        random = [sample_generator(sampler.seed, name, -1 - first) for name in prompts.names]
         cloud = Cloud(count, random, self.config.potential, self.config.threshold)
-        batch, reward = sampler.prepare(texts, lengths, references), self._prepare(texts, lengths, references)
+        batch, reward = sampler.prepare(prompts), self._prepare(prompts)
         states = [noise.draw() for noise in noises]
         for index, weighed in enumerate(self._weighed):
             evaluations = [sampler.evaluate(batch, index, state) for state in states]
@@ -134,10 +118,10 @@ class ParticleSteering:
         history, effective = cloud.history(chosen[None])[:, 0], cloud.effective()
         return SteeredStates(torch.stack(states, dim=1), rewards.T, weights.T, chosen, effective.T, history.T)
 
-    def _prepare(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> StateReward:
+    def _prepare(self, prompts: Prompts) -> StateReward:
         generator, strength = self.sampler.generator, 1 / self.config.temperature
-        prepared = self.reward.prepare(texts, references, mu=strength, eta=strength * self.config.eta)
-        return state_reward(generator, self.reward, prepared, lengths.to(generator.device))
+        prepared = self.reward.prepare(prompts.texts, prompts.references, mu=strength, eta=strength * self.config.eta)
+        return state_reward(generator, self.reward, prepared, prompts.lengths.to(generator.device))
 
     def _reward_at(self, reward: StateReward, index: int, evaluation: Evaluation) -> Tensor:
         steps = self.sampler.steps

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_realign.diffusion.noise import SampleNoise, check_batch, prompt_ids
+from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.diffusion.steps import Steps, make_steps
 from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import Generator, LoadOptions
 from lightning_realign.guidance.locations import Evaluation, Location
+from lightning_realign.guidance.prompts import Prompts, Sampler
 from lightning_realign.guidance.scales import GuidedStep, parts_of
 from lightning_realign.rewards.compatibility import StateReward, check_reward, state_reward
 from lightning_realign.rewards.reward import (
@@ -69,7 +70,7 @@ class Moved:
     log_ratio: Tensor
 
 
-class RewardGuidedSampler:
+class RewardGuidedSampler(Sampler[GeneratedMotions]):
     """One sampler and one guidance for every generator.
 
     The noise of a sample comes from (seed, sample id, replication) alone, so the same prompt and seed give the same
@@ -123,47 +124,25 @@ class RewardGuidedSampler:
                 f"{len(self._guided)} steps; widen it, or take more steps"
             )
 
-    def sample(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-        callback: StepCallback | None = None,
-    ) -> GeneratedMotions:
-        """Generate B motions.
-
-        Args:
-            texts: B captions.
-            lengths: [B] lengths in frames.
-            ids: B sample ids, the source of the noise; None makes them of text, length and occurrence.
-            replication: number of the replication: other noise for the same sample.
-            references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
-            callback: called after every step.
-
-        Raises:
-            ConfigError: inputs that do not fit together, or guidance inside torch's inference mode.
-        """
-        result = self.sample_states(texts, lengths, ids, replication, references, callback)
-        lengths = lengths.to(self.generator.device)
+    def make(self, prompts: Prompts) -> GeneratedMotions:
+        """Generate the motions of B prompts."""
+        result, lengths = self.sample_states(prompts), prompts.lengths.to(self.generator.device)
         with torch.no_grad():
             features = self.generator.features(result.states, lengths)
         return GeneratedMotions(features, lengths, result.timesteps, result.rewards)
 
     @torch.no_grad()
-    def sample_states(
-        self,
-        texts: Sequence[str],
-        lengths: Tensor,
-        ids: Sequence[str] | None = None,
-        replication: int = 0,
-        references: Tensor | None = None,
-        callback: StepCallback | None = None,
-    ) -> SampledStates:
-        """As `sample`, up to the generator's clean states, not yet turned into features."""
-        noise = self.noise(texts, lengths, ids, replication)
-        batch = self.prepare(texts, lengths, references)
+    def sample_states(self, prompts: Prompts, callback: StepCallback | None = None) -> SampledStates:
+        """As `make`, up to the generator's clean states, not yet turned into features.
+
+        Args:
+            prompts: of B motions.
+            callback: called after every step.
+
+        Raises:
+            ConfigError: guidance inside torch's inference mode.
+        """
+        noise, batch = self.noise(prompts), self.prepare(prompts)
         x, history = noise.draw(), []
         for index, timestep in enumerate(self._steps.timesteps):
             moved = self.advance(batch, index, self.evaluate(batch, index, x), noise)
@@ -183,34 +162,31 @@ class RewardGuidedSampler:
         """Whether each step is guided."""
         return self._guided
 
-    def noise(self, texts: Sequence[str], lengths: Tensor, ids: Sequence[str] | None, replication: int) -> SampleNoise:
-        """The noise of a batch, once it is known to be one.
-
-        Raises:
-            ConfigError: inputs that do not fit together.
-        """
-        frames = check_batch(texts, lengths, ids)
+    def noise(self, prompts: Prompts) -> SampleNoise:
+        """The noise of a batch."""
         return SampleNoise(
             self.seed,
-            ids if ids is not None else prompt_ids(texts, frames),
-            replication,
-            [self.generator.noise_shape(length) for length in frames],
+            prompts.names,
+            prompts.replication,
+            [self.generator.noise_shape(length) for length in prompts.frames],
             device=self.generator.device,
             dtype=self.generator.dtype,
         )
 
-    def prepare(self, texts: Sequence[str], lengths: Tensor, references: Tensor | None) -> SampledBatch:
+    def prepare(self, prompts: Prompts) -> SampledBatch:
         """All that does not change from step to step.
 
         Raises:
             ConfigError: guidance inside torch's inference mode.
         """
-        lengths, reward = lengths.to(self.generator.device), None
+        lengths, reward = prompts.lengths.to(self.generator.device), None
         if self.reward is not None and self.guidance.active:
             require_differentiation()
-            prepared = self.reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
+            prepared = self.reward.prepare(
+                prompts.texts, prompts.references, mu=self.guidance.mu, eta=self.guidance.eta
+            )
             reward = state_reward(self.generator, self.reward, prepared, lengths)
-        return SampledBatch(self.generator.condition(texts), lengths, reward)
+        return SampledBatch(self.generator.condition(prompts.texts), lengths, reward)
 
     @property
     def location(self) -> Location:

@@ -13,9 +13,10 @@ from torch import Tensor
 from lightning_realign.diffusion.noise import prompt_ids
 from lightning_realign.errors import CheckpointError, ConfigError
 from lightning_realign.generators import MaskedGenerator, load_generator
-from lightning_realign.guidance.best_of import BestOfN, Sampler
+from lightning_realign.guidance.best_of import BestOfN
 from lightning_realign.guidance.masked import MaskedSampler
 from lightning_realign.guidance.particles import ParticleSteering
+from lightning_realign.guidance.prompts import Sampler
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.inference.motions import Motion
@@ -118,12 +119,12 @@ class Pipeline:
         if search.candidates > 1 and ranks is not None:
             self._best = BestOfN(sampler, ranks, search.candidates)
 
-    def _sampler(self, guidance: GuidanceConfig, search: SearchConfig) -> Sampler:
+    def _sampler(self, guidance: GuidanceConfig, search: SearchConfig) -> Sampler[GeneratedMotions]:
         reward = self.rewards.guiding(guidance) if guidance.active else None
         kind = MaskedSampler if isinstance(self._loaded, MaskedGenerator) else RewardGuidedSampler
         return kind(self.generator, self.sampling, guidance, reward, search.travel)
 
-    def _steered(self, sampler: Sampler, reward: ScoredReward) -> Sampler:
+    def _steered(self, sampler: Sampler[GeneratedMotions], reward: ScoredReward) -> Sampler[GeneratedMotions]:
         particles = self.search.particles
         if not isinstance(sampler, RewardGuidedSampler):
             raise ConfigError(

@@ -9,10 +9,17 @@ import yaml
 from benchmarks.published_files import FORMS, MDM_FORMS, write_generator, write_reward
 from lightning_realign.generators import FAMILIES
 from tests.cli.test_configs import PUBLISHED, name
-from tests.helpers.cli_bench import TINY_RUN, launch_lines, realign
+from tests.helpers.cli_bench import TINY_RUN, launch_lines, realign, slow_if
 from tests.helpers.published_mardm import write_mardm
 from tests.helpers.published_momask import SIZES, write_momask
 from tests.helpers.published_remodiffuse import write_remodiffuse
+
+# One configuration of each family is run by default.
+VARIANTS = {
+    path
+    for path in PUBLISHED
+    if path.stem.endswith("_kit") or path.stem.removesuffix("_humanml3d") in ("mld_v1", "mld_star", "mdm50", "mdm_bert")
+}
 
 
 def settings(path: Path) -> dict:
@@ -43,7 +50,7 @@ def test_every_published_family_has_a_configuration():
     assert {look_alike(path) for path in PUBLISHED} >= {*FORMS, *MDM_FORMS}
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=name)
+@pytest.mark.parametrize("path", slow_if(VARIANTS.__contains__, PUBLISHED), ids=name)
 def test_motions_are_guided(path, cli_bench, checkout, monkeypatch):
     for skeleton, features in (("humanml3d", 263), ("kit", 251)):
         monkeypatch.setitem(SIZES, f"small_{skeleton}", (features, *SIZES["small"][1:]))

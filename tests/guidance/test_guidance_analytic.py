@@ -11,6 +11,7 @@ import torch
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
@@ -28,7 +29,7 @@ def linear_reward(motion, alpha_bar):
 
 def run(config=None, reward=None, generator=None, lengths=LENGTHS, texts=TEXTS, ids=IDS, **options):
     sampler = RewardGuidedSampler(generator or GaussianGenerator(), SamplingConfig(**options), config, reward)
-    return sampler.sample_states(texts, lengths, ids)
+    return sampler.sample_states(Prompts(texts, lengths, ids))
 
 
 def reference_run(generator, scale, location, steps, stochastic, seed=1234):
@@ -145,7 +146,9 @@ def test_window_and_every():
     reward = FunctionReward(linear_reward)
     seen = []
     sampler = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=10), guidance=config, reward=reward)
-    result = sampler.sample(TEXTS, LENGTHS, IDS, callback=lambda t, r: seen.append((t, r)))
+    sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS), callback=lambda t, r: seen.append((t, r)))
+    reward.levels.clear()
+    result = sampler.sample(TEXTS, LENGTHS, IDS)
     guided = [False, False, True, False, True, False, True, False, False, False]
     assert (~result.rewards.isnan()).all(0).tolist() == guided
     assert len(reward.levels) == sum(guided)

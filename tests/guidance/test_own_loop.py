@@ -10,6 +10,7 @@ import torch
 from lightning_realign import GuidanceConfig, RewardGuide, RewardGuidedSampler, SamplingConfig
 from lightning_realign.diffusion.noise import SampleNoise
 from lightning_realign.errors import ConfigError
+from lightning_realign.guidance.prompts import Prompts
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator, tiny_diffusion, zero_padding
 
 LENGTHS = torch.tensor([2, 3])
@@ -43,7 +44,7 @@ def own_loop(guidance, guided_output=False):
 def project(guidance):
     reward = FunctionReward(slope)
     sampler = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=STEPS), guidance, reward)
-    return sampler.sample_states(TEXTS, LENGTHS, IDS).states
+    return sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS)).states
 
 
 @pytest.mark.parametrize("max_norm", [None, 0.05])

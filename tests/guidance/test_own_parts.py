@@ -8,6 +8,7 @@ import torch
 from lightning_realign import GuidanceConfig, RewardGuidedSampler, SamplingConfig
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance.locations import Location
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.guidance.scales import Scale, parts_of
 from tests.helpers.guided_toys import FunctionReward, GaussianGenerator
 
@@ -32,7 +33,7 @@ def states(mu, scale, location):
     reward = FunctionReward(lambda x, level: (1 + level) * x.square().sum((1, 2)))
     guidance = GuidanceConfig(mu=mu, scale=scale, location=location)
     sampler = RewardGuidedSampler(GaussianGenerator(), SamplingConfig(steps=6), guidance, reward)
-    return sampler.sample_states(TEXTS, LENGTHS, IDS).states
+    return sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS)).states
 
 
 def test_own_parts_guide():

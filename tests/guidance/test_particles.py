@@ -14,6 +14,7 @@ from experiments.plane.mixture import ring
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import ParticleSteering, RewardGuidedSampler
 from lightning_realign.guidance.particle_weights import Cloud, systematic
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import ParticleConfig, TravelConfig
@@ -42,7 +43,9 @@ def steering(config, guidance=None, scheduler="ddpm", steps=STEPS, function=tilt
 
 def many(steered, count=COUNT):
     """All particles of `count` motions of one frame, and the weighted means [count, features]."""
-    result = steered.sample_states(["t"] * count, torch.ones(count, dtype=torch.long), [str(n) for n in range(count)])
+    result = steered.sample_states(
+        Prompts(["t"] * count, torch.ones(count, dtype=torch.long), [str(n) for n in range(count)])
+    )
     states = result.states[:, :, 0]
     return result, (result.weights[..., None] * states).sum(dim=1)
 
@@ -101,8 +104,8 @@ def test_one_particle_is_the_sampler_itself(scheduler, mu, select):
 
 def test_without_resampling_the_particles_are_independent_runs_weighed_by_their_reward():
     steered = steering(ParticleConfig(5, threshold=0.0, temperature=0.7, potential="sum"))
-    result = steered.sample_states(TEXTS, LENGTHS, IDS)
-    runs = [steered.sampler.sample_states(TEXTS, LENGTHS, IDS, k * 2**48).states for k in range(5)]
+    result = steered.sample_states(Prompts(TEXTS, LENGTHS, IDS))
+    runs = [steered.sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS, k * 2**48)).states for k in range(5)]
     assert torch.equal(result.states, torch.stack(runs, dim=1))
     rewards = torch.stack([tilt(run, 1.0) / 0.7 for run in runs], dim=1)
     torch.testing.assert_close(result.rewards, rewards)
@@ -173,8 +176,8 @@ def test_density_ratio_is_that_of_the_two_gaussians():
     sampler = RewardGuidedSampler(
         GaussianGenerator(), SamplingConfig(steps=10, scheduler="ddpm"), guidance=config, reward=FunctionReward(tilt)
     )
-    noise = sampler.noise(TEXTS, LENGTHS, IDS, 0)
-    batch, x = sampler.prepare(TEXTS, LENGTHS, None), noise.draw()
+    noise = sampler.noise(Prompts(TEXTS, LENGTHS, IDS))
+    batch, x = sampler.prepare(Prompts(TEXTS, LENGTHS)), noise.draw()
     for index in range(9):
         evaluation = sampler.evaluate(batch, index, x)
         moved = sampler.advance(batch, index, evaluation, noise)
@@ -204,8 +207,8 @@ def test_a_step_done_again_has_the_ratios_of_both_times():
         )
         for n in (0, 1)
     )
-    noises = [once.noise(TEXTS, LENGTHS, IDS, 0) for _ in range(2)]
-    batch, starts = once.prepare(TEXTS, LENGTHS, None), [noise.draw() for noise in noises]
+    noises = [once.noise(Prompts(TEXTS, LENGTHS, IDS)) for _ in range(2)]
+    batch, starts = once.prepare(Prompts(TEXTS, LENGTHS)), [noise.draw() for noise in noises]
     found = twice.advance(batch, 6, twice.evaluate(batch, 6, starts[0]), noises[0])
     first = once.advance(batch, 6, once.evaluate(batch, 6, starts[1]), noises[1])
     back = once.steps.undo(6, first.state, noises[1].draw())
@@ -231,20 +234,20 @@ def test_the_mixture_in_the_plane_is_approached_as_particles_grow():
 def test_a_motion_does_not_depend_on_its_batch_and_runs_repeat():
     guidance = GuidanceConfig(mu=1.0, stop=0.05)
     steered = steering(ParticleConfig(6, temperature=0.5, every=3), guidance)
-    both, again = (steered.sample_states(TEXTS, LENGTHS, IDS, 2) for _ in range(2))
-    alone = steered.sample_states(TEXTS[:1], LENGTHS[:1], IDS[:1], 2)
+    both, again = (steered.sample_states(Prompts(TEXTS, LENGTHS, IDS, 2)) for _ in range(2))
+    alone = steered.sample_states(Prompts(TEXTS[:1], LENGTHS[:1], IDS[:1], 2))
     assert torch.equal(both.states, again.states)
     assert torch.equal(both.chosen, again.chosen)
     torch.testing.assert_close(both.states[:1, :, :2], alone.states, rtol=1e-9, atol=1e-9)
     assert both.chosen[0] == alone.chosen[0]
-    other = steered.sample_states(TEXTS, LENGTHS, IDS, 4)
+    other = steered.sample_states(Prompts(TEXTS, LENGTHS, IDS, 4))
     assert not torch.allclose(both.states, other.states)
     assert torch.unique(both.states[0, :, 0, 0]).numel() == 6, "every place has noise of its own"
 
 
 def test_what_is_told_of_a_run():
     steered = steering(ParticleConfig(4, start=0.8, every=2), steps=10)
-    result, motions = steered.sample_states(TEXTS, LENGTHS, IDS), steered.sample(TEXTS, LENGTHS, IDS)
+    result, motions = steered.sample_states(Prompts(TEXTS, LENGTHS, IDS)), steered.sample(TEXTS, LENGTHS, IDS)
     weighed = [False, False, True, False, True, False, True, False, True, False]
     for told in (result.history, result.effective):
         assert (~told.isnan()).all(dim=0).tolist() == weighed
@@ -260,7 +263,7 @@ def test_a_reward_that_cannot_be_told_never_wins():
         rewards = tilt(motion, alpha_bar)
         return torch.where(motion[:, 0, 0] > 0.7, float("nan"), rewards)
 
-    result = steering(ParticleConfig(8), function=broken).sample_states(TEXTS, LENGTHS, IDS)
+    result = steering(ParticleConfig(8), function=broken).sample_states(Prompts(TEXTS, LENGTHS, IDS))
     chosen = result.states[torch.arange(2), result.chosen, 0, 0]
     assert (chosen <= 0.7).all()
     assert result.weights.isfinite().all()

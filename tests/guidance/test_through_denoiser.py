@@ -11,6 +11,7 @@ from lightning_realign.errors import ConfigError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.rewards.reward import DualAlignmentReward
@@ -33,7 +34,7 @@ def run(location, function, scale="score", scheduler="ddpm", prediction="epsilon
     sampler = RewardGuidedSampler(
         generator, SamplingConfig(steps=10, scheduler=scheduler), guidance=config, reward=reward
     )
-    return sampler.sample_states(TEXTS, LENGTHS, IDS), reward
+    return sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS)), reward
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def networks(location, travel=None, **options):
 def test_networks_agree_with_finite_differences():
     sampler, _ = networks("x0_through")
     texts, lengths = ["a person walks", "a person waves"], torch.tensor([12, 20])
-    batch = sampler.prepare(texts, lengths, None)
+    batch = sampler.prepare(Prompts(texts, lengths))
     x = torch.randn(2, 2, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
@@ -126,7 +127,7 @@ def test_moment_is_the_gradient_through_the_denoiser_of_data_of_unit_variance(sc
         sampler = RewardGuidedSampler(
             generator, SamplingConfig(steps=10, scheduler=scheduler), guidance=config, reward=reward
         )
-        return sampler.sample_states(TEXTS, LENGTHS, IDS).states
+        return sampler.sample_states(Prompts(TEXTS, LENGTHS, IDS)).states
 
     torch.testing.assert_close(states("moment", "x0", 1.0), states("score", "x0_through", 1.0), rtol=1e-9, atol=1e-9)
     assert not torch.allclose(states("moment", "x0", 0.5), states("score", "x0_through", 0.5), rtol=1e-2)

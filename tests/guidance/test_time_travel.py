@@ -9,6 +9,7 @@ import torch
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.guidance import MaskedSampler, RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.settings.guidance import GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import TravelConfig
@@ -34,7 +35,7 @@ class Counted(GaussianGenerator):
 def run(travel=None, scheduler="ddpm", steps=20, lengths=LENGTHS, ids=IDS, generator=None, reward=None, guidance=None):
     generator = generator or GaussianGenerator()
     sampler = RewardGuidedSampler(generator, SamplingConfig(steps=steps, scheduler=scheduler), guidance, reward, travel)
-    return sampler.sample_states(TEXTS[: len(lengths)], lengths, ids[: len(lengths)]).states
+    return sampler.sample_states(Prompts(TEXTS[: len(lengths)], lengths, ids[: len(lengths)])).states
 
 
 def moments_after(sampler, travel):
@@ -82,7 +83,7 @@ def test_travel_forgets_what_a_wrong_start_left():
     """A start far from the forward process is drawn towards it, the more the oftener."""
     generator = GaussianGenerator()
     sampler = RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler="ddpm"), travel=TravelConfig(3))
-    batch, noise = sampler.prepare(["t"], LONG, None), sampler.noise(["t"], LONG, ["x"], 0)
+    batch, noise = sampler.prepare(Prompts(["t"], LONG)), sampler.noise(Prompts(["t"], LONG, ["x"], 0))
     wrong = noise.draw() + 3.0
     once = (
         RewardGuidedSampler(generator, SamplingConfig(steps=10, scheduler="ddpm"))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from lightning_realign.cli.train import RealignCLI, main
@@ -121,3 +124,8 @@ def one_error_line(capsys) -> str:
 def files_in(folder: Path) -> set[str]:
     """All files below a folder, without following links."""
     return {str(Path(place, name).relative_to(folder)) for place, _, names in os.walk(folder) for name in names}
+
+
+def slow_if(slow: Callable[[Path], bool], paths: Iterable[Path]) -> list[Any]:
+    """Parameters of a test, those for which `slow` holds left to `make test-all`."""
+    return [pytest.param(path, marks=pytest.mark.slow) if slow(path) else path for path in paths]

@@ -11,6 +11,7 @@ from lightning_realign.errors import ConfigError, FeatureSpecError
 from lightning_realign.generators.base import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.models import LatentSpace, MotionVAE, RewardSpace, StepAwareRewardModel
 from lightning_realign.rewards.decoded import DecodedReward
 from lightning_realign.rewards.reward import DualAlignmentReward, reward_gradient
@@ -65,9 +66,9 @@ def sampler(reward, dtype=torch.float32, **settings):
 def test_nothing_is_decoded_in_the_loop(monkeypatch):
     guided = sampler(latent_reward(tiny_diffusion().latents))
     monkeypatch.setattr(MotionVAE, "decode", None)
-    states = guided.sample_states(TEXTS, LENGTHS)
+    states = guided.sample_states(Prompts(TEXTS, LENGTHS))
     assert states.rewards.isfinite().all()
-    plain = sampler(None, mu=0.0).sample_states(TEXTS, LENGTHS)
+    plain = sampler(None, mu=0.0).sample_states(Prompts(TEXTS, LENGTHS))
     assert (states.states - plain.states).abs().amax(dim=(1, 2)).min() > 1e-4
 
 
@@ -109,7 +110,7 @@ def test_latents_are_read_in_the_reward_s_own_scale(alpha_bar):
     reward = latent_reward(wanted)
     guided = sampler(reward)
     z = torch.randn(3, 2, 8)
-    evaluate = guided.prepare(TEXTS, LENGTHS, None).reward
+    evaluate = guided.prepare(Prompts(TEXTS, LENGTHS)).reward
     found = evaluate(alpha_bar**0.5 * own.statistics.normalise(z), alpha_bar)
     seen = alpha_bar**0.5 * wanted.statistics.normalise(z)
     expected = reward.prepare(TEXTS, mu=3.0, eta=0.0)(seen, LENGTHS, alpha_bar)

@@ -20,6 +20,7 @@ from lightning_realign.evaluation.motion_metrics import WORST_REWARD
 from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.generators import Generator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.metrics.functional.physical import foot_skating_ratio
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.motion import Skeleton, recover_joints
@@ -32,28 +33,18 @@ Observer = Callable[[int, Tensor, Tensor], None]
 
 
 @torch.no_grad()
-def follow(
-    sampler: RewardGuidedSampler,
-    texts: Sequence[str],
-    lengths: Tensor,
-    ids: Sequence[str],
-    replication: int,
-    observe: Observer,
-) -> Tensor:
+def follow(sampler: RewardGuidedSampler, prompts: Prompts, observe: Observer) -> Tensor:
     """The sampler's `sample_states`, observed at every step; at the end `observe` gets the final states twice.
 
     Args:
         sampler: unguided or guided.
-        texts: B captions.
-        lengths: [B] frames.
-        ids: B sample ids, the source of the noise.
-        replication: of the noise.
+        prompts: of B motions.
         observe: called at every step.
 
     Returns:
         The final states [B, ...], those of `sample_states`.
     """
-    noise, batch = sampler.noise(texts, lengths, ids, replication), sampler.prepare(texts, lengths, None)
+    noise, batch = sampler.noise(prompts), sampler.prepare(prompts)
     x = noise.draw()
     for index in range(len(sampler.steps.timesteps)):
         evaluation = sampler.evaluate(batch, index, x)
@@ -172,8 +163,9 @@ def _measure_batch(
     notes: Notes,
 ) -> None:
     places, at_level, real = places_of(sampler), instruments.step_aware(batch), instruments.real_states(batch)
+    prompts = Prompts(batch.captions, batch.lengths, batch.ids, replication)
     # The very noise that sampling starts from, at every level.
-    noise = sampler.noise(batch.captions, batch.lengths, batch.ids, replication).draw()
+    noise = sampler.noise(prompts).draw()
 
     def observe(index: int, x: Tensor, predicted: Tensor) -> None:
         found = instruments.measure(instruments.generator.features(predicted, batch.lengths), batch)
@@ -182,7 +174,7 @@ def _measure_batch(
         found[REAL_AT_LEVEL] = at_level(math.sqrt(level) * real + math.sqrt(1 - level) * noise, level)
         notes.add(f"{name}_{index}", replication, found)
 
-    follow(sampler, batch.captions, batch.lengths, batch.ids, replication, observe)
+    follow(sampler, prompts, observe)
 
 
 def _record(notes: Notes, batches: Sequence[MotionTextBatch], data: MotionTextDataModule, replications: int) -> Record:

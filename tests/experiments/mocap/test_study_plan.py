@@ -16,7 +16,7 @@ from lightning_realign.data.synthetic import make_dataset
 from lightning_realign.errors import ConfigError
 from lightning_realign.sweep import read_sweep
 from lightning_realign.sweep.search import search
-from tests.helpers.cli_bench import ROOT, TINY_RUN, realign
+from tests.helpers.cli_bench import ROOT, TINY_RUN, realign, slow_if
 from tests.helpers.study_commands import module_of
 
 
@@ -161,7 +161,9 @@ def wide(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", slow_if(lambda path: path.stem not in ("paper", "mdm_mu_eta"), SWEEPS), ids=lambda path: path.stem
+)
 def test_a_sweep_measures_its_metric_by_the_selectors(path, wide, cli_bench, checkout):
     spec = read_sweep(path)
     words = spec.arguments(next(search(spec)))

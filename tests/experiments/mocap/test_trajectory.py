@@ -16,6 +16,7 @@ from lightning_realign.evaluation.record import Embeddings, Record
 from lightning_realign.generators import LoadOptions, Recipe
 from lightning_realign.generators.latent import LatentDiffusionGenerator
 from lightning_realign.guidance import RewardGuidedSampler
+from lightning_realign.guidance.prompts import Prompts
 from lightning_realign.metrics.functional.physical import foot_height
 from lightning_realign.motion import load_skeleton, recover_joints
 from lightning_realign.rewards.compatibility import state_reward
@@ -70,11 +71,11 @@ def motion_sampler(config, scheduler, count, travel):
 )
 def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config, travel):
     sampler, seen = make(config, scheduler, 6, travel), []
-    states = steps.follow(sampler, TEXTS, LENGTHS, IDS, 2, lambda *see: seen.append(see))
+    states = steps.follow(sampler, Prompts(TEXTS, LENGTHS, IDS, 2), lambda *see: seen.append(see))
     sampled = sampler.sample(TEXTS, LENGTHS, IDS, 2)
     assert torch.equal(sampler.generator.features(states, LENGTHS), sampled.features)
     assert [index for index, *_ in seen] == list(range(7))
-    assert torch.equal(seen[0][1], sampler.noise(TEXTS, LENGTHS, IDS, 2).draw())
+    assert torch.equal(seen[0][1], sampler.noise(Prompts(TEXTS, LENGTHS, IDS, 2)).draw())
     assert all(torch.equal(seen[-1][place], states) for place in (1, 2))
     if not config.active and scheduler == "ddpm":  # its last step is to the predicted state
         torch.testing.assert_close(seen[-2][2], states)
@@ -82,7 +83,7 @@ def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config, trave
 
 def test_what_is_predicted_is_the_posterior_mean():
     sampler, seen = motion_sampler(GuidanceConfig(), "ddim", 8, None), []
-    steps.follow(sampler, TEXTS, LENGTHS, IDS, 0, lambda *see: seen.append(see))
+    steps.follow(sampler, Prompts(TEXTS, LENGTHS, IDS), lambda *see: seen.append(see))
     places = steps.places_of(sampler)
     assert [place.timestep for place in places] == [*sampler.steps.timesteps, None]
     for (_, x, predicted), place in zip(seen[:-1], places, strict=False):
@@ -154,7 +155,7 @@ def test_every_metric_is_of_the_predicted_motions(command, monkeypatch):
     config = GuidanceConfig(3.0, scale="constant", location="x0")
     sampler = RewardGuidedSampler(generator, guidance=config, reward=reward)
     seen, skeleton = [], load_skeleton("humanml3d")
-    steps.follow(sampler, batch.captions, batch.lengths, batch.ids, 1, lambda *see: seen.append(see))
+    steps.follow(sampler, Prompts(batch.captions, batch.lengths, batch.ids, 1), lambda *see: seen.append(see))
     order = [batch.ids.index(sample) for sample in found.record.ids]
     at_level = state_reward(generator, reward, reward.prepare(batch.captions, mu=1.0, eta=0.0), batch.lengths)
     real = generator.latents.states(

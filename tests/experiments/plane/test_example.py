@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments.plane import example, experiment, pictures, run
+from experiments.plane import example, experiment, pictures
 from experiments.plane.__main__ import main
 from experiments.plane.distances import Grid, sliced_wasserstein
 from experiments.plane.example import run_toy
@@ -181,7 +181,6 @@ def test_run_writes_all_files_and_repeats_its_values(tmp_path, monkeypatch, caps
     again, other = (run_toy(tmp_path / folder, points=200, steps=4, seed=seed) for folder, seed in (("b", 3), ("c", 4)))
     assert again.table == first.table != other.table
     assert (tmp_path / "a" / "table.csv").read_bytes() == (tmp_path / "b" / "table.csv").read_bytes()
-    assert run(tmp_path / "d", points=200, steps=4, seed=3) == first.table
     assert main(["toy", "--out", str(tmp_path / "e"), "--points", "200", "--steps", "4", "--seed", "3"]) == 0
     assert capsys.readouterr().out == first.table
 
