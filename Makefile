@@ -5,43 +5,60 @@ CONSTRAINTS ?= constraints.txt
 TEST_PROCESSES ?= 2
 BIN := .venv/bin
 
-.PHONY: install demo test test-all test-docs docs lint clean
+.PHONY: install install-dev demo demo-full weights test test-all test-docs docs lint clean
+
+# --no-compile: Python compiles the modules that are used when they are, which takes seconds, not a minute.
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint $(CONSTRAINTS)
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.10; give another one: make PYTHON=python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) torch
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[dev]'
+	$(PIP_INSTALL) torch
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv/dev-installed: .venv/installed
+	$(PIP_INSTALL) --editable '.[dev]'
 	# W&B's sweep schema, which the tests hold the sweep files against; it declares an old numpy that its schema doesn't need.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps sweeps==0.3.0
+	$(PIP_INSTALL) --no-deps sweeps==0.3.0
 	touch $@
 
 install: .venv/installed
 
+install-dev: .venv/dev-installed
+
 demo: .venv/installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo/run.sh
 
-test: .venv/installed
+# Trains every model of the demo.
+demo-full: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash configs/demo/full.sh
+
+# Trains the weights that come with the package anew.
+weights: .venv/installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash experiments/weights/make.sh
+
+test: .venv/dev-installed
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
 # Also what `make test` leaves out: slow tests, the wheel, the site, a browser, notebooks.
-test-all: .venv/installed
+test-all: .venv/dev-installed
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal -m ""
 
 # The examples of the documentation, and its links, figures and commands.
-test-docs: .venv/installed
+test-docs: .venv/dev-installed
 	$(BIN)/python -m pytest -m docs tests/docs
 
-.venv/docs-installed: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[docs]'
+.venv/docs-installed: .venv/dev-installed
+	$(PIP_INSTALL) --editable '.[docs]'
 	touch $@
 
 # The site of the documentation, in site/; a warning is an error.
 docs: .venv/docs-installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-lint: .venv/installed
+lint: .venv/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

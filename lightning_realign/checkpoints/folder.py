@@ -20,6 +20,7 @@ from torch import Tensor
 from lightning_realign.errors import CheckpointError, DataError
 from lightning_realign.files.hashing import file_sha256
 from lightning_realign.files.reading import read_json
+from lightning_realign.files.shipped_weights import shipped_weights
 from lightning_realign.files.weights import read_safetensors
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -47,7 +48,7 @@ def is_address(path: Path | str) -> bool:
 
 
 def located(path: Path | str) -> Located:
-    """Where a path leads. A repository, `hf://owner/name[@revision]`, is downloaded if it is not in the cache yet.
+    """Where a path leads. `synthetic/reward` and its like come with the package. A repository, `hf://owner/name[@revision]`, is downloaded if it is not in the cache yet.
 
     In one process, an address always means the same commit, whatever happens to the repository.
 
@@ -55,7 +56,7 @@ def located(path: Path | str) -> Located:
         CheckpointError: the address is malformed, or cannot be downloaded.
     """
     if not is_address(path):
-        return Located(Path(path), str(path))
+        return Located(shipped_weights(path) or Path(path), str(path))
     found = _ADDRESS.fullmatch(str(path).replace("\\", "/"))
     if found is None:
         raise CheckpointError(f"{path}: is no repository of the Hub: write hf://owner/name or hf://owner/name@revision")

@@ -41,6 +41,7 @@ from lightning_realign.checkpoints.reward import RewardBundle, load_reward, rewa
 from lightning_realign.checkpoints.vae import VAEBundle, load_vae, vae_spec
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.atomic import write_text_atomic
+from lightning_realign.files.shipped_weights import shipped_weights
 from lightning_realign.files.weights import write_safetensors
 from lightning_realign.models import StepAwareRewardModel
 
@@ -111,7 +112,8 @@ class _Pretrained(ModelHubMixin, Generic[B]):
         """
         place = Path(pretrained_model_name_or_path)
         name = str(pretrained_model_name_or_path)
-        if not is_address(name) and not place.exists() and _REPOSITORY.fullmatch(name):
+        local = is_address(name) or place.exists() or shipped_weights(name) is not None
+        if not local and _REPOSITORY.fullmatch(name):
             place = download(
                 name,
                 revision,

@@ -22,6 +22,7 @@ from lightning_realign.inference.counting import CountingGenerator
 from lightning_realign.inference.motions import Motion
 from lightning_realign.inference.prompt import check_prompts, chosen_device, file_names, frames_of
 from lightning_realign.inference.rewards import load_rewards, require_reward
+from lightning_realign.inference.shipped import warn_of_unknown_words, with_shipped
 from lightning_realign.motion import Skeleton, skeleton_of_reference
 from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards.index import Matches, RewardIndex, find_index, reward_fingerprint
@@ -73,7 +74,8 @@ class Pipeline:
         caches: CacheConfig | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        source = RewardSource() if reward is None else reward
+        generator, source = with_shipped(generator, reward)
+        self.source = generator
         self.caches = CacheConfig() if caches is None else caches
         self.sampling = SamplingConfig() if sampling is None else sampling
         guidance = GuidanceConfig() if guidance is None else guidance
@@ -146,7 +148,8 @@ class Pipeline:
         """Load a generator, and a reward that guides it.
 
         Args:
-            generator: checkpoint, model folder, `hf://owner/name`, or a source that says more.
+            generator: checkpoint, model folder, `hf://owner/name`, or a source that says more; `synthetic` is the
+                small generator that comes with the package, with its reward where no other one is given.
             reward: checkpoint, model folder, `hf://owner/name`, or a source that says more; None for none.
             guidance: strength and kind of the guidance; None for none.
             sampling: steps, scheduler, scale of classifier-free guidance and seed; None for the generator's own.
@@ -214,6 +217,7 @@ class Pipeline:
         """
         texts, frames = check_prompts(prompts), frames_of(seconds, self.skeleton)
         check_least("samples", samples, 1)
+        warn_of_unknown_words(self.source, texts)
         ids = prompt_ids(texts, [frames] * len(texts))
         for first, replication in product(range(0, len(texts), _PROMPT_BATCH), range(samples)):
             part = slice(first, first + _PROMPT_BATCH)

@@ -1,0 +1,1 @@
+"""The weights that come with the package: how they are trained, rounded and described."""
