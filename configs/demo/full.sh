@@ -16,7 +16,7 @@ realign fit --config configs/demo/vae.yaml
 say "3 of 4. Training the latent denoiser and, beside it, the reward model (log in runs/demo/reward.log), a thread each."
 # Small networks gain little from a second thread, two trainings at once gain almost everything.
 OMP_NUM_THREADS=1 realign fit --config configs/demo/reward.yaml --model.init_args.vae=runs/demo/vae/last.ckpt \
-  --trainer.max_epochs=80 --trainer.check_val_every_n_epoch=40 --trainer.default_root_dir="$reward" \
+  --trainer.default_root_dir="$reward" \
   --seed_everything=23 >runs/demo/reward.log 2>&1 &
 training=$!
 trap 'kill "$training" 2>/dev/null || true' EXIT

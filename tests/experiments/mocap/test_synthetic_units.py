@@ -59,7 +59,8 @@ def test_the_units_are_those_of_the_demo_and_come_after_what_they_need():
         assert PLANNED[name].files == (CONFIGS / "synthetic.yaml",)
     # As the demo makes it, but for the place.
     made = " ".join(PLANNED["synthetic_data"].command)
-    assert made.replace(f"{FOLDER}/data", "runs/demo/data") in (ROOT / "configs/demo/run.sh").read_text()
+    tool = made.replace(f"{FOLDER}/data", "runs/demo/data").removeprefix("python -m lightning_realign ")
+    assert f"realign {tool}\n" in (ROOT / "configs/demo/run.sh").read_text()
 
 
 @pytest.mark.parametrize("name", EPOCHS)
