@@ -1,7 +1,7 @@
 """The picture of the README: what was asked, what the generator does alone, and what it does under guidance.
 
-    make demo
-    python docs/pictures/promise.py --runs runs/demo --out docs/images/promise.png
+    realign data synth --out runs/demo/data
+    python docs/pictures/promise.py --data runs/demo/data --out docs/images/promise.png
 
 Three captions are columns; the upper row is unguided, the lower one guided, from the same noise. The camera is fixed
 and stands behind the figure, so that the figure's right is the picture's right. The oracle of the synthetic set, which
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_realign import GuidanceConfig, Pipeline, SamplingConfig
+from lightning_realign import Pipeline
 from lightning_realign.data.synthetic import Action, from_attributes, recognise
 from lightning_realign.motion import Skeleton
 from lightning_realign.motion.predictions import Prediction
@@ -68,16 +68,11 @@ class Example:
     guided: Take
 
 
-def generate(runs: Path, families: Sequence[str], replications: int) -> dict[str, list[Example]]:
+def generate(data: Path, families: Sequence[str], replications: int) -> dict[str, list[Example]]:
     """The motions of the test split's captions of these families that name a side, by family."""
-    pipeline = Pipeline.from_pretrained(
-        runs / "diffusion" / "last.ckpt",
-        reward=runs / "reward" / "last.ckpt",
-        guidance=GuidanceConfig(mu=30.0, scale="constant", location="x0"),
-        sampling=SamplingConfig(steps=20, cfg_scale=2.5),
-    )
+    pipeline = Pipeline.from_pretrained("synthetic")
     found: dict[str, list[Example]] = {family: [] for family in families}
-    tasks = _tasks(runs / "data", families)
+    tasks = _tasks(data, families)
     captions, lengths = [task[1] for task in tasks], torch.tensor([task[2] for task in tasks])
     for replication in range(replications):
         ids = [task[0] for task in tasks]
@@ -381,14 +376,14 @@ def draw(examples: Sequence[Example], out: Path) -> None:
 
 
 def main() -> None:
-    """Generate motions with the demo's models and write the picture."""
+    """Generate motions with the models that come with the package and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, default=Path("runs/demo"), help="the demo's folder")
+    parser.add_argument("--data", type=Path, default=Path("runs/demo/data"), help="the synthetic set")
     parser.add_argument("--out", type=Path, default=Path("docs/images/promise.png"))
     parser.add_argument("--replications", type=int, default=8, help="motions of each caption")
     parser.add_argument("--families", nargs="+", default=["raise", "kick", "wave"], help="of actions, one a column")
     options = parser.parse_args()
-    examples = choose(generate(options.runs, options.families, options.replications))
+    examples = choose(generate(options.data, options.families, options.replications))
     draw(examples, options.out)
     print(options.out)
 

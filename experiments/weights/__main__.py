@@ -64,7 +64,10 @@ def write_model(name: str, folder: Path) -> None:
         made = export_model(Path(source.checkpoint), Path(temporary) / name)
         weights = load_file(made / WEIGHTS_FILE)
         # Statistics of features and latents keep their digits: they are few, and some deviations are tiny.
-        rounded = {key: value if "normaliser" in key or "statistics" in key else halved(value) for key, value in weights.items()}
+        rounded = {
+            key: value if "normaliser" in key or "statistics" in key else halved(value)
+            for key, value in weights.items()
+        }
         save_file(rounded, made / WEIGHTS_FILE, {"format": "pt"})
         card = (made / "README.md").read_text(encoding="utf-8")
         write_text_atomic(made / "README.md", card[: card.rindex("\n`config.json`")] + described(name, source))

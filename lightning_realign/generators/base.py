@@ -71,12 +71,7 @@ class LoadOptions:
 
     def recipe(self, published: Recipe) -> Recipe:
         """The published recipe with the user's own settings in their place; other steps are spaced by the scheduler."""
-        own = self.sampling
-        chosen = Recipe(
-            own.scheduler if own.scheduler is not None else published.scheduler,
-            own.steps if own.steps is not None else published.steps,
-            own.cfg_scale if own.cfg_scale is not None else published.cfg_scale,
-        )
+        chosen = replace(published, timesteps=None, **self.sampling.recipe_fields)
         same = (chosen.scheduler, chosen.steps) == (published.scheduler, published.steps)
         return replace(chosen, timesteps=published.timesteps) if same else chosen
 

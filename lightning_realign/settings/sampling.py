@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.settings.checks import check_choice, check_least
@@ -38,3 +38,9 @@ class SamplingConfig:
         check_choice("sampling scheduler", self.scheduler, SchedulerName)
         if not 0.0 <= self.ddim_eta <= 1.0:
             raise ConfigError(f"sampling ddim_eta={self.ddim_eta}: need 0 to 1")
+
+    @property
+    def recipe_fields(self) -> dict[str, Any]:
+        """The fields of a generator's recipe that are set."""
+        fields = {"steps": self.steps, "scheduler": self.scheduler, "cfg_scale": self.cfg_scale}
+        return {name: value for name, value in fields.items() if value is not None}

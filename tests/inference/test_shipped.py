@@ -20,7 +20,9 @@ MODELS = ("generator", "guo", "reward", "tmr", "vae")
 def test_the_manifest_has_every_file_and_its_digest():
     files = shipped.manifest()["files"]
     there = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()} - {"manifest.json"}
-    assert there == files.keys() == {f"{m}/{f}" for m in MODELS for f in ("config.json", "model.safetensors", "README.md")}
+    assert (
+        there == files.keys() == {f"{m}/{f}" for m in MODELS for f in ("config.json", "model.safetensors", "README.md")}
+    )
     assert all(file_sha256(FOLDER / name) == digest for name, digest in files.items())
     assert sum((FOLDER / name).stat().st_size for name in files) < 25 * 2**20
 
