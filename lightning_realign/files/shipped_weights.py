@@ -1,7 +1,7 @@
-"""Weights that come with the package: small models of the synthetic set, in folders `lightning_realign/weights/SET/MODEL`.
+"""Weights that come with the package: small models of the synthetic set, in `lightning_realign/weights/SET/MODEL`.
 
-They are named `synthetic/vae`, `synthetic/generator`, `synthetic/reward`, `synthetic/guo` and `synthetic/tmr`. A path of
-that name which exists comes first. `experiments/weights` makes them.
+They are named `synthetic/vae`, `synthetic/generator`, `synthetic/reward`, `synthetic/guo` and `synthetic/tmr`. An
+existing path of that name comes first. `experiments/weights` makes them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def shipped_weights(name: Path | str) -> Path | None:
 
 @functools.cache
 def manifest() -> dict[str, Any]:
-    """What comes with the package: `files` with their SHA-256, the `words` of the captions it learned from, and `about`.
+    """What comes with the package: `files` with SHA-256, the `words` of its training captions, and `about`.
 
     Raises:
         CheckpointError: it is missing.
