@@ -50,7 +50,8 @@ def is_address(path: Path | str) -> bool:
 def located(path: Path | str) -> Located:
     """Where a path leads.
 
-    `synthetic/reward` and its like come with the package. A repository, `hf://owner/name[@revision]`, is downloaded if it is not in the cache yet.
+    `synthetic/reward` and its like come with the package. A repository,
+    `hf://owner/name[@revision]`, is downloaded if it is not in the cache yet.
 
     In one process, an address always means the same commit, whatever happens to the repository.
 

@@ -34,7 +34,7 @@ def test_names_find_them_and_existing_paths_come_first(tmp_path, monkeypatch):
         load_vae("synthetic/vea")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "synthetic/vae").mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="a folder needs config.json"):
+    with pytest.raises(CheckpointError, match="a folder needs"):
         load_vae("synthetic/vae")
 
 
@@ -46,7 +46,7 @@ def test_a_damaged_file_is_noticed(tmp_path, monkeypatch):
     weights.write_bytes(content)
     monkeypatch.setattr(shipped, "WEIGHTS_FOLDER", tmp_path)
     shipped._check.cache_clear()
-    with pytest.raises(CheckpointError, match="model.safetensors: is missing or damaged: install the package again"):
+    with pytest.raises(CheckpointError, match="is missing or damaged: install the package again"):
         load_evaluator_bundle("synthetic/guo")
     shipped._check.cache_clear()
 
