@@ -11,7 +11,7 @@ import lightning as L
 from jsonargparse import set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.accelerators import MPSAccelerator
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
@@ -21,11 +21,14 @@ from lightning_realign.checkpoints.entry import read_resumable
 from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
+from lightning_realign.cli.progress import progress_bar
+from lightning_realign.cli.quiet import quieten
 from lightning_realign.cli.renamed import explain_run
 from lightning_realign.cli.run_record import RunRecord
 from lightning_realign.cli.sweep_guard import SweepGuard
 from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError, RealignError
+from lightning_realign.evaluation.measuring import MeasuringModule
 from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
@@ -154,7 +157,17 @@ class RealignCLI(LightningCLI):
         configured = _as_list(config["callbacks"])
         defaults = [self._get(self.config_init, name) for name in CALLBACKS]
         wanted = _without_replaced(defaults, configured, config["enable_checkpointing"] is not False)
+        if config["enable_progress_bar"] is not False and not any(isinstance(one, ProgressBar) for one in configured):
+            wanted.append(progress_bar())
         return self._instantiate_trainer({**config, **kwargs, "callbacks": configured}, wanted)
+
+    def before_test(self) -> None:
+        """Leave out Lightning's table of every figure where the module prints one of its own."""
+        self.config_init["test"]["verbose"] = not isinstance(self.model, MeasuringModule)
+
+    def before_validate(self) -> None:
+        """As `before_test`."""
+        self.config_init["validate"]["verbose"] = not isinstance(self.model, MeasuringModule)
 
     def before_predict(self) -> None:
         """Keep no motion in memory unless asked to: they are written as they come."""
@@ -204,6 +217,7 @@ def main(args: Sequence[str] | None = None) -> RealignCLI:
         SystemExit: code 2 with one line on standard error, where the user's input is wrong.
     """
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+    quieten()
     configure_wandb_mode()
     try:
         return RealignCLI(args)

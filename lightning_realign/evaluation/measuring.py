@@ -28,6 +28,7 @@ from lightning_realign.files.ranks import fill_first
 from lightning_realign.files.run_folder import run_folder
 from lightning_realign.metrics.keyed import id_keys
 from lightning_realign.report.intervals import Interval
+from lightning_realign.report.overview import overview
 from lightning_realign.report.receipts import Receipt
 from lightning_realign.settings.measuring import MeasuringConfig, SystemName
 from lightning_realign.settings.plain import plain
@@ -201,7 +202,12 @@ class MeasuringModule(L.LightningModule):
             path = folder / f"table-{split}.json"
             receipt.write(path)
             log_tables(self.trainer.loggers, f"{split}/metrics", receipt)
-            rank_zero_info("%s\n%s", path, receipt.text())
+            plan, count = self.measuring, receipt.settings["samples"]
+            rank_zero_info("\n%s", overview(receipt.systems))
+            rank_zero_info(
+                "%s split, %d texts, %d replications, 95%% intervals; all figures: %s",
+                *(split, count, plan.replications, path),
+            )
 
     def _record(self, split: TestSplit) -> Record:
         """What all ranks have measured; a collective call."""
