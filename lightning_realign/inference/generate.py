@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lightning_realign.inference.blown_up import warn_of_blown_up
 from lightning_realign.inference.pipeline import Pipeline
 from lightning_realign.inference.prompt import check_prompts, chosen_device
-from lightning_realign.inference.writer import warn_of_blown_up
 from lightning_realign.motion.predictions import write_predictions
 from lightning_realign.settings.checks import check_least
 from lightning_realign.settings.guidance import GuidanceConfig
@@ -65,7 +65,7 @@ def generate(
     pipeline.find_index(index)
     files: list[list[Path]] = [[] for _ in texts]
     blown_up = 0
-    with tqdm(total=len(texts) * samples, desc="motions", unit="motion", leave=False) as bar:
+    with tqdm(total=len(texts) * samples, desc="motions", unit="motion", leave=False, disable=None) as bar:
         pipeline.generator.watch = lambda calls: bar.set_postfix(evaluations=calls)
         for first, prediction in pipeline.predictions(texts, seconds, samples):
             blown_up += prediction.blown_up

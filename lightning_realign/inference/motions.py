@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.motion.bvh.write import write_bvh
-from lightning_realign.motion.gltf import write_glb
 from lightning_realign.motion.predictions import Prediction, file_stem, write_prediction
 from lightning_realign.motion.skeleton.skeleton import Skeleton
 
@@ -84,6 +82,10 @@ class Motion:
         if suffix == ".npz":
             write_prediction(self.prediction, self.place, path)
         elif suffix in SUFFIXES:
+            # Imported here, since generating needs neither, and both take as long to import as torch.
+            from lightning_realign.motion.bvh.write import write_bvh
+            from lightning_realign.motion.gltf import write_glb
+
             write = write_bvh if suffix == ".bvh" else write_glb
             write(path, self.joints.numpy(), self.skeleton, self.skeleton.fps)
         else:

@@ -9,19 +9,9 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import BasePredictionWriter
-from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_realign.inference.blown_up import warn_of_blown_up
 from lightning_realign.motion.predictions import Prediction, write_predictions
-
-
-def warn_of_blown_up(count: int, total: int) -> None:
-    """Say once, on rank 0, that `count` of `total` motions cannot be used; nothing where there is none."""
-    if count:
-        rank_zero_warn(
-            f"{count} of {total} motions have joints that are NaN or infinite: the guidance is too strong; lower mu or "
-            "eta, or set max_norm",
-            category=RuntimeWarning,
-        )
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -68,4 +58,5 @@ class PredictionWriter(BasePredictionWriter):
         """Warn of the motions of all ranks that came out NaN or infinite."""
         counts = torch.tensor([self._blown_up, self._total], device=trainer.strategy.root_device)
         blown_up, total = trainer.strategy.reduce(counts, reduce_op="sum").tolist()
-        warn_of_blown_up(blown_up, total)
+        if trainer.is_global_zero:
+            warn_of_blown_up(blown_up, total)

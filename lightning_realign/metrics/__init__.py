@@ -1,17 +1,23 @@
 """Metrics: pure functions in `functional`, and torchmetrics classes over them (docs/metrics.md)."""
 
-from lightning_realign.metrics.generation import (
-    Diversity,
-    FrechetDistance,
-    MatchingDistance,
-    MultiModality,
-    RPrecision,
-)
-from lightning_realign.metrics.keyed import KeyedMetric
-from lightning_realign.metrics.oracle import OracleAccuracy
-from lightning_realign.metrics.physical import FootHeight, FootSkatingRatio, GroundPenetration, Jerk, PhysicalMetric
-from lightning_realign.metrics.protocols import RetrievalProtocols
-from lightning_realign.metrics.retrieval import RetrievalByLevel, RetrievalMetrics
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_realign.metrics.generation import (
+        Diversity,
+        FrechetDistance,
+        MatchingDistance,
+        MultiModality,
+        RPrecision,
+    )
+    from lightning_realign.metrics.keyed import KeyedMetric
+    from lightning_realign.metrics.oracle import OracleAccuracy
+    from lightning_realign.metrics.physical import FootHeight, FootSkatingRatio, GroundPenetration, Jerk, PhysicalMetric
+    from lightning_realign.metrics.protocols import RetrievalProtocols
+    from lightning_realign.metrics.retrieval import RetrievalByLevel, RetrievalMetrics
 
 __all__ = [
     "Diversity",
@@ -30,3 +36,28 @@ __all__ = [
     "RetrievalMetrics",
     "RetrievalProtocols",
 ]
+
+_MODULES = {
+    "Diversity": "generation",
+    "FootHeight": "physical",
+    "FootSkatingRatio": "physical",
+    "FrechetDistance": "generation",
+    "GroundPenetration": "physical",
+    "Jerk": "physical",
+    "KeyedMetric": "keyed",
+    "MatchingDistance": "generation",
+    "MultiModality": "generation",
+    "OracleAccuracy": "oracle",
+    "PhysicalMetric": "physical",
+    "RPrecision": "generation",
+    "RetrievalByLevel": "retrieval",
+    "RetrievalMetrics": "retrieval",
+    "RetrievalProtocols": "protocols",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the classes on first use, so that the functions do not load torchmetrics."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

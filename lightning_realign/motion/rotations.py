@@ -7,7 +7,6 @@ with a table of 0, 1, -1 and 2. That takes few calls, and for motions the overhe
 from __future__ import annotations
 
 import numpy as np
-import roma
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -105,5 +104,7 @@ def to_cont6d(quaternion: Tensor) -> Tensor:
 def cont6d_to_matrix(cont6d: Tensor) -> Tensor:
     """The rotation matrix [..., 3, 3] of a 6-D form [..., 6] (Gram-Schmidt on its two columns)."""
     columns = torch.stack((cont6d[..., :3], cont6d[..., 3:]), dim=-1)
+    import roma  # its import takes as long as torch's, and few need it
+
     matrix: Tensor = roma.special_gramschmidt(columns)
     return matrix

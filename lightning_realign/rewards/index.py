@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -199,5 +198,5 @@ def load_or_build_index(
             _log.warning("%s", error)
     index = build_index(bundle, datamodule.gallery_dataloader(), device, progress)
     index.save(path)
-    rank_zero_info("retrieval index of %d motions written to %s", len(index), path)
+    _log.info("retrieval index of %d motions written to %s", len(index), path)
     return index

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.text import pretrained, sentence
+from lightning_realign.text import minilm, pretrained, sentence
 from lightning_realign.text.base import EncodedCaption, FrozenTextEncoder
 from lightning_realign.text.files import EMBEDDED, EMBEDDED_SHA256, embedded_folder, folder_digest, hub_folder
 from lightning_realign.text.pretrained import ClipReading
@@ -72,7 +72,7 @@ _DISTILBERT_BASE = ("distilbert/distilbert-base-uncased", "12040accade4e8a0f71ea
 _SOURCES = {
     source.label: source
     for source in (
-        _Source(EMBEDDED, _SENTENCE, (384, 384)),
+        _Source(EMBEDDED, _Family(sentence.folder_sizes, minilm.load), (384, 384)),
         # The reward and latent generators of ReAlign; Ni et al., 2022.
         _Source("sentence-t5-large", _SENTENCE, (1024, 768), *_T5_LARGE),
         # MLD v1.

@@ -138,11 +138,10 @@ def read_config(folder: Path, model_types: tuple[str, ...]) -> dict[str, Any]:
 
 @contextmanager
 def loading(name: str, folder: Path) -> Iterator[None]:
-    """Silence the libraries while they load an encoder, and turn their errors about unusable files into one line.
+    """Silence the library transformers while it loads an encoder, whose files are `usable`.
 
     They would report weights that are left out on purpose, such as CLIP's image half.
     """
-    from safetensors import SafetensorError
     from transformers.utils import logging as own
 
     library: Any = own  # its switches have no types
@@ -150,13 +149,27 @@ def loading(name: str, folder: Path) -> Iterator[None]:
     library.set_verbosity(logging.ERROR)
     library.disable_progress_bar()
     try:
+        with usable(name, folder):
+            yield
+    finally:
+        library.set_verbosity(verbosity)
+        if bars:
+            library.enable_progress_bar()
+
+
+@contextmanager
+def usable(name: str, folder: Path) -> Iterator[None]:
+    """Turn a library's errors about an encoder's unusable files into one line.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
         yield
     except CheckpointError:
         raise
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{folder}: text encoder {name!r} cannot be loaded ({reason}); fetch it again") from None
-    finally:
-        library.set_verbosity(verbosity)
-        if bars:
-            library.enable_progress_bar()

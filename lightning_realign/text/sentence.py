@@ -1,4 +1,4 @@
-"""Sentence encoders of the library sentence-transformers: all-MiniLM-L6-v2, sentence-t5-large, and saved folders."""
+"""Sentence encoders of the library sentence-transformers: sentence-t5-large, and saved folders."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lightning_realign.errors import CheckpointError, ConfigError
-from lightning_realign.text import TEXT_SIZES, encoder, files, load_text_encoder, text_sizes
+from lightning_realign.text import TEXT_SIZES, encoder, files, load_text_encoder, sentence, text_sizes
+from lightning_realign.text.files import embedded_folder
 
 CAPTIONS = [
     "a man walks",
@@ -63,9 +64,8 @@ def test_features_are_the_model_s_own(embedded):
         torch.testing.assert_close(encoded.sentence, sentence, atol=1e-6, rtol=0)
 
 
-def test_frozen_and_in_eval_mode(embedded):
-    assert not embedded._model.training
-    assert not any(parameter.requires_grad for parameter in embedded._model.parameters())
+def test_frozen_and_repeatable(embedded):
+    assert not any(weight.requires_grad for weight in embedded._weights.values())
     first, second = embedded.encode(["a man walks"]), embedded.encode(["a man walks"])
     assert torch.equal(first[0].tokens, second[0].tokens)
 
@@ -191,3 +191,11 @@ def test_identity_follows_the_weights(tiny_t5, tmp_path):
     (copy / modules[0]["path"] / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="configuration cannot be read"):
         text_sizes(str(copy))
+
+
+def test_the_embedded_encoder_computes_what_sentence_transformers_does(embedded):
+    captions = ["", "a person walks forward", "  A man kicks; with the LEFT leg! ", "«émigré» 人", "word " * 300]
+    theirs = sentence.load("all-MiniLM-L6-v2", embedded_folder(), "cpu").encode(captions)
+    for ours, other in zip(embedded.encode(captions), theirs, strict=True):
+        assert torch.equal(ours.sentence, other.sentence)
+        torch.testing.assert_close(ours.tokens, other.tokens, rtol=1e-6, atol=1e-12)
