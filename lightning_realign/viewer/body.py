@@ -20,9 +20,10 @@ MIDDLE, LEFT, RIGHT, MARK = range(4)
 _LEGS = 0.82
 _LEG_RADII = (0.088, 0.06, 0.042, 0.036, 0.034)
 _ARM_RADII = (0.052, 0.043, 0.031, 0.027)
-_TRUNK_RADII = (0.112, 0.128)
+# At the root, the waist and the chest.
+_TRUNK_RADII = (0.146, 0.126, 0.155)
 # How deep the trunk is, from front to back, for its width.
-_DEPTH = 0.7
+_DEPTH = 0.66
 # Joints of the trunk above this share of the way from the root to the shoulders belong to the neck.
 _CHEST = 0.85
 
@@ -132,20 +133,21 @@ def _trunk(plan: _Plan, skeleton: Skeleton, metres: NDArray[Any]) -> None:
     shoulders, hips = plan.point([left_shoulder, right_shoulder]), plan.point([left_hip, right_hip])
     spine = _spine(skeleton, metres)
     chest = plan.point([shoulders], [(shoulders, hips, 0.07)])
-    radii = np.linspace(*_TRUNK_RADII, len(spine) + 1)
+    radii = np.interp(np.linspace(0, 1, len(spine) + 1), (0, 0.45, 1), _TRUNK_RADII)
     for place, (start, stop) in enumerate(itertools.pairwise([*spine, chest])):
         plan.capsule(start, stop, (float(radii[place]), float(radii[place + 1])), MIDDLE, _DEPTH)
-    plan.capsule(left_hip, right_hip, (0.1, 0.1), MIDDLE, 0.82)
+    plan.capsule(left_hip, right_hip, (0.094, 0.094), MIDDLE)
     sides = [plan.point([shoulder], [(shoulder, shoulders, 0.02)]) for shoulder in (left_shoulder, right_shoulder)]
     plan.capsule(*sides, (0.062, 0.062), MIDDLE, 0.85)
     head = _head(skeleton)
     below = shoulders if head is not None else hips
     anchor = shoulders if head is None else head
-    base = plan.point([anchor], [(below, anchor, 0.02)])
-    jaw, skull = plan.point([base], [(below, anchor, 0.035)], 0.012), plan.point([base], [(below, anchor, 0.1)])
-    plan.capsule(shoulders, base, (0.058, 0.05), MIDDLE)
-    plan.capsule(jaw, skull, (0.072, 0.096), MIDDLE)
-    nose = plan.point([jaw, skull], ahead=0.092)
+    jaw, skull = (plan.point([anchor], [(below, anchor, length)], 0.01) for length in (0.0, 0.07))
+    throat = plan.point([shoulders], [(below, anchor, 0.06)])
+    plan.capsule(shoulders, throat, (0.105, 0.06), MIDDLE, 0.72)
+    plan.capsule(throat, anchor, (0.06, 0.054), MIDDLE)
+    plan.capsule(jaw, skull, (0.08, 0.104), MIDDLE, 1.0)
+    nose = plan.point([jaw, skull], ahead=0.094)
     plan.capsule(nose, nose, (0.02, 0.02), MARK)
 
 

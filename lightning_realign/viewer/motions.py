@@ -34,7 +34,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class ShownMotion:
+class ViewedMotion:
     """One motion of a page.
 
     name: its id; motions of one id belong side by side. metres: joints [T, J, 3]. system: what made it, such as
@@ -57,7 +57,7 @@ class ShownMotion:
 class ReadMotions:
     """Motions that can be shown, and the files that cannot since they hold NaN or infinity."""
 
-    motions: tuple[ShownMotion, ...]
+    motions: tuple[ViewedMotion, ...]
     left_out: tuple[Path, ...]
 
 
@@ -117,7 +117,7 @@ def read_motions(files: Sequence[Path], data: Path | None = None) -> ReadMotions
     return ReadMotions(tuple(motions), tuple(left_out))
 
 
-def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ShownMotion | None:
+def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ViewedMotion | None:
     """The motion of a file; None if it is not finite."""
     folder, captions = file.resolve().parent, _captions_of(file)
     system = folder.name if folder.name in _ORDER or several else ""
@@ -137,7 +137,7 @@ def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ShownMotion 
     if not is_finite_motion(torch.from_numpy(np.asarray(joints, dtype=np.float64))):
         return None
     steps = [step * skeleton.metres_per_unit for step in trace if np.isfinite(step).all()]
-    return ShownMotion(
+    return ViewedMotion(
         file.stem,
         joints * skeleton.metres_per_unit,
         skeleton,
@@ -165,7 +165,7 @@ def _oracle(name: str, joints: NDArray[Any], skeleton: Skeleton, attributes: dic
     return Verdict(wrong or "does what was asked", wrong is None)
 
 
-def groups(motions: Sequence[ShownMotion]) -> list[list[int]]:
+def groups(motions: Sequence[ViewedMotion]) -> list[list[int]]:
     """The places of motions by id, in the order of the first: real ones, unguided, guided, and others as they come."""
     found: dict[str, list[int]] = {}
     for place, motion in enumerate(motions):

@@ -16,7 +16,7 @@ import torch
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.motion.contacts import toe_steps
 from lightning_realign.viewer.body import body_plan
-from lightning_realign.viewer.motions import ReadMotions, ShownMotion, groups, motion_files, read_motions
+from lightning_realign.viewer.motions import ReadMotions, ViewedMotion, groups, motion_files, read_motions
 from lightning_realign.viewer.packing import pack
 
 # In the order in which the page runs them: they share one scope.
@@ -55,12 +55,11 @@ def write_page(files: Sequence[Path], out: Path, data: Path | None = None) -> Pa
 
 def page(read: ReadMotions, title: str) -> str:
     """The text of a page."""
-    skeletons: dict[str, dict[str, Any]] = {}
-    for motion in read.motions:
-        skeletons.setdefault(motion.skeleton.name, body_plan(motion.skeleton, motion.metres))
+    first = {motion.skeleton: motion for motion in reversed(read.motions)}
+    skeletons = list(first)
     content = {
-        "bodies": skeletons,
-        "motions": [_motion(motion) for motion in read.motions],
+        "bodies": [body_plan(skeleton, motion.metres) for skeleton, motion in first.items()],
+        "motions": [_motion(motion, skeletons.index(motion.skeleton)) for motion in read.motions],
         "groups": groups(read.motions),
         "leftOut": [str(path) for path in read.left_out],
     }
@@ -87,11 +86,11 @@ def _static(name: str) -> str:
     return (package_files("lightning_realign.viewer") / "static" / name).read_text(encoding="utf-8")
 
 
-def _motion(motion: ShownMotion) -> dict[str, Any]:
+def _motion(motion: ViewedMotion, body: int) -> dict[str, Any]:
     verdict = motion.verdict
     return {
         "name": motion.name,
-        "body": motion.skeleton.name,
+        "body": body,
         "system": motion.system,
         "caption": motion.caption,
         "verdict": None if verdict is None else {"text": verdict.text, "right": verdict.right},
@@ -104,7 +103,7 @@ def _motion(motion: ShownMotion) -> dict[str, Any]:
     }
 
 
-def _toes(motion: ShownMotion) -> list[str]:
+def _toes(motion: ViewedMotion) -> list[str]:
     """A digit for the left and the right toe and each step from frame to frame: in the air 0, standing 1, sliding 2."""
     if len(motion.metres) < 2:
         return ["", ""]

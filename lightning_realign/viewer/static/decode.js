@@ -27,12 +27,18 @@ async function unpack(packed, frames) {
   return joints;
 }
 
-// Fill in `positions` (and `steps`, the motion at each diffusion step) of a motion.
-async function decode(motion) {
-  if (motion.positions) return motion;
-  const [positions, ...steps] = await Promise.all(
-    [motion.joints, ...motion.trace].map((packed) => unpack(packed, motion.frames)),
+// Fill in a motion's `positions` and `duration`.
+function decode(motion) {
+  motion.ready ??= unpack(motion.joints, motion.frames).then((positions) =>
+    Object.assign(motion, { positions, duration: (motion.frames - 1) / motion.fps }),
   );
-  Object.assign(motion, { positions, steps, duration: (motion.frames - 1) / motion.fps });
-  return motion;
+  return motion.ready;
+}
+
+// Fill in a motion's `steps`: its positions at each diffusion step, where they were kept.
+function decodeSteps(motion) {
+  motion.stepsReady ??= Promise.all(motion.trace.map((packed) => unpack(packed, motion.frames))).then((steps) => {
+    motion.steps = steps;
+  });
+  return motion.stepsReady;
 }

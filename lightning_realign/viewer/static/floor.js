@@ -137,7 +137,7 @@ class Marks {
     for (let frame = 1; frame < this.motion.frames; frame++) {
       const here = this.#ground(0, frame);
       if (Math.hypot(here[0] - last[0], here[1] - last[1]) < 0.02) continue;
-      this.#add(last, here, 0.008, PATH, 0, frame);
+      this.#add(last, here, 0.012 * this.pose.body.scale, PATH, 0, frame);
       last = here;
     }
   }
@@ -152,7 +152,10 @@ class Marks {
         continue;
       }
       const [from, to] = [this.#ground(toes[foot], step), this.#ground(toes[foot], step + 1)];
-      if (states[step] === "2") this.#add(from, to, 0.024 * scale, SLIDE, 3, step + 1);
+      if (states[step] === "2") {
+        this.#add(from, to, 0.03 * scale, SLIDE, 3, step + 1);
+        continue;
+      }
       if (printed && Math.hypot(from[0] - printed[0], from[1] - printed[1]) < 0.09 * scale) continue;
       const heel = this.#ground(ankles[foot], step);
       const size = Math.max(Math.hypot(from[0] - heel[0], from[1] - heel[1]), 1e-3);

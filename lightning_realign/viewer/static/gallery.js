@@ -90,8 +90,8 @@ function search(text) {
   document.getElementById("found").textContent = `${found} of ${entries.length}${leftOut}`;
 }
 
-// At first: the first entry, or a few single motions side by side.
-function showFirst() {
+// What is shown at first: the first entry, or a few single motions side by side.
+function firstNumbers() {
   const single = entries.every(({ numbers }) => numbers.length === 1);
-  return show(single && entries.length <= 4 ? entries.flatMap(({ numbers }) => numbers) : entries[0].numbers);
+  return single && entries.length <= 4 ? entries.flatMap(({ numbers }) => numbers) : entries[0].numbers;
 }

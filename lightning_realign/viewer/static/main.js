@@ -10,6 +10,7 @@ async function main() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   setTheme(dark.matches);
   dark.addEventListener("change", () => changeTheme(dark.matches));
+  firstNumbers().forEach((number) => decode(page.motions[number])); // while WebGL starts
   try {
     start();
   } catch {
@@ -20,10 +21,10 @@ async function main() {
   setCamera("fixed");
   setPlaying(!still.matches);
   fillGallery();
-  await showFirst();
+  await show(firstNumbers());
   if (page.leftOut.length) tell(`Left out, since their joints are NaN or infinite: ${page.leftOut.join(", ")}`);
 }
 
-window.viewer = { state, view, statistics };
+window.viewer = { state, view, statistics, draw };
 requestAnimationFrame(frame);
 main().catch((error) => tell(`The motions cannot be shown (${error.message}).`));

@@ -29,7 +29,7 @@ class Actor {
 
   update() {
     const { steps, positions } = this.motion;
-    const final = state.step === null || !steps.length;
+    const final = state.step === null || !steps?.length;
     this.pose.at(state.time, final ? positions : steps[Math.min(state.step, steps.length - 1)]);
     this.figure.update();
     if (!this.marks) return;
@@ -80,10 +80,13 @@ function panel(cast, range, ownCaption) {
   picture.setAttribute("role", "img");
   picture.setAttribute("aria-label", cast.map(({ motion }) => `Moving figure: ${motion.caption || motion.name}`).join("; "));
   element.append(...cast.map((actor) => heading(actor, ownCaption)), picture);
+  const charts = document.createElement("div");
+  charts.className = "charts";
   for (const actor of cast) {
     actor.chart = chart(actor.motion, range);
-    if (actor.chart.childElementCount) element.append(actor.chart);
+    if (actor.chart.childElementCount) charts.append(actor.chart);
   }
+  element.append(charts);
   steer(picture);
   const scene = new THREE.Scene();
   const floor = new Floor();
@@ -138,7 +141,7 @@ function paintGhosts() {
 function layOut() {
   const [width, height] = [stage.clientWidth - 20, stage.clientHeight];
   const count = panels.length || 1;
-  const extra = 30 + (actors.some(({ motion }) => known(motion.rewards).length > 1) ? 84 : 0);
+  const extra = 50 + (actors.some(({ motion }) => known(motion.rewards).length > 1) ? 84 : 0);
   const size = (columns) => {
     const [wide, tall] = [width / columns, height / Math.ceil(count / columns) - extra];
     return Math.min(wide, tall * 1.15) * (wide < 170 ? 0.3 : 1);
@@ -230,11 +233,12 @@ function setTime(time) {
   redraw();
 }
 
-function setStep(step) {
-  const most = Math.max(0, ...actors.map(({ motion }) => motion.steps.length));
+async function setStep(step) {
+  const most = Math.max(0, ...actors.map(({ motion }) => motion.trace.length));
   if (most < 2) return;
   state.step = Math.min(Math.max(step, 0), most - 1);
   actors.forEach((actor) => markStep(actor.chart, actor.motion, state.step));
+  await Promise.all(actors.map(({ motion }) => decodeSteps(motion)));
   redraw();
 }
 
