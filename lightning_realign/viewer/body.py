@@ -138,7 +138,7 @@ def _trunk(plan: _Plan, skeleton: Skeleton, metres: NDArray[Any]) -> None:
         plan.capsule(start, stop, (float(radii[place]), float(radii[place + 1])), MIDDLE, _DEPTH)
     plan.capsule(left_hip, right_hip, (0.094, 0.094), MIDDLE)
     sides = [plan.point([shoulder], [(shoulder, shoulders, 0.02)]) for shoulder in (left_shoulder, right_shoulder)]
-    plan.capsule(*sides, (0.062, 0.062), MIDDLE, 0.85)
+    plan.capsule(sides[0], sides[1], (0.062, 0.062), MIDDLE, 0.85)
     head = _head(skeleton)
     below = shoulders if head is not None else hips
     anchor = shoulders if head is None else head

@@ -136,7 +136,7 @@ def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ViewedMotion
         raise DataError(f"{file}: joints have shape {joints.shape}, not {expected}; write the file again")
     if not is_finite_motion(torch.from_numpy(np.asarray(joints, dtype=np.float64))):
         return None
-    steps = [step * skeleton.metres_per_unit for step in trace if np.isfinite(step).all()]
+    steps: list[NDArray[Any]] = [step * skeleton.metres_per_unit for step in trace if np.isfinite(step).all()]
     return ViewedMotion(
         file.stem,
         joints * skeleton.metres_per_unit,

@@ -1,7 +1,7 @@
 // Three cameras, which all panels share: fixed on the whole path, around it, and with the body.
 
 const FIELD = 32;
-const HOME = { azimuth: 0.62, elevation: 0.3, zoom: 1 };
+const HOME = { azimuth: 0.62, elevation: 0.4, zoom: 1 };
 const TURN = 0.35; // radians per second
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 

@@ -39,7 +39,7 @@ function drawRewards(motion, values, low, high) {
   const y = (reward) => bottom - ((bottom - top) * (reward - low)) / (high - low || 1);
   const [first, last] = [values[0], values[values.length - 1]];
   const picture = svg("svg", {
-    viewBox: "0 0 400 76",
+    viewBox: "0 0 400 80",
     role: "img",
     "aria-label": `Reward over ${count} diffusion steps, from ${short(first)} to ${short(last)}`,
   });

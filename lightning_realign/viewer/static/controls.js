@@ -8,7 +8,9 @@ const PAUSE = "M6 4h4v16H6zM14 4h4v16h-4z";
 
 function setPlaying(playing) {
   if (playing && state.time >= duration()) state.time = 0;
+  const changed = state.playing !== playing;
   state.playing = playing;
+  if (changed && sharpness < 1) fitCanvas();
   control("play-icon").setAttribute("d", playing ? PAUSE : PLAY);
   control("play").setAttribute("aria-label", playing ? "Pause" : "Play");
   redraw();

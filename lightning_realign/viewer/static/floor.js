@@ -84,9 +84,9 @@ const MARK_FRAGMENT = `
     float shape = 1.0 - smoothstep(-soft, soft * 0.25, away);
     float alpha = 0.75;
     if (vKind.y > 1.5) {
-      alpha = abs(vPlace.y) > vSize.y * 0.5 || fract((vPlace.x + vPlace.y) / 0.024) < 0.55 ? 0.95 : 0.2;
+      alpha = abs(vPlace.y) > vSize.y * 0.5 || fract((vPlace.x + vPlace.y) / 0.05) < 0.6 ? 1.0 : 0.35;
     } else if (vKind.y > 0.5) {
-      alpha = away > -0.009 - soft ? 0.95 : 0.3;
+      alpha = away > -0.009 - soft ? 1.0 : 0.42;
     }
     float past = 1.0 - smoothstep(0.0, 0.02, vKind.w - time);
     alpha *= mix(vKind.y > 0.5 ? 0.28 : 0.35, 1.0, past);
@@ -153,7 +153,7 @@ class Marks {
       }
       const [from, to] = [this.#ground(toes[foot], step), this.#ground(toes[foot], step + 1)];
       if (states[step] === "2") {
-        this.#add(from, to, 0.03 * scale, SLIDE, 3, step + 1);
+        this.#add(from, to, 0.034 * scale, SLIDE, 3, step + 1);
         continue;
       }
       if (printed && Math.hypot(from[0] - printed[0], from[1] - printed[1]) < 0.09 * scale) continue;

@@ -11,6 +11,8 @@ let actors = []; // one for each shown motion
 let panels = []; // one for each picture
 let dirty = true;
 let request = 0;
+let sharpness = 1; // dots of the canvas for each of the screen, while playing
+let pace = 1 / 60; // mean seconds between pictures
 
 const redraw = () => {
   dirty = true;
@@ -122,9 +124,10 @@ function facts(motion) {
   const steps = motion.toes[0].length;
   let sliding = 0;
   for (let step = 0; step < steps; step++) sliding += motion.toes.some((toe) => toe[step] === "2") ? 1 : 0;
-  const parts = [`${(motion.frames / motion.fps).toFixed(1)} s`];
+  const names = new Set(state.shown.map((number) => page.motions[number].name));
+  const parts = [motion.system && names.size > 1 ? motion.name : "", `${(motion.frames / motion.fps).toFixed(1)} s`];
   if (steps) parts.push(`feet slide ${Math.round((100 * sliding) / steps)} %`);
-  return parts.join(" · ");
+  return parts.filter(Boolean).join(" · ");
 }
 
 function paintGhosts() {
@@ -155,10 +158,23 @@ function layOut() {
   const sheet = document.getElementById("sheet");
   sheet.style.height = panelBox.style.height = scrolls ? "auto" : "100%";
   sheet.classList.toggle("scrolls", scrolls);
-  const box = sheet.getBoundingClientRect();
-  renderer?.setPixelRatio(Math.min(devicePixelRatio, 2));
+  fitCanvas();
+}
+
+function fitCanvas() {
+  const box = document.getElementById("sheet").getBoundingClientRect();
+  renderer?.setPixelRatio(Math.min(devicePixelRatio, 2) * (state.playing ? sharpness : 1));
   renderer?.setSize(box.width, box.height);
   redraw();
+}
+
+// Where pictures come slowly, draw fewer dots while playing.
+function keepPace(passed) {
+  pace = 0.9 * pace + 0.1 * passed;
+  if (pace < 0.05 || sharpness < 0.45) return;
+  sharpness *= 0.8;
+  pace = 1 / 60;
+  fitCanvas();
 }
 
 // Draw every panel into its part of the canvas.
@@ -200,11 +216,14 @@ const statistics = { frames: 0, script: [], firstFrame: null, calls: 0 };
 let before = null;
 
 function frame(now) {
-  const passed = before === null ? 0 : Math.min((now - before) / 1000, 0.1);
+  const passed = before === null ? 0 : Math.min((now - before) / 1000, 0.25);
   before = now;
   requestAnimationFrame(frame);
   if (!renderer || !actors.length) return;
-  if (state.playing) advance(passed * state.speed);
+  if (state.playing) {
+    keepPace(passed);
+    advance(passed * state.speed);
+  }
   if (view.mode === "orbit" && !still.matches) turn((-TURN * passed) / 0.008, 0);
   if (!dirty) return;
   dirty = false;
