@@ -24,6 +24,8 @@ _ARM_RADII = (0.052, 0.043, 0.031, 0.027)
 _TRUNK_RADII = (0.146, 0.126, 0.155)
 # How deep the trunk is, from front to back, for its width.
 _DEPTH = 0.66
+# How far the head is above the shoulders, at least; some skeletons have it lower.
+_NECK = 0.17
 # Joints of the trunk above this share of the way from the root to the shoulders belong to the neck.
 _CHEST = 0.85
 
@@ -66,11 +68,11 @@ def body_plan(skeleton: Skeleton, metres: NDArray[Any]) -> dict[str, Any]:
     """
     right_hip, left_hip, right_shoulder, left_shoulder = skeleton.face
     legs = [
-        _upwards(skeleton, foot[1], hip)
-        for foot, hip in ((skeleton.feet_left, left_hip), (skeleton.feet_right, right_hip))
+        _upwards(skeleton, toe, hip)
+        for (_, toe), hip in ((skeleton.feet_left, left_hip), (skeleton.feet_right, right_hip))
     ]
-    mean = np.linalg.norm(np.diff(metres[:, legs[0][:3]], axis=1), axis=-1).mean(axis=0).sum()
-    plan = _Plan(skeleton.num_joints, float(mean) / _LEGS)
+    long = np.linalg.norm(np.diff(metres[:, legs[0][: _ankle(legs[0]) + 1]], axis=1), axis=-1).mean(axis=0).sum()
+    plan = _Plan(skeleton.num_joints, float(long) / _LEGS)
     for leg, side in zip(legs, (LEFT, RIGHT), strict=True):
         _leg(plan, leg, side)
     for shoulder, side in ((left_shoulder, LEFT), (right_shoulder, RIGHT)):
@@ -81,7 +83,7 @@ def body_plan(skeleton: Skeleton, metres: NDArray[Any]) -> dict[str, Any]:
         "capsules": plan.capsules,
         "face": list(skeleton.face),
         "toes": [skeleton.feet_left[1], skeleton.feet_right[1]],
-        "ankles": [leg[2] for leg in legs],
+        "ankles": [leg[_ankle(leg)] for leg in legs],
         "scale": plan.scale,
     }
 
@@ -92,6 +94,11 @@ def _upwards(skeleton: Skeleton, joint: int, top: int) -> list[int]:
     while way[-1] != top and way[-1] > 0:
         way.append(skeleton.parents[way[-1]])
     return way[::-1]
+
+
+def _ankle(leg: Sequence[int]) -> int:
+    """The place of the ankle among the joints of a leg: after hip and knee, or the end of a shorter leg."""
+    return 2 if len(leg) > 2 else len(leg) - 1
 
 
 def _longest(skeleton: Skeleton, joint: int) -> list[int]:
@@ -109,8 +116,9 @@ def _limb(plan: _Plan, joints: Sequence[int], radii: Sequence[float], side: int)
 def _leg(plan: _Plan, joints: Sequence[int], side: int) -> None:
     """Thigh, shin and a foot with a heel, whose toes reach beyond the last joint."""
     _limb(plan, joints, _LEG_RADII, side)
-    knee, ankle, last = joints[-1 if len(joints) < 3 else 1], joints[min(2, len(joints) - 1)], joints[-1]
-    if ankle != last:
+    place, last = _ankle(joints), joints[-1]
+    if joints[place] != last:
+        knee, ankle = joints[place - 1 : place + 1]
         heel = plan.point([ankle], [(knee, ankle, 0.035), (ankle, last, -0.045)])
         tip = plan.point([last], [(heel, last, 0.055)])
         plan.capsule(heel, last, (0.036, 0.04), side)
@@ -140,13 +148,16 @@ def _trunk(plan: _Plan, skeleton: Skeleton, metres: NDArray[Any]) -> None:
     sides = [plan.point([shoulder], [(shoulder, shoulders, 0.02)]) for shoulder in (left_shoulder, right_shoulder)]
     plan.capsule(sides[0], sides[1], (0.062, 0.062), MIDDLE, 0.85)
     head = _head(skeleton)
-    below = shoulders if head is not None else hips
-    anchor = shoulders if head is None else head
-    jaw, skull = (plan.point([anchor], [(below, anchor, length)], 0.01) for length in (0.0, 0.07))
+    below, anchor = (hips, shoulders) if head is None else (shoulders, head)
+    lift = _NECK
+    if head is not None:
+        neck = metres[:, head] - metres[:, [left_shoulder, right_shoulder]].mean(axis=1)
+        lift = max(0.0, _NECK - float(np.linalg.norm(neck, axis=-1).mean()) / plan.scale)
+    jaw, skull = (plan.point([anchor], [(below, anchor, lift + length)], 0.01) for length in (0.0, 0.07))
     throat = plan.point([shoulders], [(below, anchor, 0.06)])
     plan.capsule(shoulders, throat, (0.105, 0.06), MIDDLE, 0.72)
-    plan.capsule(throat, anchor, (0.06, 0.054), MIDDLE)
-    plan.capsule(jaw, skull, (0.08, 0.104), MIDDLE, 1.0)
+    plan.capsule(throat, jaw, (0.06, 0.054), MIDDLE)
+    plan.capsule(jaw, skull, (0.08, 0.104), MIDDLE)
     nose = plan.point([jaw, skull], ahead=0.094)
     plan.capsule(nose, nose, (0.02, 0.02), MARK)
 

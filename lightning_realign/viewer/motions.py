@@ -121,12 +121,13 @@ def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ViewedMotion
     """The motion of a file; None if it is not finite."""
     folder, captions = file.resolve().parent, _captions_of(file)
     system = folder.name if folder.name in _ORDER or several else ""
-    caption, rewards, trace = "", np.empty(0), np.empty(0)
+    caption, rewards = "", np.empty(0)
+    trace: Sequence[NDArray[Any]] = ()
     if file.suffix == ".npz":
         read = read_prediction(file)
         joints, skeleton, fps = read.joints, read.skeleton, read.fps
         caption, rewards = read.text or "", read.rewards.reshape(-1)
-        trace = trace if read.trace is None else read.trace
+        trace = () if read.trace is None else list(read.trace)
     else:
         joints, skeleton, fps = load_joints(file)
         if captions:
@@ -136,7 +137,7 @@ def _read(file: Path, several: bool, attributes: dict[str, Any]) -> ViewedMotion
         raise DataError(f"{file}: joints have shape {joints.shape}, not {expected}; write the file again")
     if not is_finite_motion(torch.from_numpy(np.asarray(joints, dtype=np.float64))):
         return None
-    steps: list[NDArray[Any]] = [step * skeleton.metres_per_unit for step in trace if np.isfinite(step).all()]
+    steps = [step * skeleton.metres_per_unit for step in trace if np.isfinite(step).all()]
     return ViewedMotion(
         file.stem,
         joints * skeleton.metres_per_unit,

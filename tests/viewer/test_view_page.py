@@ -16,7 +16,9 @@ from lightning_realign.motion import load_skeleton
 from lightning_realign.viewer import write_page
 from lightning_realign.viewer.body import LEFT, RIGHT, body_plan
 from lightning_realign.viewer.packing import pack, unpack
+from tests.helpers.own_skeletons import random_skeleton
 from tests.helpers.shown_motions import synthetic_joints, write_shown
+from tests.helpers.support import random_joints
 
 
 def content_of(page):
@@ -167,6 +169,15 @@ def test_the_body_fits_the_skeleton(name):
         assert max(used) < skeleton.num_joints + place
     joined = {joint for joint in range(skeleton.num_joints) if joint in ends}
     assert {*skeleton.feet_left, *skeleton.feet_right, *skeleton.face} <= joined
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_body_for_any_skeleton(seed):
+    skeleton = random_skeleton(seed)
+    joints = random_joints(skeleton, 5, np.random.default_rng(seed)).numpy()
+    plan = body_plan(skeleton, joints * skeleton.metres_per_unit)
+    assert 0 < plan["scale"] < np.inf
+    assert {skeleton.feet_left[1], skeleton.feet_right[1]} <= {end for row in plan["capsules"] for end in row[:2]}
 
 
 def test_the_tool_says_where_the_page_is(tmp_path, capsys, monkeypatch):

@@ -135,8 +135,8 @@ function paintGhosts() {
     const ghost = actor.marks === null;
     const colour = theme.ghosts[place % theme.ghosts.length];
     if (ghost) actor.figure.paint(colour);
-    const css = ghost ? `rgb(${colour.map((value) => Math.round(255 * value)).join(" ")} / 60%)` : null;
-    actor.dot.style.background = css ?? "linear-gradient(90deg, var(--left) 50%, var(--right) 50%)";
+    const plain = ghost ? `rgb(${colour.map((value) => Math.round(255 * value)).join(" ")} / 60%)` : null;
+    actor.dot.style.background = plain ?? "linear-gradient(90deg, var(--left) 50%, var(--right) 50%)";
   });
 }
 
@@ -182,7 +182,9 @@ function draw() {
   const sheet = canvas.getBoundingClientRect();
   renderer.info.reset();
   renderer.setScissorTest(false);
+  renderer.setClearColor(theme.page);
   renderer.clear();
+  renderer.setClearColor(theme.sky);
   renderer.setScissorTest(true);
   actors.forEach((actor) => actor.update());
   const whole = panels.map(({ cast }) => union(cast.map(({ motion, pose }) => bounds(motion, pose))));
@@ -194,7 +196,7 @@ function draw() {
     if (box.width < 2 || box.height < 2) return;
     renderer.setViewport(left, bottom, box.width, box.height);
     renderer.setScissor(left, bottom, box.width, box.height);
-    renderer.clearStencil();
+    renderer.clear();
     const [low, high] = whole[place];
     let focus = low.map((value, axis) => (value + high[axis]) / 2);
     let room = size;
@@ -262,7 +264,7 @@ async function setStep(step) {
 }
 
 function start() {
-  renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: true, stencil: true, powerPreference: "low-power" });
+  renderer = new THREE.WebGLRenderer({ canvas, antialias: true, alpha: false, stencil: true, powerPreference: "low-power" });
   renderer.autoClear = false;
   renderer.info.autoReset = false;
 }

@@ -9,10 +9,13 @@ const theme = {
   grid: { value: vector() },
   marks: { value: [vector(), vector(), vector(), vector()] },
   ghosts: [],
+  page: "",
+  sky: "",
 };
 
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const rgb = (name) => {
-  const hex = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const hex = css(name);
   return [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16) / 255);
 };
 
@@ -23,6 +26,7 @@ function setTheme(dark) {
   ["middle", "left", "right", "mark"].forEach((name, place) => theme.body.value[place].set(...rgb(name)));
   ["path", "left", "right", "slide"].forEach((name, place) => theme.marks.value[place].set(...rgb(name)));
   for (const name of ["shadow", "floor", "grid"]) theme[name].value.set(...rgb(name));
+  for (const name of ["page", "sky"]) theme[name] = css(name);
   theme.strength.value = dark ? 0.5 : 0.26;
   theme.ghosts = [1, 2, 3].map((place) => rgb(`ghost-${place}`));
 }
