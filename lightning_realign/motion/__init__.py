@@ -1,7 +1,7 @@
 """Motions as geometry: skeletons, features from joint positions and back, and files of motions.
 
 - `skeleton`: skeletons and their specs. `features`, `completion`, `normaliser`: feature vectors and their statistics.
-- `kinematics`, `rotations`, `mirror`: the geometry.
+- `kinematics`, `rotations`, `mirror`, `contacts`: the geometry.
 - `predictions`: the `.npz` files of generated motions. `bvh`, `gltf`, `export`: files for animation programs.
 """
 

@@ -6,6 +6,7 @@ Fields of a file:
     skeleton, unit, fps                          text: the caption
     timesteps [S], rewards [S]                   NaN at a step without guidance
     mu, eta, seed, replication                   settings of the run
+    trace [S, T, J, 3]                           the clean motion predicted at each step, where it was kept
     reference, reference_reward                  the id of x^c and R_phi(x^c, c) at t = 0; empty and NaN without eta
 
 Joints, features and rewards keep the precision in which they were made: float32, as generators are loaded. Files load
@@ -153,7 +154,7 @@ class PredictedMotion:
 
     joints: [T, J, 3] in the skeleton's unit, numbers that may be NaN or infinite. skeleton: of the joints. fps: frames
     per second. text: the caption; None if the file has none. rewards: [S], NaN at a step without guidance; empty if the
-    file has none.
+    file has none. trace: [S, T, J, 3], the clean motion predicted at each step; None if the file has none.
     """
 
     joints: NDArray[Any]
@@ -161,6 +162,7 @@ class PredictedMotion:
     fps: float
     text: str | None
     rewards: NDArray[Any]
+    trace: NDArray[Any] | None = None
 
 
 def read_prediction(path: Path) -> PredictedMotion:
@@ -171,7 +173,7 @@ def read_prediction(path: Path) -> PredictedMotion:
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
-            wanted = (*_REQUIRED, "text", "rewards")
+            wanted = (*_REQUIRED, "text", "rewards", "trace")
             fields = {name: np.asarray(archive[name]) for name in wanted if name in archive.files}
     except FileNotFoundError:
         raise DataError(f"{path}: the prediction file is missing; check the path") from None
@@ -180,7 +182,7 @@ def read_prediction(path: Path) -> PredictedMotion:
     for name in _REQUIRED:
         if name not in fields:
             raise DataError(f"{path}: field {name!r} is missing; {_AGAIN}")
-    for name in ("joints", "rewards"):
+    for name in ("joints", "rewards", "trace"):
         if name in fields and fields[name].dtype.kind not in "fiu":
             raise DataError(f"{path}: field {name!r} holds {fields[name].dtype}, not numbers; {_AGAIN}")
     try:
@@ -191,4 +193,8 @@ def read_prediction(path: Path) -> PredictedMotion:
     if fps.size != 1 or fps.dtype.kind not in "fiu" or not 0 < float(fps) < math.inf:
         raise DataError(f"{path}: field 'fps' is {fps}, not one positive number; generate the file again")
     text = str(fields["text"]) if "text" in fields else None
-    return PredictedMotion(fields["joints"], skeleton, float(fps), text, fields.get("rewards", np.empty(0)))
+    rewards, trace = fields.get("rewards", np.empty(0)), fields.get("trace")
+    if trace is not None and trace.shape[1:] != fields["joints"].shape:
+        shapes = f"shape {trace.shape}, not [S, T, J, 3] of joints of shape {fields['joints'].shape}"
+        raise DataError(f"{path}: field 'trace' has {shapes}; {_AGAIN}")
+    return PredictedMotion(fields["joints"], skeleton, float(fps), text, rewards, trace)

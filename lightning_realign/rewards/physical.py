@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lightning_realign.errors import ConfigError
 from lightning_realign.files.imports import named_part
-from lightning_realign.metrics.functional.physical import CONTACT_HEIGHT
 from lightning_realign.motion import Normaliser, Skeleton, recover_joints, skeleton_reference
+from lightning_realign.motion.contacts import CONTACT_HEIGHT
 from lightning_realign.rewards.reward import BatchReward
 from lightning_realign.types import valid_mask
 

@@ -68,6 +68,9 @@ def test_the_package_is_whole(installed):
         assert files, folder
         missing = [str(file) for file in files if not (package / inside / file).is_file()]
         assert not missing, missing
+    static = "viewer/static"
+    names = {path.name for path in (ROOT / "lightning_realign" / static).iterdir()}
+    assert {path.name for path in (package / static).iterdir()} == names
 
 
 def test_configurations_are_listed_and_copied(realign, tmp_path):

@@ -134,6 +134,26 @@ def render(files: list[Path], out: Path, titles: list[str] | None = None) -> Non
     run(files, out, titles=titles)
 
 
+def view(files: list[Path], out: Path | None = None, data: Path | None = None, open: bool = False) -> None:
+    """Show motions in 3D on one page that any browser opens, without a network.
+
+    Args:
+        files: Predictions (.npz), arrays (.npy) of features or joints, and folders of them; pairs stand side by side.
+        out: The page to write; by default view.html beside the first file or in the first folder.
+        data: Folder of a data set whose oracle judges the motions, where it has one.
+        open: Open the page in the browser.
+    """
+    import webbrowser
+
+    from lightning_realign.viewer import write_page
+
+    folder = files[0] if files[0].is_dir() else files[0].parent
+    page = write_page(files, out or folder / "view.html", data)
+    print(page)
+    if open and not webbrowser.open(page.resolve().as_uri()):
+        print("no browser was found; open the page yourself")
+
+
 def compare(unguided: Path, guided: Path, out: Path, data: Path | None = None) -> None:
     """Draw one caption's motion without and with guidance side by side, a chosen example.
 
@@ -155,6 +175,7 @@ def compare(unguided: Path, guided: Path, out: Path, data: Path | None = None) -
 
 TOOLS: Mapping[str, tuple[Callable[..., Any], str | None]] = {
     "generate": (generate, "prompt"),
+    "view": (view, "files"),
     "render": (render, "files"),
     "compare": (compare, None),
     "export": (export, "files"),

@@ -10,14 +10,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lightning_realign.errors import DataError
 from lightning_realign.motion import Skeleton
-
-CONTACT_HEIGHT = 0.05
-SKATING_SPEED = 0.5
-SKATING_WINDOW = 5
+from lightning_realign.motion.contacts import toe_steps
 
 
 def in_metres(joints: Tensor, skeleton: Skeleton, frames: int = 1) -> Tensor:
@@ -56,16 +52,7 @@ def foot_skating_ratio(joints: Tensor, skeleton: Skeleton) -> Tensor:
     Raises:
         DataError: see `in_metres`.
     """
-    toes = [skeleton.feet_left[1], skeleton.feet_right[1]]
-    feet = in_metres(joints, skeleton, frames=2)[..., toes, :]
-    steps = feet[..., 1:, :, [0, 2]] - feet[..., :-1, :, [0, 2]]
-    speed = torch.linalg.vector_norm(steps, dim=-1).transpose(-1, -2) * skeleton.fps  # [..., 2, T - 1]
-    mean = F.avg_pool1d(speed.flatten(0, -2), SKATING_WINDOW, stride=1, padding=SKATING_WINDOW // 2).reshape(
-        speed.shape
-    )
-    low = (feet[..., 1] < CONTACT_HEIGHT).transpose(-1, -2)
-    contact = low[..., 1:] & low[..., :-1]
-    skating = contact & (speed > SKATING_SPEED) & (mean > SKATING_SPEED)
+    skating = toe_steps(in_metres(joints, skeleton, frames=2), skeleton).sliding
     ratio: Tensor = skating.any(dim=-2).double().mean(dim=-1)
     return ratio
 
