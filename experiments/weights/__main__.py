@@ -6,18 +6,22 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightning_realign.checkpoints.folder import WEIGHTS_FILE
+from lightning_realign.checkpoints.entry import SPEC_KEY
+from lightning_realign.checkpoints.folder import CONFIG_FILE, WEIGHTS_FILE
+from lightning_realign.checkpoints.guidance import SuitedGuidance
 from lightning_realign.checkpoints.hub import export_model
 from lightning_realign.files.atomic import write_text_atomic
 from lightning_realign.files.hashing import file_sha256
 from lightning_realign.files.shipped_weights import MANIFEST_FILE, SHIPPED_SET, WEIGHTS_FOLDER
+from lightning_realign.settings.guidance import GuidanceConfig
 
 DATA = Path("runs/demo/data")
 LARGEST = 25 * 2**20
@@ -33,14 +37,23 @@ class Source:
 
     checkpoint: str
     command: str
-    guidance: str | None = None
+    suited: SuitedGuidance | None = None
+    sampling: Mapping[str, Any] | None = None
 
 
 JUDGE = "--trainer.accelerator=cpu --data.init_args.root=runs/demo/data"
 SOURCES = {
-    "vae": Source("runs/demo/vae/last.ckpt", "realign fit --config configs/demo/vae.yaml"),
-    "generator": Source("runs/demo/diffusion/last.ckpt", "realign fit --config configs/demo/diffusion.yaml"),
-    "reward": Source("runs/demo/reward_full/last.ckpt", "see the third stage of configs/demo/full.sh"),
+    "generator": Source(
+        "runs/demo/diffusion/last.ckpt",
+        "realign fit --config configs/demo/vae.yaml && realign fit --config configs/demo/diffusion.yaml",
+        sampling={"steps": 20, "cfg_scale": 2.5},
+    ),
+    "reward": Source(
+        "runs/demo/reward_full/last.ckpt",
+        "see the third stage of configs/demo/full.sh",
+        # As in configs/demo/guided.yaml; how it was chosen stands in docs/results/demo.md.
+        SuitedGuidance(GuidanceConfig(mu=30.0, eta=0.0, scale="constant", location="x0"), steps=20),
+    ),
     "guo": Source(
         "runs/weights/guo/best.ckpt",
         f"realign fit --config configs/evaluator/guo_synthetic.yaml {JUDGE} --seed_everything=21",
@@ -61,7 +74,11 @@ def write_model(name: str, folder: Path) -> None:
     """
     source, out = SOURCES[name], folder / name
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        made = export_model(Path(source.checkpoint), Path(temporary) / name)
+        made = export_model(Path(source.checkpoint), Path(temporary) / name, source.suited)
+        if source.sampling is not None:
+            config = json.loads((made / CONFIG_FILE).read_text(encoding="utf-8"))
+            config[SPEC_KEY]["sampling"] = dict(source.sampling)
+            write_text_atomic(made / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
         weights = load_file(made / WEIGHTS_FILE)
         # Statistics of features and latents keep their digits: they are few, and some deviations are tiny.
         rounded = {

@@ -9,4 +9,4 @@ realign fit --config configs/reward/tmr_synthetic.yaml "${demo[@]}" --seed_every
   --trainer.default_root_dir=runs/weights/tmr
 python -m experiments.weights guo tmr
 bash configs/demo/full.sh
-python -m experiments.weights vae generator reward
+python -m experiments.weights generator reward

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
+from lightning_realign.cli.notes import show_notes
 from lightning_realign.cli.renamed import explain_tool
 from lightning_realign.cli.tool_parser import Tool, expand_aliases, summary, tool_parser
 from lightning_realign.cli.tools import DATA_TOOLS, TOOLS, toy
@@ -51,6 +52,7 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: code 2 with one line on standard error, where the user's input is wrong.
     """
     words = list(sys.argv[1:] if args is None else args)
+    show_notes()
     if words and words[0] in TRAINER_COMMANDS:
         from lightning_realign.cli.train import main as train
 

@@ -17,6 +17,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "generate": {
         "mu": "guidance.mu",
         "eta": "guidance.eta",
+        "preset": "guidance.preset",
         "model": "generator.path",
         "reward": "reward.path",
     },
@@ -37,7 +38,9 @@ def tool_parser(name: str, tool: Tool, positional: str | None) -> OneLineErrors:
     flags = [argument for argument, parameter in signature(tool).parameters.items() if parameter.default is False]
     if positional and get_origin(kinds[positional]) is list:
         (kind,) = get_args(kinds[positional])
-        parser.add_argument(positional, nargs="+", type=kind, help=texts.get(positional))
+        default = signature(tool).parameters[positional].default
+        optional = {"nargs": "+"} if default is Parameter.empty else {"nargs": "*", "default": list(default)}
+        parser.add_argument(positional, type=kind, help=texts.get(positional), **optional)
     elif positional:
         default = signature(tool).parameters[positional].default
         optional = {} if default is Parameter.empty else {"nargs": "?", "default": default}

@@ -21,6 +21,7 @@ from lightning_realign.checkpoints.entry import read_resumable
 from lightning_realign.checkpoints.folder import is_address
 from lightning_realign.cli.config_files import check_config_files, with_shipped_configs
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
+from lightning_realign.cli.notes import show_notes
 from lightning_realign.cli.progress import progress_bar
 from lightning_realign.cli.quiet import quieten
 from lightning_realign.cli.renamed import explain_run
@@ -218,6 +219,7 @@ def main(args: Sequence[str] | None = None) -> RealignCLI:
     """
     set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
     quieten()
+    show_notes()
     configure_wandb_mode()
     try:
         return RealignCLI(args)

@@ -1,7 +1,7 @@
 """Weights that come with the package: small models of the synthetic set, in `lightning_realign/weights/SET/MODEL`.
 
-They are named `synthetic/vae`, `synthetic/generator`, `synthetic/reward`, `synthetic/guo` and `synthetic/tmr`. An
-existing path of that name comes first. `experiments/weights` makes them.
+They are named `synthetic/generator`, whose VAE it holds, `synthetic/reward`, and the judges `synthetic/guo` and
+`synthetic/tmr`. An existing path of that name comes first. `experiments/weights` makes them.
 """
 
 from __future__ import annotations

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,7 +44,7 @@ def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
     """
     texts = tuple(" ".join(prompt.split()) for prompt in prompts)
     if not texts:
-        raise ConfigError("prompt: no text given; give one or more")
+        raise ConfigError("prompt: no text given; give one or more, or a file of them as prompts")
     for number, text in enumerate(texts, 1):
         if not text:
             raise ConfigError(f"prompt {number} is empty; write what the motion should do")
@@ -48,6 +53,55 @@ def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
                 f"prompt {number} has {len(text)} characters ({text[:30]!r}...); write at most {MAX_CHARACTERS}"
             )
     return texts
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The texts of a file: a `.txt` with one a line, a `.csv` with a column `text`, or a `.jsonl` with a field `text`.
+
+    Empty lines are left out.
+
+    Raises:
+        ConfigError: the file cannot be read, is of another kind, or a line has no text.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"prompts {path}: cannot be read ({error!r:.80}); give a text file in UTF-8") from None
+    if path.suffix not in _READERS:
+        raise ConfigError(f"prompts {path}: ends in {path.suffix!r}; give one of {', '.join(_READERS)}")
+    texts = []
+    for number, text in _READERS[path.suffix](content):
+        if not isinstance(text, str):
+            raise ConfigError(f"prompts {path}, line {number}: has no 'text'; write what the motion should do there")
+        texts.append(text)
+    if not texts:
+        raise ConfigError(f"prompts {path}: is empty; write one text a line")
+    return texts
+
+
+def _lines(content: str) -> Iterator[tuple[int, Any]]:
+    return ((number, line) for number, line in enumerate(content.splitlines(), 1) if line.strip())
+
+
+def _table(content: str) -> Iterator[tuple[int, Any]]:
+    rows = csv.DictReader(io.StringIO(content))
+    return ((rows.line_num, row.get("text")) for row in rows)
+
+
+def _objects(content: str) -> Iterator[tuple[int, Any]]:
+    for number, line in _lines(content):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        yield number, entry.get("text") if isinstance(entry, dict) else None
+
+
+_READERS: Mapping[str, Callable[[str], Iterator[tuple[int, Any]]]] = {
+    ".txt": _lines,
+    ".csv": _table,
+    ".jsonl": _objects,
+}
 
 
 def chosen_device(name: str) -> torch.device:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lightning_realign.checkpoints.folder import is_address
+from lightning_realign.checkpoints.folder import is_address, located
 from lightning_realign.checkpoints.vae import VAEBundle, load_vae
 from lightning_realign.errors import CheckpointError, ConfigError, RealignError
 from lightning_realign.motion import Skeleton, skeleton_label, skeleton_reference
@@ -40,7 +39,7 @@ class FrozenVAE:
         Raises:
             CheckpointError: the file cannot be read, or its VAE is for another skeleton.
         """
-        if self.path is None or not (is_address(self.path) or Path(self.path).exists()):
+        if self.path is None or not (is_address(self.path) or located(self.path).path.exists()):
             return None
         bundle = load_vae(self.path)
         if bundle.skeleton != skeleton_reference(skeleton):

@@ -14,7 +14,7 @@ from lightning_realign.files import shipped_weights as shipped
 from lightning_realign.files.hashing import file_sha256
 
 FOLDER = shipped.WEIGHTS_FOLDER / "synthetic"
-MODELS = ("generator", "guo", "reward", "tmr", "vae")
+MODELS = ("generator", "guo", "reward", "tmr")
 
 
 def test_the_manifest_has_every_file_and_its_digest():
@@ -28,14 +28,14 @@ def test_the_manifest_has_every_file_and_its_digest():
 
 
 def test_names_find_them_and_existing_paths_come_first(tmp_path, monkeypatch):
-    assert load_vae("synthetic/vae").skeleton == load_reward("synthetic/reward").skeleton == "humanml3d"
+    assert load_vae("synthetic/generator").skeleton == load_reward("synthetic/reward").skeleton == "humanml3d"
     assert load_evaluator_bundle("synthetic/guo").skeleton == "humanml3d"
-    with pytest.raises(CheckpointError, match="synthetic/vea: no such model comes with the package; it has synthetic/"):
+    with pytest.raises(CheckpointError, match="synthetic/vea: no such model comes with the package; it has synth"):
         load_vae("synthetic/vea")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "synthetic/vae").mkdir(parents=True)
+    (tmp_path / "synthetic/tmr").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="a folder needs"):
-        load_vae("synthetic/vae")
+        load_reward("synthetic/tmr")
 
 
 def test_a_damaged_file_is_noticed(tmp_path, monkeypatch):
