@@ -10,7 +10,7 @@ say() { printf '\n[%d:%02d] %s\n' $(((SECONDS - started) / 60)) $(((SECONDS - st
 say "1 of 5. A dozen prompts, with the weights that come with the package: without guidance, then with it, same noise."
 realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/unguided --unguided
 realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/guided
-realign compare --unguided runs/demo/motions/unguided --guided runs/demo/motions/guided --out runs/demo/motions/compare.gif
+realign view runs/demo/motions --out runs/demo/view.html
 say "2 of 5. Data: 1,200 synthetic motions with captions, and the attributes by which an oracle judges."
 [ -d runs/demo/data ] || realign data synth --out runs/demo/data
 say "3 of 5. Training a reward model that scores noisy latents against their text, at every noise level (Algorithm 1)."
@@ -18,8 +18,9 @@ realign fit --config configs/demo/reward.yaml
 say "4 of 5. The test split: real, reconstructed, unguided, and guided by the reward just trained (Algorithm 2)."
 realign test --config configs/demo/guided.yaml
 say "5 of 5. Where to look, and what to try next:
-  runs/demo/motions/compare.png     the pair that differs most, as a film strip (.gif: the animation)
-  runs/demo/guided/logs             every figure of the table, and more
+  runs/demo/view.html           open it in a browser: every prompt without and with guidance, side by side
+  runs/demo/guided/logs         every figure of the table, and more
+  source .venv/bin/activate     then, in this folder:
   realign generate \"a person waves with the left hand\" --out motions     your own prompt, guided
-  realign export motions/*.npz --out motions                             as BVH, for Blender
-  make demo-full                                                         the same with every model trained here"
+  realign export motions/*.npz --out bvh                                 for Blender
+  make demo-full                                                         the same, with every model trained here"

@@ -12,6 +12,8 @@ from docstring_parser import parse as parse_docstring
 from lightning_realign.cli.messages import OneLineErrors
 
 Tool = Callable[..., Any]
+# A short spelling of no option: what follows it is given by place.
+POSITIONAL = ""
 # Short spellings of options that are given often, by tool; those of a setting that a tool does not take don't count.
 ALIASES: Mapping[str, Mapping[str, str]] = {
     "generate": {
@@ -20,6 +22,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
         "preset": "guidance.preset",
         "model": "generator.path",
         "reward": "reward.path",
+        "prompts": POSITIONAL,
     },
 }
 
@@ -30,7 +33,7 @@ def tool_parser(name: str, tool: Tool, positional: str | None) -> OneLineErrors:
     Arguments that are off by default become flags. Those whose type is a dataclass become one option a field, such as
     `--guidance.mu`, with the help of the dataclass's docstring.
     """
-    short = [f"--{alias} is --{target}" for alias, target in _aliases(name, tool).items()]
+    short = [f"--{alias} is --{target}" for alias, target in _aliases(name, tool).items() if target != POSITIONAL]
     parser = OneLineErrors(
         description=summary(tool), allow_abbrev=False, epilog=f"Short: {', '.join(short)}." if short else None
     )
@@ -54,11 +57,14 @@ def tool_parser(name: str, tool: Tool, positional: str | None) -> OneLineErrors:
 def expand_aliases(name: str, tool: Tool, words: Sequence[str]) -> list[str]:
     """The arguments of a tool with its short spellings written out: `--mu=3` becomes `--guidance.mu=3`."""
     aliases = _aliases(name, tool)
-    expanded = []
+    expanded: list[str] = []
     for word in words:
         option, equals, value = word.partition("=")
         target = aliases.get(option.removeprefix("--")) if option.startswith("--") else None
-        expanded.append(f"--{target}{equals}{value}" if target else word)
+        if target == POSITIONAL:
+            expanded += [value] if equals else []
+        else:
+            expanded.append(f"--{target}{equals}{value}" if target else word)
     return expanded
 
 
@@ -69,7 +75,8 @@ def summary(tool: Tool) -> str:
 
 def _aliases(name: str, tool: Tool) -> dict[str, str]:
     grouped = {argument for argument, kind in get_type_hints(tool).items() if is_dataclass(kind)}
-    return {alias: target for alias, target in ALIASES.get(name, {}).items() if target.partition(".")[0] in grouped}
+    usable = {POSITIONAL, *grouped}
+    return {alias: target for alias, target in ALIASES.get(name, {}).items() if target.partition(".")[0] in usable}
 
 
 def _help_texts(tool: Tool) -> dict[str, str]:

@@ -44,7 +44,7 @@ def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
     """
     texts = tuple(" ".join(prompt.split()) for prompt in prompts)
     if not texts:
-        raise ConfigError("prompt: no text given; give one or more, or a file of them as prompts")
+        raise ConfigError("prompt: no text given; give one or more, or a file of them")
     for number, text in enumerate(texts, 1):
         if not text:
             raise ConfigError(f"prompt {number} is empty; write what the motion should do")
@@ -53,6 +53,15 @@ def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
                 f"prompt {number} has {len(text)} characters ({text[:30]!r}...); write at most {MAX_CHARACTERS}"
             )
     return texts
+
+
+def texts_of(words: Sequence[str]) -> list[str]:
+    """Texts, and those of the files that some of the words name, see `read_prompts`."""
+    return [
+        text
+        for word in words
+        for text in (read_prompts(Path(word)) if word.endswith(tuple(_READERS)) and " " not in word else [word])
+    ]
 
 
 def read_prompts(path: Path) -> list[str]:

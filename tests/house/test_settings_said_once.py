@@ -27,8 +27,8 @@ def printed(*words):
     return text.getvalue()
 
 
-module = "--model=lightning_realign.inference.GuidedGeneration"
-told["help of the module"] = printed("predict", module, "--model.init_args.guidance.help")
+module = "--model.help=lightning_realign.inference.GuidedGeneration"
+told["help of the module"] = printed("predict", module, "--model.guidance.help")
 told["help of generate"] = printed("generate", "--help")
 nested = "--model.init_args.guidance.knob=0.75"
 told["saved configuration"] = printed("predict", "--config", "configs/guided/synthetic.yaml", nested, "--print_config")

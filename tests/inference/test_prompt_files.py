@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_realign.errors import ConfigError
-from lightning_realign.inference.prompt import read_prompts
+from lightning_realign.inference.prompt import read_prompts, texts_of
 
 TEXTS = ["a person walks", "a man says, loudly"]
 
@@ -19,6 +19,7 @@ TEXTS = ["a person walks", "a man says, loudly"]
 def test_forms(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert read_prompts(tmp_path / name) == TEXTS
+    assert texts_of(["one", str(tmp_path / name), "two.txt is a text"]) == ["one", *TEXTS, "two.txt is a text"]
 
 
 @pytest.mark.parametrize(

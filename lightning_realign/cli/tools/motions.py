@@ -94,7 +94,6 @@ def generate(
     guidance: GuidanceConfig = GuidanceConfig(),  # noqa: B008
     sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
     search: SearchConfig = SearchConfig(),  # noqa: B008
-    prompts: Path | None = None,
     seconds: float = 4.0,
     samples: int = 1,
     index: Path | None = None,
@@ -104,14 +103,14 @@ def generate(
     """Generate motions from prompts; needs a generator's checkpoint and no data set. A reward guides them.
 
     Args:
-        prompt: One or more texts.
+        prompt: One or more texts, or files of them: .txt with one a line, .csv with a column text, .jsonl with a field
+            text.
         generator: Where the generator's weights come from; by default the one that comes with the package.
         out: Folder for one .npz per motion.
         reward: Where the reward's weights come from.
         guidance: Strength and kind of the guidance; what is not set is what suits the reward.
         sampling: Steps, scheduler, scale of classifier-free guidance and seed.
         search: Candidates, particles and time travel.
-        prompts: A file of texts: .txt with one a line, .csv with a column text, or .jsonl with a field text.
         seconds: Length of the motions.
         samples: Motions per text.
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
@@ -119,10 +118,10 @@ def generate(
         unguided: Switch guidance off; the reward is then for candidates and particles alone.
     """
     from lightning_realign.inference.generate import generate as run
-    from lightning_realign.inference.prompt import read_prompts
+    from lightning_realign.inference.prompt import texts_of
 
     files = run(
-        [*prompt, *(read_prompts(prompts) if prompts else ())],
+        texts_of(prompt),
         generator,
         out,
         reward,
