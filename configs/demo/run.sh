@@ -8,8 +8,8 @@ started=$SECONDS
 say() { printf '\n[%d:%02d] %s\n' $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "$*"; }
 
 say "1 of 5. A dozen prompts, with the weights that come with the package: without guidance, then with it, same noise."
-realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/unguided --unguided
-realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/guided
+realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/unguided --unguided >runs/demo/files.txt
+realign generate --prompts configs/demo/prompts.txt --out runs/demo/motions/guided >>runs/demo/files.txt
 realign view runs/demo/motions --out runs/demo/view.html
 say "2 of 5. Data: 1,200 synthetic motions with captions, and the attributes by which an oracle judges."
 [ -d runs/demo/data ] || realign data synth --out runs/demo/data

@@ -30,6 +30,7 @@ from lightning_realign.cli.sweep_guard import SweepGuard
 from lightning_realign.cli.wandb_mode import configure_wandb_mode
 from lightning_realign.errors import ConfigError, RealignError
 from lightning_realign.evaluation.measuring import MeasuringModule
+from lightning_realign.inference.module import GuidedGeneration
 from lightning_realign.inference.writer import PredictionWriter
 
 # Not files: what Lightning itself finds, or fetches.
@@ -60,6 +61,10 @@ CALLBACKS: Mapping[str, tuple[type[Callback], Mapping[str, Any]]] = {
     ),
     "writer": (PredictionWriter, {"folder": f"{_RUN_FOLDER}/motions"}),
 }
+
+
+# The parser finds a class by its bare name once its module is imported.
+FOUND_BY_NAME = (GuidedGeneration,)
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
