@@ -20,6 +20,7 @@ _NAMES = {
     "schedule": "Noise schedule",
     "prediction": "The network predicts",
     "space": "Reads",
+    "guidance": "Guidance measured to suit it",
     "fingerprint": "Fingerprint of the training data",
 }
 

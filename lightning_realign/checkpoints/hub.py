@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,6 +37,7 @@ from lightning_realign.checkpoints.diffusion import (
 from lightning_realign.checkpoints.entry import SPEC_KEY, CheckpointFile
 from lightning_realign.checkpoints.evaluator import EvaluatorBundle, evaluator_spec, load_evaluator_bundle
 from lightning_realign.checkpoints.folder import CONFIG_FILE, VERSION, VERSION_FIELD, WEIGHTS_FILE, download, is_address
+from lightning_realign.checkpoints.guidance import SuitedGuidance
 from lightning_realign.checkpoints.reward import RewardBundle, load_reward, reward_spec
 from lightning_realign.checkpoints.vae import VAEBundle, load_vae, vae_spec
 from lightning_realign.errors import ConfigError
@@ -168,6 +169,8 @@ class PretrainedReward(RewardBundle, _Pretrained[RewardBundle]):
             omega=self.omega,
             t_min=self.t_min,
             t_max=self.t_max,
+            temperature=self.temperature,
+            suited=self.suited,
         )
 
 
@@ -231,19 +234,25 @@ PRETRAINED: dict[str, type[_Pretrained[Any]]] = {
 """The class of each kind of checkpoint."""
 
 
-def export_model(checkpoint: Path, out: Path) -> Path:
+def export_model(checkpoint: Path, out: Path, suited: SuitedGuidance | None = None) -> Path:
     """Write a checkpoint's model as a folder: configuration, weights and a card.
 
     Args:
         checkpoint: a checkpoint of this project's trainings, of any kind.
         out: the folder, new or empty.
+        suited: the guidance measured to suit a reward, in place of what it remembers; None keeps that.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged, unsafe, or its weights do not fit.
-        ConfigError: the folder holds something.
+        ConfigError: the folder holds something, or guidance is given for another model than a reward.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"out is {out}, which exists and is no empty folder; choose a new one")
     kind = CheckpointFile.read(checkpoint, *PRETRAINED).field("kind", str)
-    PRETRAINED[kind].from_pretrained(checkpoint).save_pretrained(out)
+    model = PRETRAINED[kind].from_pretrained(checkpoint)
+    if suited is not None:
+        if not isinstance(model, PretrainedReward):
+            raise ConfigError(f"{checkpoint}: is a {kind!r} checkpoint, and guidance suits a reward; leave it out")
+        model = replace(model, suited=suited)
+    model.save_pretrained(out)
     return out

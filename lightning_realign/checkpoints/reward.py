@@ -5,7 +5,7 @@ Where the reward's noise lives on a VAE's latents, the weights `latents.*` of th
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from lightning_realign.checkpoints.entry import CheckpointFile
+from lightning_realign.checkpoints.guidance import FIELD, SuitedGuidance, read_guidance
 from lightning_realign.checkpoints.vae import build_vae
 from lightning_realign.diffusion import NoiseSchedule
+from lightning_realign.errors import CheckpointError
 from lightning_realign.models import (
     LatentSpace,
     RewardArchitecture,
@@ -36,6 +38,7 @@ class RewardBundle:
 
     space: what the network reads, and where the noise on it lives. omega, t_min, t_max: the noise levels it was trained
     at, see `trained_at`. index_tokens: whether its step token counts from 0 at the first noisy level, see `tokens`.
+    temperature: tau of its contrastive loss; None where that is not known. suited: the guidance measured to suit it.
     """
 
     network: RewardNetwork
@@ -48,6 +51,8 @@ class RewardBundle:
     t_min: int
     t_max: int
     index_tokens: bool = False
+    temperature: float | None = None
+    suited: SuitedGuidance = field(default_factory=SuitedGuidance)
 
     @property
     def normaliser(self) -> Normaliser:
@@ -99,6 +104,8 @@ def reward_spec(
     omega: float,
     t_min: int,
     t_max: int,
+    temperature: float | None = None,
+    suited: SuitedGuidance = SuitedGuidance(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """The entry that a reward model's LightningModule stores as `checkpoint[SPEC_KEY]`."""
     return {
@@ -115,6 +122,8 @@ def reward_spec(
         "omega": float(omega),
         "t_min": t_min,
         "t_max": t_max,
+        **({} if temperature is None else {"temperature": temperature}),
+        **({FIELD: suited.values} if suited.values else {}),
     }
 
 
@@ -143,8 +152,22 @@ def load_reward(path: str | Path) -> RewardBundle:
         file.field("omega", float),
         file.field("t_min", int),
         file.field("t_max", int),
+        temperature=_temperature(file),
+        suited=read_guidance(file.spec, file.where),
     )
     file.load(bundle.modules)
     if space.latents is not None:
         space.latents.fingerprint()
     return bundle
+
+
+def _temperature(file: CheckpointFile) -> float | None:
+    """Tau of the contrastive loss; None where an entry does not state it, or the loss has no such term."""
+    if "temperature" not in file.spec:
+        return None
+    value = file.field("temperature", float)
+    if not 0 < value < float("inf"):
+        raise CheckpointError(
+            f"{file.where}: field 'temperature' is {value}, expected a positive number: train it again"
+        )
+    return value

@@ -17,6 +17,7 @@ ALIASES: Mapping[str, Mapping[str, str]] = {
     "generate": {
         "mu": "guidance.mu",
         "eta": "guidance.eta",
+        "preset": "guidance.preset",
         "model": "generator.path",
         "reward": "reward.path",
     },

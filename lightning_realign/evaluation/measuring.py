@@ -66,12 +66,17 @@ class MeasuringModule(L.LightningModule):
         probes: Sequence[Probe] = (),
     ) -> None:
         super().__init__()
-        self.systems, self.measuring, self.caches, self.probes = systems, measuring, caches, tuple(probes)
-        self.board = metric_board(systems, probes)
+        self.measuring, self.caches, self.probes = measuring, caches, tuple(probes)
         self.lengths = SampleStore()
-        self.judges = JudgePanel(judges, systems)
+        self.measure_systems(systems, judges)
         self._method: Method | None = None
         self._repeated: set[str] = set()
+
+    def measure_systems(self, systems: tuple[SystemName, ...], judges: Mapping[str, JudgeSource]) -> None:
+        """Make place for what is measured of these systems; before anything is."""
+        self.systems = systems
+        self.board = metric_board(systems, self.probes)
+        self.judges = JudgePanel(judges, systems)
 
     @abstractmethod
     def load_method(self, stage: str) -> Method:

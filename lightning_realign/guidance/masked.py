@@ -13,7 +13,7 @@ from lightning_realign.generators.base import LatentGuide, MaskedGenerator
 from lightning_realign.guidance.prompts import Prompts, Sampler
 from lightning_realign.guidance.scales import parts_of
 from lightning_realign.rewards.reward import Reward, limit_norm, require_differentiation, reward_gradient
-from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.guidance import FilledGuidance, GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import TravelConfig
 from lightning_realign.types import GeneratedMotions, zero_padding
@@ -29,7 +29,7 @@ class MaskedSampler(Sampler[GeneratedMotions]):
     Args:
         generator: the generator.
         sampling: the seed; steps, scheduler and cfg_scale are settings of the generator when it is loaded.
-        guidance: strength and window of the guidance.
+        guidance: strength and window of the guidance; what is open has its default, and mu is 0.
         reward: the reward, with the physical ones of `guidance`; None only where that is not active.
         travel: must be none.
 
@@ -48,7 +48,7 @@ class MaskedSampler(Sampler[GeneratedMotions]):
         sampling = SamplingConfig() if sampling is None else sampling
         self.generator = generator
         self.seed = sampling.seed
-        self.guidance = GuidanceConfig() if guidance is None else guidance
+        self.guidance = (GuidanceConfig() if guidance is None else guidance).filled()
         self.reward = reward
         if sampling.ddim_eta != 0:
             raise ConfigError(
@@ -94,7 +94,7 @@ class MaskedSampler(Sampler[GeneratedMotions]):
         return guide
 
 
-def _check_guidance(generator: MaskedGenerator, guidance: GuidanceConfig, reward: Reward | None) -> None:
+def _check_guidance(generator: MaskedGenerator, guidance: FilledGuidance, reward: Reward | None) -> None:
     settings = f"guidance {guidance.weights}"
     if not generator.denoising_steps:
         raise ConfigError(

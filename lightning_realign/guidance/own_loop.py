@@ -47,10 +47,11 @@ class RewardGuide:
         to_motion: ToMotion | None = None,
         references: Tensor | None = None,
     ) -> None:
-        self._pair = (guidance.scale, guidance.location)
+        self.guidance = guidance.filled()
+        self._pair = (self.guidance.scale, self.guidance.location)
         if self._pair not in (("score", "x_t"), ("constant", "x_prev")):
             raise ConfigError(
-                f"guidance scale={guidance.scale!r}, location={guidance.location!r}: a loop of your own takes score at "
+                f"guidance scale={self._pair[0]!r}, location={self._pair[1]!r}: a loop of your own takes score at "
                 "x_t, or constant at x_prev"
             )
         if reward.latents is not None and to_motion is None:
@@ -58,9 +59,8 @@ class RewardGuide:
                 f"the reward reads latents of the VAE {reward.latents.fingerprint()}, and a loop of your own has "
                 "motions: give a reward of space motion, or a to_motion that gives those latents"
             )
-        self.guidance = guidance
         self._lengths, self._to_motion = lengths, to_motion
-        self._reward = reward.prepare(texts, references, mu=guidance.mu, eta=guidance.eta)
+        self._reward = reward.prepare(texts, references, mu=self.guidance.mu, eta=self.guidance.eta)
 
     def gradient(self, x: Tensor, alpha_bar: float) -> Tensor:
         """The gradient of each sample's own reward, of the states' shape.

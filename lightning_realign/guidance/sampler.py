@@ -80,7 +80,7 @@ class RewardGuidedSampler(Sampler[GeneratedMotions]):
     Args:
         generator: the generator, in eval mode.
         sampling: steps, scheduler and seed; its `cfg_scale` is a setting of the generator when it is loaded.
-        guidance: strength and kind of the guidance.
+        guidance: strength and kind of the guidance; what is open has its default, and mu is 0.
         reward: the reward, with the physical ones of `guidance`; None only where that is not active.
         travel: the steps that are undone and done again.
 
@@ -99,7 +99,7 @@ class RewardGuidedSampler(Sampler[GeneratedMotions]):
     ) -> None:
         sampling = SamplingConfig() if sampling is None else sampling
         self.generator = generator
-        self.guidance = GuidanceConfig() if guidance is None else guidance
+        self.guidance = (GuidanceConfig() if guidance is None else guidance).filled()
         self.reward = reward
         self.seed = sampling.seed
         recipe = LoadOptions(sampling).recipe(generator.recipe)

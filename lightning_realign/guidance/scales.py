@@ -147,13 +147,14 @@ def parts_of(guidance: GuidanceConfig) -> tuple[Scale, Location]:
     Raises:
         ConfigError: there is none of that name, or scale, location and physical rewards contradict each other.
     """
-    scale, location = named_part("guidance scale", guidance.scale, SCALES)(), make_location(guidance.location)
+    filled = guidance.filled()
+    scale, location = named_part("guidance scale", filled.scale, SCALES)(), make_location(filled.location)
     scale.check_location(location)
-    for name in guidance.physical:
+    for name in filled.physical:
         named_part("guidance physical", name, PHYSICAL_REWARDS)
-    if guidance.strengths and location.noisy:
+    if filled.strengths and location.noisy:
         raise ConfigError(
-            f"guidance physical={guidance.strengths} with location={guidance.location!r}: physical rewards read clean "
+            f"guidance physical={filled.strengths} with location={filled.location!r}: physical rewards read clean "
             "motions; use location x0 or x0_through"
         )
     return scale, location

@@ -24,7 +24,7 @@ def generate(
     generator: GeneratorSource,
     out: Path,
     reward: RewardSource | None = None,
-    guidance: GuidanceConfig | None = None,
+    guidance: GuidanceConfig | None = GuidanceConfig(),  # noqa: B008 - frozen
     sampling: SamplingConfig | None = None,
     search: SearchConfig | None = None,
     *,
@@ -43,7 +43,7 @@ def generate(
         generator: where the generator's weights come from.
         out: folder of the files.
         reward: where the reward's weights come from.
-        guidance: strength and kind of the guidance.
+        guidance: strength and kind of the guidance; what is open is filled from the reward. None for no guidance.
         sampling: steps, scheduler, scale of classifier-free guidance and seed.
         search: candidates, particles and time travel.
         seconds: length of the motions, rounded to a multiple of 4 frames.

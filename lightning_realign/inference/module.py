@@ -36,8 +36,8 @@ class GuidedGeneration(MeasuringModule):
 
     Args:
         generator: where the generator's weights come from.
-        reward: where the reward's weights come from; needed where mu or eta is not 0, and for the metric `reward`.
-        guidance: strength and kind of the guidance.
+        reward: where the reward's weights come from, for guidance and the metric `reward`.
+        guidance: strength and kind of the guidance; what is open is filled from the reward. Null for no guidance.
         sampling: steps, scheduler, scale of classifier-free guidance and seed.
         search: candidates, particles and time travel.
         measuring: which systems `validate` and `test` measure, and how often.
@@ -54,7 +54,7 @@ class GuidedGeneration(MeasuringModule):
         self,
         generator: GeneratorSource,
         reward: RewardSource = RewardSource(),  # noqa: B008 - frozen
-        guidance: GuidanceConfig = GuidanceConfig(),  # noqa: B008
+        guidance: GuidanceConfig | None = GuidanceConfig(),  # noqa: B008
         sampling: SamplingConfig = SamplingConfig(),  # noqa: B008
         search: SearchConfig = SearchConfig(),  # noqa: B008
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008
@@ -63,26 +63,35 @@ class GuidedGeneration(MeasuringModule):
         judges: dict[str, JudgeSource] | None = None,
         probes: list[Probe] | None = None,
     ) -> None:
-        systems = chosen_systems(measuring.systems, guidance.active or search.active)
-        super().__init__(systems, measuring, caches, judges or {}, probes or ())
         require_reward(guidance, search, reward)
+        # Whether anything guides is known for certain when the reward has been read.
+        guided = guidance is not None and (
+            guidance.filled().active or (guidance.mu is None and reward.path is not None)
+        )
+        systems = chosen_systems(measuring.systems, guided or search.active)
+        super().__init__(systems, measuring, caches, judges or {}, probes or ())
         if predict_replications < 1:
             raise ConfigError(f"GuidedGeneration.predict_replications is {predict_replications}; set it to 1 or more")
         self.generator, self.reward_source, self.guidance = generator, reward, guidance
         self.sampling, self.search = sampling, search
         self.predict_replications = predict_replications
-        settings = {
-            "generator": generator,
-            "reward": reward,
-            "guidance": guidance,
-            "sampling": sampling,
-            "search": search,
-            "measuring": measuring,
-            "caches": caches,
-            "predict_replications": predict_replications,
-        }
-        self.save_hyperparameters(plain_settings(settings, judges or {}, probes or ()))
+        self._sources = judges or {}
         self._pipeline: Pipeline | None = None
+        self._save_settings()
+
+    def _save_settings(self) -> None:
+        """Keep the settings as hyper-parameters: as given, and once the reward has been read, filled."""
+        settings = {
+            "generator": self.generator,
+            "reward": self.reward_source,
+            "guidance": self.guidance,
+            "sampling": self.sampling,
+            "search": self.search,
+            "measuring": self.measuring,
+            "caches": self.caches,
+            "predict_replications": self.predict_replications,
+        }
+        self.save_hyperparameters(plain_settings(settings, self._sources, self.probes))
 
     @property
     def pipeline(self) -> Pipeline:
@@ -105,17 +114,26 @@ class GuidedGeneration(MeasuringModule):
         """
         if stage == TrainerFn.FITTING:
             raise ConfigError("GuidedGeneration generates and has nothing to fit; use validate, test or predict")
-        self._require_gradients(stage)
         data = self.data
         if self._pipeline is None:
             device = self.trainer.strategy.root_device
             self._pipeline = Pipeline(
                 self.generator, self.reward_source, self.guidance, self.sampling, self.search, self.caches, device
             )
+            self._adopt(self._pipeline)
+        self._require_gradients(stage)
         skeleton, remedy = self._pipeline.skeleton, "use the data module and checkpoint of one skeleton"
         whose = f"the data set {data.root}"
         require_same_skeleton(f"{self.generator.path}: generator", skeleton, whose, data.skeleton, remedy)
         return PipelineMethod(self._pipeline, self.generator)
+
+    def _adopt(self, pipeline: Pipeline) -> None:
+        """Take over the settings that the reward has filled, and what they leave to measure."""
+        self.guidance, self.sampling = pipeline.guidance, pipeline.sampling
+        self._save_settings()
+        systems = chosen_systems(self.measuring.systems, pipeline.guidance.active or self.search.active)
+        if systems != self.systems:
+            self.measure_systems(systems, self._sources)
 
     def _require_gradients(self, stage: str) -> None:
         trainer = self.trainer
@@ -125,7 +143,7 @@ class GuidedGeneration(MeasuringModule):
             TrainerFn.PREDICTING: trainer.predict_loop,
         }
         # Read off the loop rather than torch: under gloo Lightning falls back to no_grad, which would hide the mistake.
-        if self.guidance.active and loops[TrainerFn(stage)].inference_mode:
+        if self.pipeline.guidance.active and loops[TrainerFn(stage)].inference_mode:
             raise ConfigError(
                 "trainer.inference_mode is True, but guidance differentiates the reward: "
                 "make the trainer with inference_mode=False"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, product
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,16 +20,17 @@ from lightning_realign.guidance.particles import ParticleSteering
 from lightning_realign.guidance.prompts import Sampler
 from lightning_realign.guidance.sampler import RewardGuidedSampler
 from lightning_realign.inference.counting import CountingGenerator
+from lightning_realign.inference.filling import fill_guidance, fill_steps
 from lightning_realign.inference.motions import Motion
 from lightning_realign.inference.prompt import check_prompts, chosen_device, file_names, frames_of
-from lightning_realign.inference.rewards import load_rewards, require_reward
+from lightning_realign.inference.rewards import load_members, require_reward, run_rewards
 from lightning_realign.motion import Skeleton, skeleton_of_reference
 from lightning_realign.motion.predictions import Prediction
 from lightning_realign.rewards.index import Matches, RewardIndex, find_index, reward_fingerprint
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.rewards.weighted import ScoredReward
 from lightning_realign.settings.checks import check_least
-from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.guidance import FilledGuidance, GuidanceConfig
 from lightning_realign.settings.sampling import SamplingConfig
 from lightning_realign.settings.search import SearchConfig
 from lightning_realign.settings.sources import CacheConfig, GeneratorSource, RewardSource
@@ -46,13 +48,16 @@ class Pipeline:
     Args:
         generator: where the generator's weights come from.
         reward: where the learned reward comes from; without a path there is none.
-        guidance: strength and kind of the guidance.
-        sampling: steps, scheduler, scale of classifier-free guidance and seed.
+        guidance: strength and kind of the guidance; what is open is filled from the reward. None for no guidance.
+        sampling: steps, scheduler, scale of classifier-free guidance and seed; where a reward guides whose folder
+            remembers the number of steps, that fills an open one.
         search: candidates, particles and time travel.
         caches: folders of cached features.
         device: where to compute.
 
     Attributes:
+        guidance: the settings, filled.
+        sampling: the settings, with the steps that the reward remembers.
         rewards: all rewards.
         reward: the learned reward that reads x^c and scores motions; None for none.
         index: the training split's embeddings, from which x^c is retrieved; to be set where eta is not 0.
@@ -67,7 +72,7 @@ class Pipeline:
         self,
         generator: GeneratorSource,
         reward: RewardSource | None = None,
-        guidance: GuidanceConfig | None = None,
+        guidance: GuidanceConfig | None = GuidanceConfig(),  # noqa: B008 - frozen
         sampling: SamplingConfig | None = None,
         search: SearchConfig | None = None,
         caches: CacheConfig | None = None,
@@ -76,9 +81,10 @@ class Pipeline:
         source = RewardSource() if reward is None else reward
         self.caches = CacheConfig() if caches is None else caches
         self.sampling = SamplingConfig() if sampling is None else sampling
-        guidance = GuidanceConfig() if guidance is None else guidance
         search = SearchConfig() if search is None else search
         require_reward(guidance, search, source)
+        members = load_members(source, self.caches.text, device)
+        self.sampling = fill_steps(self.sampling, guidance, members, source)
         self._loaded = load_generator(
             generator.path,
             generator.family,
@@ -89,26 +95,29 @@ class Pipeline:
         )
         self.generator = CountingGenerator(self._loaded)
         self.skeleton: Skeleton = _skeleton(self._loaded.skeleton, generator.path)
-        self.rewards = load_rewards(source, self.skeleton, self.caches.text, device)
+        self.rewards = run_rewards(source, members, self.skeleton, device)
         self.index: RewardIndex | None = None
-        self._unguided = self._sampler(GuidanceConfig(), SearchConfig())
-        self._use(guidance, search)
+        self._unguided = self._sampler(FilledGuidance(), SearchConfig())
+        self._use(self._filled(guidance), search)
 
     @property
     def reward(self) -> DualAlignmentReward | None:
         """The learned reward that reads x^c and scores motions; None for none."""
         return self.rewards.first
 
-    def guide(self, guidance: GuidanceConfig, search: SearchConfig) -> None:
-        """Change guidance and search; the networks stay as they are.
+    def guide(self, guidance: GuidanceConfig | None, search: SearchConfig) -> None:
+        """Change guidance and search; networks and number of steps stay as they are.
 
         Raises:
             ConfigError: settings that contradict each other, or that need a reward.
         """
         require_reward(guidance, search, self.rewards.source)
-        self._use(guidance, search)
+        self._use(self._filled(guidance), search)
 
-    def _use(self, guidance: GuidanceConfig, search: SearchConfig) -> None:
+    def _filled(self, guidance: GuidanceConfig | None) -> FilledGuidance:
+        return fill_guidance(guidance, self.rewards.members, self.rewards.source, self._loaded)
+
+    def _use(self, guidance: FilledGuidance, search: SearchConfig) -> None:
         """Make the samplers of settings that are known to fit."""
         self.guidance, self.search = guidance, search
         sampler, ranks = self._sampler(guidance, search), self.rewards.learned
@@ -119,7 +128,7 @@ class Pipeline:
         if search.candidates > 1 and ranks is not None:
             self._best = BestOfN(sampler, ranks, search.candidates)
 
-    def _sampler(self, guidance: GuidanceConfig, search: SearchConfig) -> Sampler[GeneratedMotions]:
+    def _sampler(self, guidance: FilledGuidance, search: SearchConfig) -> Sampler[GeneratedMotions]:
         reward = self.rewards.guiding(guidance) if guidance.active else None
         kind = MaskedSampler if isinstance(self._loaded, MaskedGenerator) else RewardGuidedSampler
         return kind(self.generator, self.sampling, guidance, reward, search.travel)
@@ -138,7 +147,7 @@ class Pipeline:
         cls,
         generator: GeneratorSource | Path | str,
         reward: RewardSource | Path | str | None = None,
-        guidance: GuidanceConfig | None = None,
+        guidance: GuidanceConfig | None = GuidanceConfig(),  # noqa: B008 - frozen
         sampling: SamplingConfig | None = None,
         search: SearchConfig | None = None,
         device: str = "auto",
@@ -148,7 +157,7 @@ class Pipeline:
         Args:
             generator: checkpoint, model folder, `hf://owner/name`, or a source that says more.
             reward: checkpoint, model folder, `hf://owner/name`, or a source that says more; None for none.
-            guidance: strength and kind of the guidance; None for none.
+            guidance: strength and kind of the guidance; what is open is filled from the reward, and None is for none.
             sampling: steps, scheduler, scale of classifier-free guidance and seed; None for the generator's own.
             search: candidates, particles and time travel; None for none.
             device: where to compute, such as `cpu` or `cuda:1`; `auto` is the GPU where CUDA finds one, else the CPU.
@@ -167,7 +176,7 @@ class Pipeline:
         prompts: str | Sequence[str],
         seconds: float = 4.0,
         samples: int = 1,
-        guidance: GuidanceConfig | None = None,
+        guidance: GuidanceConfig | Literal["own"] | None = "own",
         search: SearchConfig | None = None,
     ) -> list[Motion]:
         """Generate motions from prompts.
@@ -178,7 +187,8 @@ class Pipeline:
             prompts: one or more texts.
             seconds: length of the motions, rounded to a multiple of 4 frames.
             samples: motions per text.
-            guidance: strength and kind of the guidance of this call; None for the pipeline's own.
+            guidance: strength and kind of the guidance of this call, open settings filled from the reward; None for no
+                guidance, `own` for the pipeline's.
             search: candidates, particles and time travel of this call; None for the pipeline's own.
 
         Returns:
@@ -188,7 +198,7 @@ class Pipeline:
             ConfigError: a prompt, a length or a setting that cannot be used.
         """
         own = self.guidance, self.search
-        self.guide(guidance or self.guidance, search or self.search)
+        self.guide(self.guidance if guidance == "own" else guidance, search or self.search)
         try:
             if self.needs_index and self.index is None:
                 self.find_index()

@@ -15,7 +15,7 @@ from lightning_realign.rewards.decoded import DecodedReward
 from lightning_realign.rewards.physical import physical_reward
 from lightning_realign.rewards.reward import DualAlignmentReward
 from lightning_realign.rewards.weighted import FixedReward, MeanReward, ScoredReward, WeightedRewards
-from lightning_realign.settings.guidance import GuidanceConfig
+from lightning_realign.settings.guidance import FilledGuidance, GuidanceConfig
 from lightning_realign.settings.search import SearchConfig
 from lightning_realign.settings.sources import RewardSource
 
@@ -52,15 +52,16 @@ class RunRewards:
             ConfigError: an unknown physical reward.
             FeatureSpecError: rewards that cannot be added up.
         """
-        learned = self.learned if guidance.learned else None
-        if not guidance.strengths:
+        filled = guidance.filled()
+        learned = self.learned if filled.learned else None
+        if not filled.strengths:
             return learned
         members: list[ScoredReward] = []
-        for name in guidance.strengths:
+        for name in filled.strengths:
             physical = physical_reward(name, self.skeleton)
             physical.normaliser.to(self.device)
             members.append(FixedReward(physical))
-        all_physical: ScoredReward = WeightedRewards(members, list(guidance.strengths.values()))
+        all_physical: ScoredReward = WeightedRewards(members, list(filled.strengths.values()))
         if learned is None:
             return all_physical
         if learned.latents is not None:
@@ -68,25 +69,42 @@ class RunRewards:
         return WeightedRewards([learned, all_physical], [1.0, 1.0])
 
 
-def load_rewards(
-    source: RewardSource, skeleton: Skeleton, text_cache: str | None = None, device: torch.device | str = "cpu"
-) -> RunRewards:
+def load_members(
+    source: RewardSource, text_cache: str | None = None, device: torch.device | str = "cpu"
+) -> tuple[DualAlignmentReward, ...]:
     """Load the learned rewards of a run.
 
     Args:
         source: where they come from.
-        skeleton: the generator's.
         text_cache: folder of cached text features; None for the usual one.
         device: where to compute.
 
     Raises:
         CheckpointError: a file that cannot be used.
-        FeatureSpecError: a reward of another skeleton than the generator's, or rewards that cannot be added up.
     """
-    members = tuple(
+    return tuple(
         load_reward(path, source.family, source.statistics, device=device, text_cache=text_cache)
         for path in source.paths
     )
+
+
+def run_rewards(
+    source: RewardSource,
+    members: tuple[DualAlignmentReward, ...],
+    skeleton: Skeleton,
+    device: torch.device | str = "cpu",
+) -> RunRewards:
+    """The learned rewards of a run beside its generator.
+
+    Args:
+        source: where they come from.
+        members: the rewards, as `load_members` gives them.
+        skeleton: the generator's.
+        device: where to compute.
+
+    Raises:
+        FeatureSpecError: a reward of another skeleton than the generator's, or rewards that cannot be added up.
+    """
     for path, member in zip(source.paths, members, strict=True):
         require_same_skeleton(f"{path}: reward model", member.skeleton, "the generator", skeleton)
     rewards = RunRewards(source, members, skeleton, device)
@@ -94,14 +112,19 @@ def load_rewards(
     return rewards
 
 
-def require_reward(guidance: GuidanceConfig, search: SearchConfig, reward: RewardSource) -> None:
+def require_reward(guidance: GuidanceConfig | None, search: SearchConfig, reward: RewardSource) -> None:
     """Refuse settings that contradict each other, before anything is loaded.
 
     Raises:
-        ConfigError: scale, location and physical rewards do not fit each other; or mu or eta is not 0, or there are
-            several candidates or particles, and there is no reward.
+        ConfigError: scale, location and physical rewards do not fit each other; or scale or location is set without the
+            mu that belongs to it; or mu or eta is not 0, or there are several candidates or particles, and there is no
+            reward.
     """
-    parts_of(guidance)
+    filled = FilledGuidance() if guidance is None else guidance.filled()
+    if guidance is not None and reward.path is not None:
+        guidance.require_mu()
+    if reward.path is None or guidance is None or None not in (guidance.scale, guidance.location):
+        parts_of(filled)
     if reward.path is not None:
         return
     needs = (
@@ -114,8 +137,8 @@ def require_reward(guidance: GuidanceConfig, search: SearchConfig, reward: Rewar
                 f"reward path is not set, but {name} is {count}: give the checkpoint of a reward model, which {use}, "
                 f"or set {name} to 1"
             )
-    if guidance.learned:
+    if filled.learned:
         raise ConfigError(
-            f"reward path is not set, but mu={guidance.mu} and eta={guidance.eta}: give the checkpoint of a reward "
+            f"reward path is not set, but mu={filled.mu} and eta={filled.eta}: give the checkpoint of a reward "
             "model, or set mu and eta to 0"
         )

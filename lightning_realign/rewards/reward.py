@@ -235,9 +235,9 @@ def require_differentiation() -> None:
         )
 
 
-def limit_norm(gradient: Tensor, max_norm: float | None) -> Tensor:
-    """Shorten each sample's gradient [B, ...] to an L2 norm of at most `max_norm`."""
-    if max_norm is None:
+def limit_norm(gradient: Tensor, max_norm: float) -> Tensor:
+    """Shorten each sample's gradient [B, ...] to an L2 norm of at most `max_norm`, where that is not 0."""
+    if max_norm == 0:
         return gradient
     norm: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     factor: Tensor = (max_norm / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)

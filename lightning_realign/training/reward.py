@@ -207,6 +207,7 @@ class RewardTraining(TrainingModule):
             omega=self.noise.omega,
             t_min=self.noise.t_min,
             t_max=self.noise.t_max,
+            temperature=self.loss.temperature if self.loss.contrastive_weight else None,
         )
 
     def _contrastive(self, motion: Tensor, caption: Tensor, text: TextFeatures, *, gather: bool) -> Tensor:

@@ -82,7 +82,7 @@ def test_guided_validates_tests_and_predicts(path, cli_bench, checkout):
     folder = Path(yaml.safe_load(path.read_text())["trainer"]["default_root_dir"])
     assert len(list((folder / "motions").glob("*.npz"))) == 2
     model = runs["test"].model
-    assert isinstance(model, GuidedGeneration) and model.guidance.active
+    assert isinstance(model, GuidedGeneration) and model.guidance.filled().active
 
 
 def test_the_kit_form_goes_through_a_whole_chain(cli_bench, checkout):

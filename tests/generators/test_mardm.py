@@ -154,7 +154,7 @@ def test_guidance_moves_the_decoded_motion_to_the_reward(kind, steps):
     assert (distance(guided) < distance(plain)).all()
     assert {level for _, level in reward.seen} == {1.0}
     assert {shape for shape, _ in reward.seen} == {(2, 24, 263)}
-    evaluations = 2 * sum(config.guided_steps(steps)) * (2 if kind == "SiT" else 1)
+    evaluations = 2 * sum(config.filled().guided_steps(steps)) * (2 if kind == "SiT" else 1)
     assert len(reward.seen) == evaluations
     alone = MaskedSampler(generator, guidance=config, reward=NearReward(goal)).sample(["b"], lengths[1:], ["y"])
     torch.testing.assert_close(alone.features[0], guided.features[1, :16], rtol=1e-6, atol=1e-6)

@@ -192,7 +192,7 @@ def test_noise_of_a_motion_does_not_depend_on_its_batch():
         ({"start": 0.2, "stop": 0.4}, "window"),
         ({"start": 1.5}, "window"),
         ({"every": 0}, "every=0"),
-        ({"max_norm": 0.0}, "max_norm=0.0"),
+        ({"max_norm": -1.0}, "max_norm=-1.0"),
         ({"max_norm": math.nan}, "max_norm=nan"),
     ],
 )

@@ -25,6 +25,12 @@ def _taken(kind, given, **names):
     return kind(**found)
 
 
+def _guidance(given):
+    """What a test is guided by: by nothing that it does not name."""
+    given.setdefault("mu", 0.0)
+    return _taken(GuidanceConfig, given)
+
+
 def settings(generator, reward=None, **given):
     """Keyword arguments of `Pipeline`, and what is left over."""
     source = GeneratorSource(
@@ -41,7 +47,7 @@ def settings(generator, reward=None, **given):
     built = {
         "generator": source,
         "reward": RewardSource(**rewards),
-        "guidance": given.pop("guidance") if "guidance" in given else _taken(GuidanceConfig, given),
+        "guidance": given.pop("guidance") if "guidance" in given else _guidance(given),
         "sampling": _taken(SamplingConfig, given),
         "search": SearchConfig(given.pop("candidates", 1), particles, travel),
         "caches": _taken(CacheConfig, given, text="text_cache", index="index_cache"),

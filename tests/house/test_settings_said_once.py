@@ -27,7 +27,8 @@ def printed(*words):
     return text.getvalue()
 
 
-told["help of the module"] = printed("predict", "--model.help=lightning_realign.inference.GuidedGeneration")
+module = "--model.help=lightning_realign.inference.GuidedGeneration"
+told["help of the module"] = printed("predict", module, "--model.guidance.help")
 told["help of generate"] = printed("generate", "--help")
 nested = "--model.init_args.guidance.knob=0.75"
 told["saved configuration"] = printed("predict", "--config", "configs/guided/synthetic.yaml", nested, "--print_config")
@@ -48,7 +49,7 @@ def test_a_new_setting_is_one_edit(tmp_path):
     text = file.read_text()
     for old, new in (
         ("        physical: weights of", "        knob: a setting of a test.\n        physical: weights of"),
-        ("    physical: dict[str, float]", "    knob: float = 0.5\n    physical: dict[str, float]"),
+        ("    physical: dict[str, float] | None", "    knob: float = 0.5\n    physical: dict[str, float] | None"),
     ):
         assert text.count(old) == 1
         text = text.replace(old, new)

@@ -41,7 +41,7 @@ def test_generate_guided_and_save(bench, tmp_path):
 
 
 def test_guidance_of_a_call_is_of_that_call_alone(bench):
-    pipeline = load(bench)
+    pipeline = load(bench, guidance=None)
     (before,) = pipeline.generate(TEXTS[0], seconds=1.0)
     (guided,) = pipeline.generate(TEXTS[0], seconds=1.0, guidance=GUIDANCE)
     (after,) = pipeline.generate(TEXTS[0], seconds=1.0)

@@ -70,9 +70,9 @@ def test_what_cannot_be_guided_says_what_can(bench, momask):
     with pytest.raises(ConfigError, match=r"mu=2.0, eta=0.0: this generator has no denoising .* candidates above 1"):
         pipeline_of(momask, bench.reward, GuidanceConfig(mu=2.0), **DRAW)
     with pytest.raises(ConfigError, match=r"ddim_eta=0\.5"):
-        pipeline_of(momask, None, GuidanceConfig(), ddim_eta=0.5, **DRAW)
+        pipeline_of(momask, None, None, ddim_eta=0.5, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 3: give the checkpoint of a reward"):
-        pipeline_of(momask, None, GuidanceConfig(), candidates=3, **DRAW)
+        pipeline_of(momask, None, None, candidates=3, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 0"):
         generation(momask, bench.reward, candidates=0, **DRAW)
     with pytest.raises(ConfigError, match="candidates is 3: give the checkpoint of a reward"):
@@ -88,7 +88,7 @@ def test_prompts_are_answered_by_the_best(bench, momask, tmp_path):
     plain, best = made("plain"), made("best", **settings)
     assert all(fields["features"].shape == (40, 263) for fields in best)
     assert all(fields["rewards"].shape == (0,) for fields in best)
-    reward = pipeline_of(momask, bench.reward, GuidanceConfig(), **DRAW).clean_reward
+    reward = pipeline_of(momask, bench.reward, None, **DRAW).clean_reward
     scores = [
         reward(torch.from_numpy(np.stack([fields["features"] for fields in each])), torch.tensor([40, 40]), TEXTS)
         for each in (plain, best)

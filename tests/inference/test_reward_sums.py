@@ -15,7 +15,7 @@ from lightning_realign.checkpoints.entry import SPEC_KEY
 from lightning_realign.checkpoints.reward import reward_spec
 from lightning_realign.data import HumanML3DDataModule
 from lightning_realign.errors import CheckpointError, ConfigError, FeatureSpecError
-from lightning_realign.inference.rewards import load_rewards
+from lightning_realign.inference.rewards import load_members, run_rewards
 from lightning_realign.models import RewardSpace, StepAwareRewardModel
 from lightning_realign.motion import Normaliser, load_skeleton
 from lightning_realign.rewards.physical import FootSkating, Jerkiness
@@ -85,10 +85,10 @@ def test_an_ensemble_guides_by_the_mean(bench, others):
 
 
 def test_an_ensemble_ranks_candidates_by_the_mean(bench, others):
-    plain = pipeline(bench, GuidanceConfig())
+    plain = pipeline(bench, None)
     drawn = [plain.sample(TEXTS, LENGTHS, IDS, number * 2**32).features for number in range(6)]
-    kept = motions(pipeline(bench, GuidanceConfig(), ensemble=others, candidates=6))
-    scorers = [pipeline(bench, GuidanceConfig(), path).clean_reward for path in (bench.reward, *others)]
+    kept = motions(pipeline(bench, None, ensemble=others, candidates=6))
+    scorers = [pipeline(bench, None, path).clean_reward for path in (bench.reward, *others)]
     table = torch.stack([torch.stack([score(one, LENGTHS, TEXTS) for one in drawn]) for score in scorers])
     chosen = table.mean(dim=0).argmax(dim=0)
     assert chosen.tolist() != table[0].argmax(dim=0).tolist()
@@ -98,7 +98,7 @@ def test_an_ensemble_ranks_candidates_by_the_mean(bench, others):
 
 def test_the_figure_is_that_of_the_first_reward(bench, others):
     features = random_motion()
-    alone, many = (pipeline(bench, GuidanceConfig(), ensemble=more) for more in ((), others))
+    alone, many = (pipeline(bench, None, ensemble=more) for more in ((), others))
     expected = alone.clean_reward(features, LENGTHS, TEXTS)
     torch.testing.assert_close(many.clean_reward(features, LENGTHS, TEXTS), expected, rtol=0, atol=0)
 
@@ -108,14 +108,15 @@ def test_weights_of_zero_are_no_rewards(bench, tmp_path):
     zero = predict(bench, tmp_path / "zero", physical={"jerk": 0.0, "foot_skating": 0.0})
     for sample in TEST_IDS:
         np.testing.assert_array_equal(zero[sample]["features"], without[sample]["features"])
-    assert not GuidanceConfig(physical={"jerk": 0.0}).active
+    assert not GuidanceConfig(physical={"jerk": 0.0}).filled().active
 
 
 @pytest.mark.parametrize("mu", [0.0, 3.0])
 def test_physical_weights_do_not_depend_on_mu(bench, others, mu):
     weights = {"foot_skating": 0.7, "jerk": 1e-4}
     guidance = GuidanceConfig(mu=mu, location="x0", physical=weights)
-    built = load_rewards(RewardSource(bench.reward, ensemble=[others[0]]), HUMAN)
+    source = RewardSource(bench.reward, ensemble=[others[0]])
+    built = run_rewards(source, load_members(source), HUMAN)
     guiding = built.guiding(guidance)
     features = random_motion()
     seen = zero_padding(guiding.normaliser.normalise(features), LENGTHS)
@@ -223,7 +224,7 @@ def test_latent_rewards_among_others(bench, tmp_path):
     with pytest.raises(FeatureSpecError, match="member 1 reads motions, member 0 reads latents of the VAE"):
         pipeline(bench, GuidanceConfig(mu=1.0), latent, ensemble=[bench.reward])
     # A reward that does not guide is no part of the sum.
-    physical = {"location": "x0", "physical": {"jerk": 1e-3}}
+    physical = {"mu": 0.0, "location": "x0", "physical": {"jerk": 1e-3}}
     alone, beside = (motions(pipeline(bench, GuidanceConfig(**physical), reward)) for reward in (None, latent))
     assert torch.equal(alone, beside)
     once, twice = (motions(pipeline(bench, GuidanceConfig(mu=2.0), latent, ensemble=more)) for more in ((), [latent]))
@@ -234,7 +235,8 @@ def test_physical_rewards_join_a_latent_one(bench, tmp_path):
     """Each counts in full: the sum's reward of clean latents is the learned one's plus that of the decoded motion."""
     latent = latent_reward(bench, tmp_path / "latent.ckpt")
     guidance = GuidanceConfig(mu=2.0, location="x0", physical={"foot_skating": 0.7, "jerk": 1e-3})
-    built = load_rewards(RewardSource(latent), HUMAN)
+    source = RewardSource(latent)
+    built = run_rewards(source, load_members(source), HUMAN)
     guiding = built.guiding(guidance)
     space = built.learned.latents
     states = torch.randn(2, *space.shape, generator=torch.Generator().manual_seed(1))

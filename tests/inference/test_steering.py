@@ -32,9 +32,9 @@ def calls_of(made):
 @pytest.mark.parametrize(
     ("guidance", "options", "expected"),
     [
-        ({}, {}, 8),
-        ({}, {"candidates": 3}, 24),
-        ({}, {"particles": ParticleConfig(3)}, 24),
+        ({"mu": 0.0}, {}, 8),
+        ({"mu": 0.0}, {"candidates": 3}, 24),
+        ({"mu": 0.0}, {"particles": ParticleConfig(3)}, 24),
         ({"mu": 2.0, "stop": 0.25}, {"particles": ParticleConfig(3), "candidates": 2}, 48),
         ({"mu": 2.0}, {"travel": 1, "travel_stop": 0.5}, 12),
         ({"mu": 2.0, "location": "x0_through"}, {}, 16),
@@ -66,7 +66,7 @@ def test_the_guided_row_is_steered(bench, tmp_path):
 def test_what_draws_by_itself_is_not_steered(bench, tmp_path):
     draw = {"family": "momask", "steps": 2, "cfg_scale": 1.0, "particles": ParticleConfig(2)}
     with pytest.raises(ConfigError, match="particles count is 2: this generator has a sampling loop of its own"):
-        pipeline_of(str(write_momask(tmp_path)), bench.reward, GuidanceConfig(), **draw)
+        pipeline_of(str(write_momask(tmp_path)), bench.reward, None, **draw)
 
 
 def test_what_particles_need_is_said(bench):

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> Trajectories:
         CheckpointError: a checkpoint that cannot be used.
         DataError: a data set that cannot be used.
     """
-    config = GuidanceConfig(options.mu, scale=options.scale, location=options.location, start=options.start)
+    config = GuidanceConfig(options.mu, scale=options.scale, location=options.location, start=options.start).filled()
     if not config.active or options.replications < 1:
         raise ConfigError(
             f"mu={options.mu}, replications={options.replications}: both systems are compared, so mu must not be 0, "

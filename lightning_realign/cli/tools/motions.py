@@ -45,16 +45,27 @@ def convert(file: Path, out: Path) -> None:
     print(run(file, out))
 
 
-def export_model(ckpt: Path, out: Path) -> None:
+def export_model(
+    ckpt: Path,
+    out: Path,
+    guidance: GuidanceConfig = GuidanceConfig(),  # noqa: B008 - frozen
+    steps: int | None = None,
+) -> None:
     """Write a trained model as a folder of config.json, model.safetensors and a card, as the Hugging Face Hub has it.
 
     Args:
         ckpt: Checkpoint of a training of this project.
         out: A new folder; every path of a checkpoint may name it instead.
+        guidance: The guidance that was measured to suit a reward; runs with the reward take it where it is not set.
+        steps: The number of sampling steps that it was measured with.
     """
+    from lightning_realign.checkpoints.guidance import SuitedGuidance
     from lightning_realign.checkpoints.hub import export_model as run
+    from lightning_realign.guidance.scales import parts_of
 
-    print(run(ckpt, out))
+    suited = SuitedGuidance(guidance, steps)
+    parts_of(guidance)
+    print(run(ckpt, out, suited if suited.values else None))
 
 
 def database(
@@ -87,21 +98,23 @@ def generate(
     samples: int = 1,
     index: Path | None = None,
     device: str = "auto",
+    unguided: bool = False,
 ) -> None:
-    """Generate motions from prompts; needs a generator's checkpoint and no data set.
+    """Generate motions from prompts; needs a generator's checkpoint and no data set. A reward guides them.
 
     Args:
         prompt: One or more texts.
         generator: Where the generator's weights come from.
         out: Folder for one .npz per motion.
         reward: Where the reward's weights come from.
-        guidance: Strength and kind of the guidance.
+        guidance: Strength and kind of the guidance; what is not set is what suits the reward.
         sampling: Steps, scheduler, scale of classifier-free guidance and seed.
         search: Candidates, particles and time travel.
         seconds: Length of the motions.
         samples: Motions per text.
         index: The training split's index for eta; by default the one that a guided run of this reward cached.
         device: Where to compute, such as cpu or cuda:1; auto is the GPU where CUDA finds one, else the CPU.
+        unguided: Switch guidance off; the reward is then for candidates and particles alone.
     """
     from lightning_realign.inference.generate import generate as run
 
@@ -110,7 +123,7 @@ def generate(
         generator,
         out,
         reward,
-        guidance,
+        None if unguided else guidance,
         sampling,
         search,
         seconds=seconds,

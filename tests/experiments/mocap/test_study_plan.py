@@ -122,7 +122,7 @@ def test_every_ablation_is_a_setting_that_the_product_knows(planned):
         assert module.systems == variant.systems and module.measuring.replications == 5, name
     module = module_of(planned["test_mld_steer"])
     assert (module.search.particles.count, module.search.particles.temperature) == (3, 0.03)
-    assert module.sampling.ddim_eta == 1.0 and not module.guidance.active
+    assert module.sampling.ddim_eta == 1.0 and not module.guidance.filled().active
 
 
 @pytest.mark.parametrize("name", ["test_mld", "test_mld_nearest", "val_mld", "test_pairs", "mld"])

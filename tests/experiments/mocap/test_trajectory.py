@@ -77,7 +77,7 @@ def test_what_is_followed_ends_as_what_is_sampled(make, scheduler, config, trave
     assert [index for index, *_ in seen] == list(range(7))
     assert torch.equal(seen[0][1], sampler.noise(Prompts(TEXTS, LENGTHS, IDS, 2)).draw())
     assert all(torch.equal(seen[-1][place], states) for place in (1, 2))
-    if not config.active and scheduler == "ddpm":  # its last step is to the predicted state
+    if not config.filled().active and scheduler == "ddpm":  # its last step is to the predicted state
         torch.testing.assert_close(seen[-2][2], states)
 
 
