@@ -41,6 +41,23 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Primitive]
     return flat
 
 
+def fill_open(config: dict[str, Any], filled: Mapping[str, Any]) -> bool:
+    """Fill what is null in a configuration, in place, from settings of the same names; whether anything was.
+
+    >>> config = {"guidance": {"mu": None, "eta": 0.5}, "steps": None}
+    >>> fill_open(config, {"guidance": {"mu": 2.0, "eta": 1.0}, "steps": None}), config
+    (True, {'guidance': {'mu': 2.0, 'eta': 0.5}, 'steps': None})
+    """
+    changed = False
+    for name, value in config.items():
+        found = filled.get(name)
+        if isinstance(value, dict) and isinstance(found, Mapping):
+            changed |= fill_open(value, found)
+        elif value is None and found is not None:
+            config[name], changed = found, True
+    return changed
+
+
 def _as_float(value: Any) -> float | None:
     """A metric as JSON can hold it; NaN and infinities become null."""
     number = float(value)
@@ -49,6 +66,8 @@ def _as_float(value: Any) -> float | None:
 
 class RunRecord(SaveConfigCallback):
     """Writes `config-STAGE-TIME-PID.yaml` when a run starts and `metrics.json` when it ends, and tells every logger.
+
+    What a module fills in while it is set up, such as guidance from the reward's folder, is written there, too.
 
     Unlike Lightning's own callback it never fails because an earlier run left a file (several W&B runs share a folder).
     `metrics.json` holds {"stage": ..., "metrics": {name: value}}; an interrupted or failed run writes none. Files are
@@ -63,6 +82,7 @@ class RunRecord(SaveConfigCallback):
     def __init__(self, parser: LightningArgumentParser, config: Namespace, save_to_log_dir: bool = False) -> None:
         super().__init__(parser, config, save_to_log_dir=save_to_log_dir)
         self._folder: Path | None = None
+        self._file: Path | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Find the folder on all ranks together, then save on rank 0."""
@@ -74,7 +94,34 @@ class RunRecord(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False)
         folder = self._folder or Path(trainer.default_root_dir)
         moment = time.strftime("%Y%m%d-%H%M%S")
-        write_text_atomic(folder / f"config-{TrainerFn(stage).value}-{moment}-{os.getpid()}.yaml", text)
+        self._file = folder / f"config-{TrainerFn(stage).value}-{moment}-{os.getpid()}.yaml"
+        self._write(trainer, text)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what the module has filled, see `_fill`."""
+        self._fill(trainer, pl_module)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what the module has filled, see `_fill`."""
+        self._fill(trainer, pl_module)
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what the module has filled, see `_fill`."""
+        self._fill(trainer, pl_module)
+
+    def _fill(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Write the configuration again where the module has since filled settings that were null, on rank 0."""
+        if self._file is None:
+            return
+        config = yaml.safe_load(self._file.read_text(encoding="utf-8"))
+        model = config.get("model") or {}
+        if fill_open(model.get("init_args", model), module.hparams):
+            self._write(trainer, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        self._file = None
+
+    def _write(self, trainer: L.Trainer, text: str) -> None:
+        if self._file is not None:
+            write_text_atomic(self._file, text)
         flat = flatten(yaml.safe_load(text))
         for logger in trainer.loggers:
             logger.log_hyperparams(flat)

@@ -165,7 +165,8 @@ def _check_guidance(sampler: RewardGuidedSampler) -> None:
     if silent == guided:
         raise ConfigError(
             "particles with guidance: no guided step adds noise, so that the weights are not known; use scheduler "
-            f"ddpm, or ddim_eta above 0, or guide with nothing in place of {guidance.weights}"
+            f"ddpm, or ddim_eta above 0, or guide with nothing in place of {guidance.weights} (guidance: null, or "
+            "--unguided)"
         )
     if silent:
         count = len(steps.timesteps)

@@ -80,4 +80,4 @@ def test_null_switches_a_nested_setting_off(cli_bench, checkout):
     nulls = ["reward.path", "sampling.steps", "sampling.cfg_scale", "guidance.max_norm"]
     run = realign("predict", "--config", config, *options, *(f"--model.init_args.{name}=null" for name in nulls))
     assert run.model.reward_source.path is None and run.model.sampling.steps is None
-    assert run.model.sampling.cfg_scale is None and run.model.guidance.max_norm is None
+    assert run.model.sampling.cfg_scale is None and run.model.guidance.max_norm == 0

@@ -1,5 +1,6 @@
 """From a prompt to a picture, in an empty folder: two checkpoints and no data set."""
 
+import logging
 import shutil
 
 import numpy as np
@@ -54,3 +55,35 @@ def test_results_may_go_below_the_empty_folder(networks, tmp_path, monkeypatch):
     fast = ["--generator.path", str(networks["generator"]), "--sampling.steps", "2"]
     main(["generate", PROMPT, "a person jumps", *fast, "--out", "out"])
     assert len(files_in(tmp_path)) == 2 and all(name.startswith("out/a-person-") for name in files_in(tmp_path))
+
+
+def test_a_reward_guides_as_its_folder_remembers(networks, tmp_path, capsys, caplog):
+    folder = str(tmp_path / "reward")
+    suits = ["--guidance.mu", "4", "--guidance.scale", "constant", "--guidance.location", "x0", "--steps", "3"]
+    main(["export-model", str(networks["reward"]), "--out", folder, *suits])
+    with pytest.raises(SystemExit):
+        main(["export-model", str(networks["reward"]), "--out", str(tmp_path / "none"), *suits[2:]])
+    assert "guidance scale='constant', location='x0' without mu" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+    def made(name, *words):
+        common = [PROMPT, "--model", str(networks["generator"]), "--seconds", "1", "--out", str(tmp_path / name)]
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            main(["generate", *common, *words])
+        return motion(tmp_path / name), caplog.text
+
+    guided, told = made("guided", "--reward", folder)
+    assert f"guided by {folder}: mu=4.0, scale=constant, location=x0 (remembered)" in told
+    assert float(guided["mu"]) == 4.0 and np.isfinite(guided["rewards"]).all() and guided["rewards"].shape == (3,)
+    fast, told = made("fast", "--reward", folder, "--preset", "fast")
+    assert "start=0.55, stop=0.0, every=2 (set)" in told and np.isfinite(fast["rewards"]).sum() == 1
+    plain, told = made("plain")
+    assert "guided" not in told
+    for name, words in (("off", ["--unguided"]), ("zero", ["--mu", "0", "--eta", "0"])):
+        off, told = made(name, "--reward", folder, *words)
+        assert "guided" not in told and float(off["mu"]) == 0.0
+        np.testing.assert_array_equal(off["features"], plain["features"])
+    with pytest.raises(SystemExit):
+        made("error", "--reward", folder, "--guidance.scale", "score")
+    assert "guidance scale='score' without mu" in capsys.readouterr().err and not (tmp_path / "error").exists()

@@ -224,7 +224,7 @@ def test_latent_rewards_among_others(bench, tmp_path):
     with pytest.raises(FeatureSpecError, match="member 1 reads motions, member 0 reads latents of the VAE"):
         pipeline(bench, GuidanceConfig(mu=1.0), latent, ensemble=[bench.reward])
     # A reward that does not guide is no part of the sum.
-    physical = {"location": "x0", "physical": {"jerk": 1e-3}}
+    physical = {"mu": 0.0, "location": "x0", "physical": {"jerk": 1e-3}}
     alone, beside = (motions(pipeline(bench, GuidanceConfig(**physical), reward)) for reward in (None, latent))
     assert torch.equal(alone, beside)
     once, twice = (motions(pipeline(bench, GuidanceConfig(mu=2.0), latent, ensemble=more)) for more in ((), [latent]))
