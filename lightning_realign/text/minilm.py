@@ -61,7 +61,7 @@ class MiniLMEncoder(FrozenTextEncoder):
         for layer in range(self._layers):
             place = f"encoder.layer.{layer}"
             parts = [
-                self._linear(f"{place}.attention.self.{part}", x).unflatten(-1, (_HEADS, -1)).transpose(1, 2)
+                self._linear(f"{place}.attention.self.{part}", x).reshape(*ids.shape, _HEADS, -1).transpose(1, 2)
                 for part in ("query", "key", "value")
             ]
             seen = F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
