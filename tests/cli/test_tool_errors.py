@@ -12,7 +12,7 @@ CASES = [
     ("data synth --out made --train many", "train: expected int, not many"),
     ("data", "data.action"),
     ("generate EMPTY --model GENERATOR --out made", "prompt 1 is empty"),
-    ("generate --model GENERATOR --out made", "generate.prompt"),
+    ("generate --model GENERATOR --out made", "prompt: no text given"),
     ("generate jump --model none.ckpt --out made", "none.ckpt: no such checkpoint file"),
     ("generate jump --model REWARD --out made", "is a 'reward' checkpoint"),
     ("generate jump --model GENERATOR --reward REWARD --eta 1 --out made", "no index of reward"),
