@@ -27,12 +27,13 @@ def test_old_class_paths_are_gone_and_new_ones_there(old):
 def fields(kind, prefix=""):
     """The dotted names of all settings and groups of settings that a class takes."""
     from dataclasses import is_dataclass
-    from typing import get_type_hints
+    from typing import get_args, get_type_hints
 
     for name, hint in get_type_hints(kind.__init__).items():
         yield f"{prefix}{name}"
-        if is_dataclass(hint):
-            yield from fields(hint, f"{prefix}{name}.")
+        for part in (hint, *get_args(hint)):
+            if is_dataclass(part):
+                yield from fields(part, f"{prefix}{name}.")
 
 
 MODULES = (GuidedGeneration, SampleScoring, *(getattr(training, name) for name in training.__all__))

@@ -18,6 +18,8 @@ from lightning_realign.inference import GuidedGeneration
 from lightning_realign.settings.guidance import FilledGuidance
 from lightning_realign.settings.measuring import MeasuringConfig
 from lightning_realign.settings.sources import GeneratorSource
+from tests.helpers.published_mardm import write_mardm
+from tests.helpers.published_momask import write_momask
 from tests.inference.test_generation import make_trainer
 
 TEXT = "a person walks"
@@ -195,3 +197,15 @@ def test_export_writes_and_keeps_what_suits(bench, folder, tmp_path):
     with pytest.raises(ConfigError, match="guidance suits a reward"):
         export_model(bench.generator, tmp_path / "generator", SuitedGuidance(SUITED))
     assert not (tmp_path / "generator").exists()
+
+
+def test_masked_generators_have_defaults_of_their_own(bench, tmp_path, caplog):
+    """One that denoises is guided at the clean motion; one that does not is left alone, and the reward may rank."""
+    steps = SamplingConfig(steps=2, cfg_scale=1.0)
+    momask = GeneratorSource(str(write_momask(tmp_path / "momask")), "momask")
+    with caplog.at_level(logging.INFO):
+        plain = Pipeline(momask, RewardSource(str(bench.reward)), sampling=steps)
+    assert plain.guidance == FilledGuidance() and "guided by" not in caplog.text
+    mardm = GeneratorSource(str(write_mardm(tmp_path / "t2m")), "mardm")
+    guided = Pipeline(mardm, RewardSource(str(bench.reward)), sampling=steps)
+    assert guided.guidance == FilledGuidance(mu=10.0, location="x0")
