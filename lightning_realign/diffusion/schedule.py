@@ -8,20 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from torch import Tensor
 
 from lightning_realign.errors import ConfigError
-
-if TYPE_CHECKING:
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-
-    Scheduler: TypeAlias = DDIMScheduler | DDPMScheduler
-else:
-    Scheduler = Any  # diffusers is imported only where a scheduler is made
 
 ScheduleKind = Literal["scaled_linear", "linear", "cosine"]
 Prediction = Literal["epsilon", "sample"]

@@ -75,13 +75,14 @@ class Steps(ABC):
 
 
 class SchedulerSteps(Steps):
-    """The steps of DDIM and DDPM, done by diffusers' scheduler.
+    """The steps of DDIM and DDPM, done by the scheduler.
 
     DDPM is DDIM with eta = 1 and a final signal level of 1 (arXiv 2010.02502, eq. 16), which is how it is run here:
     diffusers' DDPM step draws its own noise, and guidance at x_{t-1} needs the same noise twice.
 
     Args:
-        scheduler: a fresh DDIM scheduler of diffusers with the generator's schedule and prediction type; it is kept.
+        scheduler: a fresh DDIM scheduler, ours or diffusers', with the generator's schedule and prediction type; it is
+            kept.
         name: sampler.
         steps: S.
         ddim_eta: stochasticity of DDIM; 0 is deterministic.
@@ -167,7 +168,7 @@ class ConsistencySteps(Steps):
     again.
 
     Args:
-        scheduler: a DDIM scheduler of diffusers with the generator's schedule and prediction type.
+        scheduler: a DDIM scheduler, ours or diffusers', with the generator's schedule and prediction type.
         timesteps: scheduler indices of the steps, never rising.
 
     Raises:
@@ -214,7 +215,8 @@ def make_steps(
     """The steps of a sampling run.
 
     Args:
-        scheduler: a fresh DDIM scheduler of diffusers with the generator's schedule and prediction type; it is kept.
+        scheduler: a fresh DDIM scheduler, ours or diffusers', with the generator's schedule and prediction type; it is
+            kept.
         name: sampler.
         steps: S.
         ddim_eta: stochasticity of DDIM; 0 is deterministic.

@@ -131,8 +131,8 @@ def read_normaliser(folder: Path, features: int, names: tuple[str, str] = ("Mean
 class Generator(Protocol):
     """A diffusion generator behind one interface; x is its own noisy state, latent or motion.
 
-    `scheduler` is a DDIM scheduler of diffusers. It carries the noise schedule, the spacing of the timesteps and the
-    prediction type; index t of its timesteps has signal level alphas_cumprod[t].
+    `scheduler` is a DDIM scheduler: `diffusion.ddim.DDIM`, or diffusers'. It carries the noise schedule, the spacing of
+    the timesteps and the prediction type; index t of its timesteps has signal level alphas_cumprod[t].
     """
 
     @property
@@ -164,7 +164,7 @@ class Generator(Protocol):
 
     @property
     def scheduler(self) -> Any:
-        """A fresh DDIM scheduler of diffusers with this generator's schedule and prediction type."""
+        """A fresh DDIM scheduler with this generator's schedule and prediction type."""
 
     @property
     def latents(self) -> LatentSpace | None:

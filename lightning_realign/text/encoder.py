@@ -61,6 +61,7 @@ def _clip(reading: ClipReading) -> _Family:
 
 
 _SENTENCE = _Family(sentence.folder_sizes, sentence.load)
+_MINILM = _Family(sentence.folder_sizes, minilm.load)
 _DISTILBERT = _Family(pretrained.distilbert_sizes, pretrained.load_distilbert)
 
 _CLIP_LARGE = ("openai/clip-vit-large-patch14", "32bd64288804d66eefd0ccbe215aa642df71cc41")
@@ -72,7 +73,7 @@ _DISTILBERT_BASE = ("distilbert/distilbert-base-uncased", "12040accade4e8a0f71ea
 _SOURCES = {
     source.label: source
     for source in (
-        _Source(EMBEDDED, _Family(sentence.folder_sizes, minilm.load), (384, 384)),
+        _Source(EMBEDDED, _MINILM, (384, 384)),
         # The reward and latent generators of ReAlign; Ni et al., 2022.
         _Source("sentence-t5-large", _SENTENCE, (1024, 768), *_T5_LARGE),
         # MLD v1.
@@ -166,7 +167,9 @@ def _source(name: str) -> _Source:
         folder = Path(rest).expanduser()
         if not folder.is_dir():
             raise ConfigError(f"text encoder {name!r}: {folder} is no folder; give the one with its config.json")
-        return replace(source, folder=folder)
+        # A folder may hold another model of the library, such as one with another pooling.
+        family = _SENTENCE if source.family is _MINILM else source.family
+        return replace(source, folder=folder, family=family)
     if not source.repository or not rest:
         raise ConfigError(f"text encoder {name!r}: no such revision; give NAME@REVISION, of an encoder from the Hub")
     return replace(source, revision=rest)

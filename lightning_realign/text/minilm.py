@@ -20,6 +20,8 @@ from lightning_realign.text.files import require_safetensors, usable
 
 MAX_TOKENS = 256
 _HEADS, _EPSILON, _SIZES = 12, 1e-12, (384, 384)
+# As the library computes it: torch's own default, 1 / sqrt(size), is the next double, and changes features.
+_SCALE = (_SIZES[0] // _HEADS) ** -0.5
 
 
 class MiniLMEncoder(FrozenTextEncoder):
@@ -64,7 +66,7 @@ class MiniLMEncoder(FrozenTextEncoder):
                 self._linear(f"{place}.attention.self.{part}", x).reshape(*ids.shape, _HEADS, -1).transpose(1, 2)
                 for part in ("query", "key", "value")
             ]
-            seen = F.scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2)
+            seen = F.scaled_dot_product_attention(*parts, scale=_SCALE).transpose(1, 2).flatten(2)
             attended = self._linear(f"{place}.attention.output.dense", seen)
             x = self._normed(f"{place}.attention.output.LayerNorm", attended + x)
             inner = F.gelu(self._linear(f"{place}.intermediate.dense", x))

@@ -181,10 +181,43 @@ def test_steps_agree_with_plain_diffusers(schedule, count):
             generator = torch.Generator().manual_seed(0)
             x = torch.randn(2, 3, generator=generator, dtype=torch.float64)
             for t in scheduler.timesteps:
-                x = scheduler.step(0.3 * x + 0.1, t, x, generator=generator).prev_sample
+                noise = {"generator": generator} if name == "ddpm" else {}
+                x = scheduler.step(0.3 * x + 0.1, t, x, **noise).prev_sample
             results.append(x)
         assert results[0].dtype == torch.float64
         torch.testing.assert_close(*results, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample"])
+@pytest.mark.parametrize("schedule", [SCHEDULES[0], NoiseSchedule("cosine")], ids=str)
+def test_ddim_is_diffusers_bit_for_bit(schedule, prediction, eta, dtype):
+    """Given the same float64 tables."""
+    reference = DDIMScheduler(
+        num_train_timesteps=schedule.steps,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction,
+    )
+    reference.alphas_cumprod = schedule.alpha_bar[1:].clone()
+    reference.final_alpha_cumprod = reference.alphas_cumprod[0]
+    ours = make_scheduler("ddim", schedule, prediction)
+    for scheduler in (ours, reference):
+        scheduler.set_timesteps(20)
+    assert torch.equal(ours.timesteps, reference.timesteps)
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, generator=random, dtype=dtype)
+    for t in ours.timesteps.tolist():
+        output, noise = (torch.randn(2, 3, generator=random, dtype=dtype) for _ in range(2))
+        found, expected = (item.step(output, t, x, eta=eta, variance_noise=noise) for item in (ours, reference))
+        assert torch.equal(found.pred_original_sample, expected.pred_original_sample)
+        assert torch.equal(found.prev_sample, expected.prev_sample)
+        x = found.prev_sample
+    if eta:
+        with pytest.raises(ConfigError, match=rf"scheduler eta={eta}: such a step adds noise; give variance_noise"):
+            ours.step(output, t, x, eta=eta)
 
 
 def test_ddim_with_the_true_noise_returns_to_the_first_level():
@@ -208,8 +241,8 @@ def test_prediction_of_the_clean_sample_equals_prediction_of_the_noise(name):
     for prediction, output in (("epsilon", noise), ("sample", clean)):
         scheduler = make_scheduler(name, schedule, prediction)
         scheduler.set_timesteps(50)
-        generator = torch.Generator().manual_seed(0)
-        results.append(scheduler.step(output, 481, x, generator=generator).prev_sample)
+        draws = {"generator": torch.Generator().manual_seed(0)} if name == "ddpm" else {}
+        results.append(scheduler.step(output, 481, x, **draws).prev_sample)
     torch.testing.assert_close(*results, rtol=0, atol=1e-12)
 
 

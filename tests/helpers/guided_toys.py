@@ -111,7 +111,7 @@ def plain_sampling(
     DDPM is DDIM with eta = 1 whose last step goes to signal level 1.
     """
     own = generator.scheduler
-    scheduler = DDIMScheduler.from_config(own.config)
+    scheduler = DDIMScheduler(**vars(own.config), clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     scheduler.alphas_cumprod, scheduler.final_alpha_cumprod = own.alphas_cumprod, own.final_alpha_cumprod
     if name == "ddpm":
         scheduler.final_alpha_cumprod = torch.ones_like(scheduler.alphas_cumprod[0])
