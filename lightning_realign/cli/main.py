@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lightning_realign import __version__
 from lightning_realign.cli.messages import OneLineErrors, explained_by, fail, program, user_error
 from lightning_realign.cli.notes import show_notes
 from lightning_realign.cli.renamed import explain_tool
@@ -29,6 +30,7 @@ def build_parser() -> OneLineErrors:
     """
     parser = OneLineErrors(
         prog=program(),
+        version=__version__,
         allow_abbrev=False,
         description="Step-aware reward-guided text-to-motion generation. COMMAND --help lists a command's options.",
     )

@@ -22,6 +22,7 @@ MAX_TOKENS = 256
 _HEADS, _EPSILON, _SIZES = 12, 1e-12, (384, 384)
 # As the library computes it: torch's own default, 1 / sqrt(size), is the next double, and changes features.
 _SCALE = (_SIZES[0] // _HEADS) ** -0.5
+_WORDS = "embeddings.word_embeddings.weight"
 
 
 class MiniLMEncoder(FrozenTextEncoder):
@@ -30,8 +31,12 @@ class MiniLMEncoder(FrozenTextEncoder):
     def __init__(self, name: str, weights: Mapping[str, Tensor], tokenizer: Tokenizer, device: str) -> None:
         """An encoder from the weights and the tokenizer of the published model."""
         super().__init__(name, _SIZES, MAX_TOKENS)
+        # The table of words is half of the model, and a caption reads a few of its rows: they are widened alone.
+        self._words = weights[_WORDS].to(device)
         self._weights = {
-            key: value.to(device, torch.float64) for key, value in weights.items() if value.is_floating_point()
+            key: value.to(device, torch.float64)
+            for key, value in weights.items()
+            if value.is_floating_point() and key != _WORDS
         }
         self._layers = 1 + max(int(key.split(".")[2]) for key in weights if key.startswith("encoder.layer."))
         self._tokenizer, self._device = tokenizer, device
@@ -55,7 +60,7 @@ class MiniLMEncoder(FrozenTextEncoder):
         """The last hidden states [B, L, E] of token ids [B, L] without padding (Devlin et al., 2019)."""
         table = self._weights
         x = (
-            table["embeddings.word_embeddings.weight"][ids]
+            self._words[ids].double()
             + table["embeddings.token_type_embeddings.weight"][0]
             + table["embeddings.position_embeddings.weight"][: ids.shape[1]]
         )

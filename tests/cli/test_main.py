@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lightning_realign import __version__
 from lightning_realign.cli.main import TRAINER_COMMANDS, build_parser, main
 from lightning_realign.cli.tool_parser import expand_aliases, summary, tool_parser
 from lightning_realign.cli.tools import DATA_TOOLS, TOOLS
@@ -38,6 +39,18 @@ def test_help_lists_every_command_at_once(tmp_path):
     assert done.returncode == 0
     for name in (*TRAINER_COMMANDS, *TOOLS, "toy", "data"):
         assert f"\n    {name} " in done.stdout, name
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize(("word", "code", "said"), [("--version", 0, __version__), ("nonsense", 2, "'nonsense'")])
+def test_version_and_unknown_commands_are_answered_at_once(word, code, said, tmp_path):
+    seconds = []
+    for _ in range(3):
+        start = processor_seconds()
+        done = called(word, folder=tmp_path)
+        seconds.append(processor_seconds() - start)
+    assert (done.returncode, len((done.stdout + done.stderr).splitlines())) == (code, 1)
+    assert said in done.stdout + done.stderr
     assert min(seconds) < 1.0
 
 
