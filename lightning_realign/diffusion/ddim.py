@@ -73,8 +73,7 @@ class DDIM:
         Raises:
             ConfigError: eta is not 0, and there is no noise.
         """
-        if eta > 0 and variance_noise is None:
-            raise ConfigError(f"scheduler eta={eta}: such a step adds noise; give variance_noise, or set eta to 0")
+
         before = int(timestep) - self.config.num_train_timesteps // len(self.timesteps)
         level = self.alphas_cumprod[int(timestep)]
         level_before = self.alphas_cumprod[before] if before >= 0 else self.final_alpha_cumprod
@@ -87,9 +86,11 @@ class DDIM:
         variance = (1 - level_before) / (1 - level) * (1 - level / level_before)
         sigma = eta * variance**0.5
         prev = level_before**0.5 * clean + (1 - level_before - sigma**2) ** 0.5 * noise
-        if eta > 0:
-            prev = prev + sigma * variance_noise
-        return DDIMStep(prev, clean)
+        if eta == 0:
+            return DDIMStep(prev, clean)
+        if variance_noise is None:
+            raise ConfigError(f"scheduler eta={eta}: such a step adds noise; give variance_noise, or set eta to 0")
+        return DDIMStep(prev + sigma * variance_noise, clean)
 
 
 def leading_offset(steps: int, count: int) -> int:

@@ -67,11 +67,11 @@ class MiniLMEncoder(FrozenTextEncoder):
         x = self._normed("embeddings.LayerNorm", x)
         for layer in range(self._layers):
             place = f"encoder.layer.{layer}"
-            parts = [
+            query, key, value = (
                 self._linear(f"{place}.attention.self.{part}", x).reshape(*ids.shape, _HEADS, -1).transpose(1, 2)
                 for part in ("query", "key", "value")
-            ]
-            seen = F.scaled_dot_product_attention(*parts, scale=_SCALE).transpose(1, 2).flatten(2)
+            )
+            seen = F.scaled_dot_product_attention(query, key, value, scale=_SCALE).transpose(1, 2).flatten(2)
             attended = self._linear(f"{place}.attention.output.dense", seen)
             x = self._normed(f"{place}.attention.output.LayerNorm", attended + x)
             inner = F.gelu(self._linear(f"{place}.intermediate.dense", x))
