@@ -73,7 +73,6 @@ class DDIM:
         Raises:
             ConfigError: eta is not 0, and there is no noise.
         """
-
         before = int(timestep) - self.config.num_train_timesteps // len(self.timesteps)
         level = self.alphas_cumprod[int(timestep)]
         level_before = self.alphas_cumprod[before] if before >= 0 else self.final_alpha_cumprod
