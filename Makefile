@@ -7,7 +7,6 @@ BIN := .venv/bin
 
 .PHONY: install install-dev demo demo-full weights test test-all test-docs docs lint clean
 
-#: Python compiles the modules that are used when they are, which takes seconds, not a minute.
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
 
 .venv/installed: setup.cfg pyproject.toml $(CONSTRAINTS)

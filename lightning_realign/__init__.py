@@ -6,8 +6,9 @@ with a `DeprecationWarning` that names the new one, and the change stands in CHA
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_realign.files.imports import lazy_names
 
 if TYPE_CHECKING:
     from lightning_realign.generators import load_generator
@@ -26,25 +27,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-_MODULES = {
-    "DualAlignmentReward": "rewards.reward",
-    "GeneratorSource": "settings.sources",
-    "GuidanceConfig": "settings.guidance",
-    "GuidedGeneration": "inference.module",
-    "JudgeSource": "settings.sources",
-    "MeasuringConfig": "settings.measuring",
-    "Motion": "inference.motions",
-    "ParticleConfig": "settings.search",
-    "Pipeline": "inference.pipeline",
-    "RewardGuide": "guidance.own_loop",
-    "RewardGuidedSampler": "guidance.sampler",
-    "RewardSource": "settings.sources",
-    "SamplingConfig": "settings.sampling",
-    "SearchConfig": "settings.search",
-    "TravelConfig": "settings.search",
-    "load_generator": "generators",
-    "load_reward": "rewards",
-}
 
 __all__ = [
     "DualAlignmentReward",
@@ -67,12 +49,29 @@ __all__ = [
     "load_reward",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that importing the package stays light."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+# Imported on first use, so that importing the package stays light.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "DualAlignmentReward": "rewards.reward",
+        "GeneratorSource": "settings.sources",
+        "GuidanceConfig": "settings.guidance",
+        "GuidedGeneration": "inference.module",
+        "JudgeSource": "settings.sources",
+        "MeasuringConfig": "settings.measuring",
+        "Motion": "inference.motions",
+        "ParticleConfig": "settings.search",
+        "Pipeline": "inference.pipeline",
+        "RewardGuide": "guidance.own_loop",
+        "RewardGuidedSampler": "guidance.sampler",
+        "RewardSource": "settings.sources",
+        "SamplingConfig": "settings.sampling",
+        "SearchConfig": "settings.search",
+        "TravelConfig": "settings.search",
+        "load_generator": "generators",
+        "load_reward": "rewards",
+    },
+)
 
 
 def __dir__() -> list[str]:

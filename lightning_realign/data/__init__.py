@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_realign.files.imports import lazy_names
 
 if TYPE_CHECKING:
     from lightning_realign.data.datamodule import HumanML3DDataModule, KITMLDataModule, OwnDataModule
@@ -17,16 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["HumanML3DDataModule", "KITMLDataModule", "OwnDataModule", "SyntheticDataModule"]
 
-_MODULES = {
-    "HumanML3DDataModule": "lightning_realign.data.datamodule",
-    "KITMLDataModule": "lightning_realign.data.datamodule",
-    "OwnDataModule": "lightning_realign.data.datamodule",
-    "SyntheticDataModule": "lightning_realign.data.synthetic.datamodule",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the data modules on first use, so that reading files does not load Lightning."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+# Import the data modules on first use, so that reading files does not load Lightning.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "HumanML3DDataModule": "datamodule",
+        "KITMLDataModule": "datamodule",
+        "OwnDataModule": "datamodule",
+        "SyntheticDataModule": "synthetic.datamodule",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_realign.files.imports import lazy_names
 
 if TYPE_CHECKING:
     from lightning_realign.evaluation.retrieval import RetrievalSystem
@@ -11,14 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RetrievalSystem", "SampleScoring"]
 
-_MODULES = {
-    "RetrievalSystem": "lightning_realign.evaluation.retrieval",
-    "SampleScoring": "lightning_realign.evaluation.samples",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the modules that measure on first use, so that reading a table does not load Lightning."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+# Import the modules that measure on first use, so that reading a table does not load Lightning.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "RetrievalSystem": "retrieval",
+        "SampleScoring": "samples",
+    },
+)

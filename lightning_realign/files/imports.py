@@ -1,8 +1,8 @@
-"""Parts of a user's own, named by their path in a configuration."""
+"""Imports by name: parts of a user's own, named by their path in a configuration, and public names on first use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -38,3 +38,19 @@ def named_part(what: str, name: str, known: Mapping[str, T]) -> T:
         ) from None
     found: T = part
     return found
+
+
+def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__` that imports its public names on first use, so that importing it stays light.
+
+    Args:
+        package: its `__name__`.
+        modules: name -> module of the package that has it, relative to the package.
+    """
+
+    def get(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{modules[name]}"), name)
+
+    return get

@@ -69,14 +69,7 @@ class Sampler(ABC, Generic[Made]):
         replication: int = 0,
         references: Tensor | None = None,
     ) -> Made:
-        """Generate B motions.
-
-        Args:
-            texts: B captions.
-            lengths: [B] lengths in frames.
-            ids: B sample ids, the source of the noise; None makes them of text, length and occurrence.
-            replication: number of the replication: other noise for the same sample.
-            references: [B, W] latents of the retrieved motions x^c; needed where eta is not 0.
+        """Generate B motions; the arguments are those of `Prompts`.
 
         Raises:
             ConfigError: inputs that do not fit together, or guidance inside torch's inference mode.

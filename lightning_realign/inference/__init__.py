@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_realign.files.imports import lazy_names
 
 if TYPE_CHECKING:
     from lightning_realign.inference.module import GuidedGeneration
@@ -12,15 +13,12 @@ if TYPE_CHECKING:
 
 __all__ = ["GuidedGeneration", "Motion", "Pipeline"]
 
-_MODULES = {
-    "GuidedGeneration": "lightning_realign.inference.module",
-    "Motion": "lightning_realign.inference.motions",
-    "Pipeline": "lightning_realign.inference.pipeline",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the public names on first use, so that generating from prompts does not load Lightning."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+# Import the public names on first use, so that generating from prompts does not load Lightning.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "GuidedGeneration": "module",
+        "Motion": "motions",
+        "Pipeline": "pipeline",
+    },
+)

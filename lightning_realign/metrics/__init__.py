@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lightning_realign.files.imports import lazy_names
 
 if TYPE_CHECKING:
     from lightning_realign.metrics.generation import (
@@ -37,27 +38,24 @@ __all__ = [
     "RetrievalProtocols",
 ]
 
-_MODULES = {
-    "Diversity": "generation",
-    "FootHeight": "physical",
-    "FootSkatingRatio": "physical",
-    "FrechetDistance": "generation",
-    "GroundPenetration": "physical",
-    "Jerk": "physical",
-    "KeyedMetric": "keyed",
-    "MatchingDistance": "generation",
-    "MultiModality": "generation",
-    "OracleAccuracy": "oracle",
-    "PhysicalMetric": "physical",
-    "RPrecision": "generation",
-    "RetrievalByLevel": "retrieval",
-    "RetrievalMetrics": "retrieval",
-    "RetrievalProtocols": "protocols",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the classes on first use, so that the functions do not load torchmetrics."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+# Import the classes on first use, so that the functions do not load torchmetrics.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Diversity": "generation",
+        "FootHeight": "physical",
+        "FootSkatingRatio": "physical",
+        "FrechetDistance": "generation",
+        "GroundPenetration": "physical",
+        "Jerk": "physical",
+        "KeyedMetric": "keyed",
+        "MatchingDistance": "generation",
+        "MultiModality": "generation",
+        "OracleAccuracy": "oracle",
+        "PhysicalMetric": "physical",
+        "RPrecision": "generation",
+        "RetrievalByLevel": "retrieval",
+        "RetrievalMetrics": "retrieval",
+        "RetrievalProtocols": "protocols",
+    },
+)
