@@ -185,7 +185,7 @@ def test_checkpoints_of_another_kind(refused, cli_bench, checkout):
     message = refused("predict", GUIDED, f"--model.init_args.generator.path={networks['reward']}")
     assert "is a 'reward' checkpoint, but a 'diffusion' or 'motion_diffusion' checkpoint is needed" in message
     message = refused("fit", "configs/generator/mld_mocap.yaml", f"--model.init_args.vae={networks['reward']}")
-    assert "is a 'reward' checkpoint, but a 'vae' checkpoint is needed" in message
+    assert "is a 'reward' checkpoint, but a 'vae' or 'diffusion' checkpoint is needed" in message
     realign("fit", "--config", REWARD, *cli_bench.options(REWARD, "fit"), *TINY_REWARD)
     trained = ["--ckpt_path", "runs/reward/mocap/last.ckpt"]
     assert "kind 'reward', expected 'vae'" in refused("test", "configs/generator/vae_mocap.yaml", *trained)
